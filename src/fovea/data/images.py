@@ -1,0 +1,109 @@
+"""Read any photo a person has into RGB or grey."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SOF = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive JPEG
+
+
+def read_image(path: str | Path, *, channels: int = 3) -> np.ndarray:
+    """Decode the (first) image of a file to uint8 (H, W, channels), upright, on white where transparent.
+
+    16-bit images are scaled to 8 bits. Grey from colour is the BT.601 luma. ValueError names a file that is
+    empty, cut off, damaged or no image.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels} is not supported: choose 1 (grey) or 3 (RGB)")
+    data = Path(path).read_bytes()
+    if not data:
+        raise ValueError(f"{path} is empty: replace or remove it")
+    image = _decode_fast(data) if _is_ordinary(data) else None
+    if image is None:
+        try:
+            image = _decode_any(data)
+        except Exception as error:  # Pillow's plugins fail in many ways on a damaged file
+            raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
+    return to_channels(image, channels=channels)
+
+
+def to_channels(image: np.ndarray, *, channels: int) -> np.ndarray:
+    """Convert uint8 (H, W, 1 or 3) between grey and RGB."""
+    if image.shape[2] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, axis=2)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+
+
+def _is_ordinary(data: bytes) -> bool:
+    """Tell a complete 8-bit grey or RGB JPEG or PNG without frills, which OpenCV and Pillow read alike."""
+    if data[:3] == b"\xff\xd8\xff":
+        return data.endswith(b"\xff\xd9") and _jpeg_components(data) in (1, 3)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        plain = len(data) > 57 and data[24] == 8 and data[25] in (0, 2) and data.endswith(b"IEND\xaeB`\x82")
+        header = data[: data.find(b"IDAT")]
+        return plain and not any(chunk in header for chunk in (b"tRNS", b"eXIf", b"acTL"))
+    return False
+
+
+def _jpeg_components(data: bytes) -> int:
+    """Return the number of colour components, or 0 where Pillow must decide (Adobe colours, odd headers)."""
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, (length,) = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])
+        if marker == 0xEE:  # Adobe's marker may say that RGB is stored unconverted, or CMYK
+            return 0
+        if marker in _SOF:
+            return data[at + 9] if data[at + 4] == 8 else 0
+        at += 2 + length
+    return 0
+
+
+def _decode_fast(data: bytes) -> np.ndarray | None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    if image is None:
+        return None
+    return image[..., None] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _decode_any(data: bytes) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as file:
+        file.load()
+        image = ImageOps.exif_transpose(file)
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None].copy()
+    if image.mode[0] in "IF":
+        return _to_8_bit(np.asarray(image))[..., None]
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return _on_white(image.convert("RGBA"))
+    return np.asarray(image.convert("RGB")).copy()
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Scale deep grey to 0…255: integers from 16 bits, floats from 0…1, or from their own range if wider."""
+    low, high = (0.0, 65535.0) if values.dtype.kind in "iu" else (0.0, 1.0)
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    if values.min() < low or values.max() > high:
+        low, high = float(values.min()), float(values.max())
+    return np.rint((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+
+
+def _on_white(image: Image) -> np.ndarray:
+    rgba = np.asarray(image).astype(np.uint16)
+    alpha = rgba[..., 3:]
+    mixed: Any = (rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return mixed.astype(np.uint8)

@@ -1,0 +1,71 @@
+"""Turn files and uint8 batches into network inputs, the same way in training, evaluation and prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fovea.data.images import read_image, to_channels
+from fovea.data.transforms import check_interpolation, fit
+from fovea.types import Preprocessing
+
+
+class Preprocess:
+    """Apply the preprocessing that a checkpoint carries."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.size = (int(preprocessing["image_size"][0]), int(preprocessing["image_size"][1]))
+        self.channels = int(preprocessing["channels"])
+        self.interpolation = check_interpolation(preprocessing["interpolation"])
+        self.crop_pct = float(preprocessing["crop_pct"])
+        if self.channels not in (1, 3):
+            raise ValueError(f"data.channels={self.channels} is not supported: choose 1 (grey) or 3 (RGB)")
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"data.crop_pct={self.crop_pct} must lie in (0, 1]")
+        mean, std = (self._per_channel(preprocessing[key], key) for key in ("mean", "std"))  # type: ignore[literal-required]
+        # (x / 255 - mean) / std as one multiplication and one addition
+        self._scale = (1 / (255 * std)).float()
+        self._shift = (-mean / std).float()
+
+    def _per_channel(self, values: list[float], key: str) -> Tensor:
+        if len(values) != self.channels or (key == "std" and min(values) <= 0):
+            raise ValueError(f"data.{key}={list(values)} must be {self.channels} numbers, a std above 0")
+        return torch.tensor(list(values), dtype=torch.float64).view(1, -1, 1, 1)
+
+    def to_array(self, image: str | Path | np.ndarray) -> np.ndarray:
+        """Read (or take) one image and bring it to the input size: uint8 (H, W, channels)."""
+        array = image if isinstance(image, np.ndarray) else read_image(image, channels=self.channels)
+        array = array[..., None] if array.ndim == 2 else array
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
+            raise ValueError(f"expected a uint8 image (H, W, 1 or 3), got {array.dtype} {array.shape}")
+        resized = fit(array, size=self.size, interpolation=self.interpolation, crop_pct=self.crop_pct)
+        return to_channels(resized, channels=self.channels)
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """Normalise images (B, 1 or 3, H, W) with values 0…255 to float (B, channels, H, W)."""
+        images = match_channels(images, channels=self.channels)
+        if self._scale.device != images.device:
+            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
+        return images.contiguous().float().mul(self._scale).add_(self._shift)
+
+    def __call__(self, image: str | Path | np.ndarray) -> Tensor:
+        """Turn one file or array into an input (1, channels, H, W)."""
+        array = np.ascontiguousarray(self.to_array(image))
+        return self.to_input(torch.from_numpy(array).permute(2, 0, 1)[None])
+
+
+def match_channels(images: Tensor, *, channels: int) -> Tensor:
+    """Convert (B, C, H, W) between grey and RGB; on uint8 exactly as OpenCV's BT.601 luma."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    red, green, blue = images.unbind(1)
+    if images.dtype == torch.uint8:
+        luma = (red.int() * 9798 + green.int() * 19235 + blue.int() * 3735 + 16384) >> 15
+        return luma.to(torch.uint8)[:, None]
+    return (red * 0.299 + green * 0.587 + blue * 0.114)[:, None]
