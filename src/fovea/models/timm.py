@@ -1,0 +1,96 @@
+"""Build any architecture of timm, with published weights, a checkpoint, or from scratch."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from fovea.models.hub import fetching
+from fovea.models.weights import State, load_weights
+
+
+def create(
+    *,
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    checkpoint: str | None = None,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    image_size: int | Sequence[int] | None = None,
+) -> nn.Module:
+    """Build timm's net `name`; a `checkpoint` takes the place of published weights.
+
+    The name may carry the tag of its weights: `resnet18`, `resnet18.a1_in1k`. `image_size` is passed on only
+    where the architecture is built for one size.
+
+    Raises:
+        ValueError: an unknown name, no such weights, or a checkpoint that does not fit.
+        FileNotFoundError: weights that are neither cached nor within reach.
+    """
+    import timm
+
+    config = _config(name, pretrained=pretrained and checkpoint is None)
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
+    if config.fixed_input_size and image_size is not None:
+        options["img_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    options |= {k: v for k, v in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)) if v}
+    try:
+        if pretrained and checkpoint is None:
+            with fetching(name, config):
+                return timm.create_model(name, pretrained=True, **options)
+        net = timm.create_model(name, pretrained=False, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} does not take one of {options} ({error}): leave that option at 0"
+        ) from error
+    if checkpoint is not None:
+        head = config.classifier or ()
+        heads = [head] if isinstance(head, str) else list(head)
+        prepare = functools.partial(_adapt, net, in_channels=in_channels)
+        load_weights(net, checkpoint, head=heads, prepare=prepare)
+    return net
+
+
+def _config(name: str, *, pretrained: bool) -> Any:
+    """Return timm's description of the weights, or say which names are near."""
+    import timm
+
+    base, _, tag = name.partition(".")
+    tagged = [n for n in timm.list_models(pretrained=True) if n.startswith(f"{base}.")]
+    if not timm.is_model(base):
+        names = timm.list_models(pretrained=True) if tag else timm.list_models()
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
+        raise ValueError(f"model.name={name!r} is not in timm; near it are {', '.join(near)}")
+    if tag and name not in tagged:
+        raise ValueError(f"model.name={name!r}: timm's weights of {base} are {', '.join(tagged) or 'none'}")
+    config = timm.get_pretrained_cfg(name)
+    if pretrained and not (config and config.has_weights):
+        raise ValueError(
+            f"timm has no weights for model.name={name}: set model.pretrained=false or model.checkpoint=PATH"
+        )
+    return config
+
+
+def _adapt(net: nn.Module, state: State, *, in_channels: int) -> State:
+    """Do to a file what timm does to published weights: rename, resize embeddings, adapt the first layer."""
+    from timm.models import adapt_input_conv
+
+    rename = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if rename is not None:
+        # it may stumble over another architecture's file; the comparison of names that follows says so better
+        with contextlib.suppress(KeyError, IndexError, AttributeError, RuntimeError):
+            state = rename(dict(state), net)
+    first = net.pretrained_cfg.get("first_conv") or ()  # type: ignore[union-attr, operator]
+    for layer in [first] if isinstance(first, str) else first:
+        weight = state.get(f"{layer}.weight")
+        if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 != in_channels:
+            state = {**state, f"{layer}.weight": adapt_input_conv(in_channels, weight)}
+    return state

@@ -1,0 +1,108 @@
+"""Load a checkpoint into a network, or say exactly what does not fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+State = dict[str, Tensor]
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # the averaged weights first
+PREFIXES = ("_orig_mod.", "module.", "net.")
+SHOWN = 5
+
+
+def load_weights(
+    net: nn.Module,
+    path: str | Path,
+    *,
+    head: Iterable[str] = (),
+    prepare: Callable[[State], State] | None = None,
+) -> None:
+    """Copy the checkpoint's tensors into `net`; a head for another number of classes stays as it is.
+
+    `head` lists the modules that may differ in shape. `prepare` rewrites the tensors for this architecture
+    (renames, resized embeddings) before they are compared.
+    """
+    state = read_state(path)
+    state = prepare(state) if prepare else state
+    own = net.state_dict()
+    resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
+    skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
+    problems = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "mismatched": [
+            f"{k} {_shape(state[k])}, the net has {_shape(own[k])}" for k in sorted(resized - skipped)
+        ],
+    }
+    if any(problems.values()):
+        raise ValueError(_complaint(path, problems))
+    if skipped:
+        log.warning(
+            "%s: %s not loaded, as the number of classes differs; this head starts from random values",
+            path,
+            ", ".join(f"{k} {_shape(state[k])} -> {_shape(own[k])}" for k in sorted(skipped)),
+        )
+    net.load_state_dict({k: v for k, v in state.items() if k not in skipped}, strict=False)
+
+
+def read_state(path: str | Path) -> State:
+    """Read tensors by name from .safetensors or a torch file, without running any code from it."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: set model.checkpoint to a file, or to null")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content = _read_torch(path)
+    while inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None):
+        content = inner
+    state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    if not state:
+        raise ValueError(
+            f"{path} holds no tensors (keys: {list(content)[:SHOWN]}): give a file with a state_dict"
+        )
+    return _strip(state)
+
+
+def _read_torch(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can raise nearly anything
+        raise ValueError(
+            f"{path} does not load as plain tensors ({str(error).splitlines()[0]}): "
+            "save net.state_dict() with torch.save, or convert it to .safetensors"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a state_dict: save net.state_dict()")
+    return content
+
+
+def _strip(state: State) -> State:
+    """Drop what wrappers put before names; beside a task's `net.` stand its metrics, which are left out."""
+    for prefix in PREFIXES:
+        inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        state = inner or state
+    return state
+
+
+def _shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)
+
+
+def _complaint(path: str | Path, problems: dict[str, list[str]]) -> str:
+    lines = [f"{path} does not fit this net:"]
+    for kind, names in problems.items():
+        more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        lines += [f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{more}"] if names else []
+    return "\n".join(
+        [*lines, "Set model.name (and its sizes) to the net that was saved, or model.checkpoint=null."]
+    )
