@@ -1,0 +1,121 @@
+"""Keep the best and the last checkpoint of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+class BestAndLast(Checkpoint):
+    """Write `last.ckpt` after every epoch and `best.ckpt` when the monitored metric improves.
+
+    Ties go to the lower `tie_break` loss, then to the earlier epoch. Files are moved into place whole, so a
+    kill at any moment leaves the previous ones readable. Without the monitored metric the last epoch is best.
+    """
+
+    def __init__(
+        self,
+        *,
+        dirpath: str,
+        monitor: str,
+        mode: str = "max",
+        tie_break: str = "val/loss",
+        every_n_epochs: int = 1,
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"metrics.mode is {mode!r}; it must be 'min' or 'max'")
+        if every_n_epochs < 1:
+            raise ValueError(f"checkpoint.every_n_epochs is {every_n_epochs}; it must be at least 1")
+        self.dirpath, self.monitor, self.mode, self.tie_break = Path(dirpath), monitor, mode, tie_break
+        self.every_n_epochs = every_n_epochs
+        self.best: dict[str, Any] | None = None
+        self._stage = "fit"
+        self.saved: int | None = None  # the epoch that the last checkpoint holds
+        self.stopped = False  # whether another callback ended training with that epoch
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best checkpoint is."""
+        return self.dirpath / "best.ckpt"
+
+    @property
+    def last_path(self) -> Path:
+        """Where the last checkpoint is."""
+        return self.dirpath / "last.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best epoch so far, the epoch of this checkpoint, and whether training ended with it."""
+        return {"best": self.best, "saved": self.saved, "stopped": self.stopped}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Note the stage: testing an earlier checkpoint must not change what is best."""
+        self._stage = stage
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best epoch so far."""
+        if self._stage != "fit":
+            return
+        self.best, self.saved = state_dict["best"], state_dict["saved"]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Copy the last checkpoint of a resumed run where a kill came between writing it and copying it."""
+        if self.best is not None and self.best["epoch"] == self.saved and trainer.is_global_zero:
+            _copy(self.last_path, self.best_path)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save, once every other callback has seen the epoch."""
+        if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
+            return
+        improved = self._improved(trainer)
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not improved and not ends and (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        self._save(trainer)
+        if improved and trainer.is_global_zero:
+            _copy(self.last_path, self.best_path)
+
+    def _improved(self, trainer: L.Trainer) -> bool:
+        metrics, epoch = trainer.callback_metrics, trainer.current_epoch
+        if self.monitor not in metrics:
+            if trainer.enable_validation and epoch == 0:
+                known = ", ".join(sorted(metrics))
+                log.warning(
+                    "metrics.monitor=%s is not logged; the last epoch counts as best (logged: %s)",
+                    self.monitor,
+                    known,
+                )
+            self.best = {"monitor": self.monitor, "value": None, "tie": None, "epoch": epoch}
+            return True
+        sign = 1.0 if self.mode == "max" else -1.0
+        value = float(metrics[self.monitor])
+        tie = float(metrics.get(self.tie_break, math.inf))
+        key = (sign * value, -tie) if math.isfinite(value) else (-math.inf, -math.inf)
+        beaten = self.best is not None and self.best["value"] is not None
+        if beaten and key <= (sign * self.best["value"], -self.best["tie"]):  # type: ignore[index]
+            return False
+        self.best = {"monitor": self.monitor, "value": value, "tie": tie, "epoch": epoch}
+        return True
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self.dirpath.mkdir(parents=True, exist_ok=True)
+        part = self.dirpath / "last.ckpt.part"
+        self.saved, self.stopped = trainer.current_epoch, bool(trainer.should_stop)
+        trainer.save_checkpoint(part, weights_only=False)
+        if trainer.is_global_zero:
+            os.replace(part, self.last_path)
+        trainer.strategy.barrier("fovea_checkpoint")
+
+
+def _copy(source: Path, target: Path) -> None:
+    part = target.with_suffix(".ckpt.part")
+    shutil.copyfile(source, part)
+    os.replace(part, target)

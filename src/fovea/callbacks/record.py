@@ -1,0 +1,105 @@
+"""Record what a run measures, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Checkpoint
+
+FIRST = ("epoch", "step")
+
+
+class EpochRecord(Checkpoint):
+    """Write one row of `metrics.csv` per epoch; the rows travel in the checkpoint, so a resumed run goes on.
+
+    It is a `Checkpoint` so that the Trainer calls it after every metric of the epoch is logged.
+    """
+
+    def __init__(self, *, path: Path, on_epoch: Callable[[], None] | None = None) -> None:
+        self.path, self.on_epoch = path, on_epoch
+        self.rows: list[dict[str, float]] = []
+        self.images = 0
+        self._lr: dict[str, float] = {}
+        self._stage = "fit"
+        self.began: float | None = None  # when the first batch was about to run, seconds since the epoch
+        self._start = self._pause = self._paused = 0.0
+
+    @property
+    def epoch_s(self) -> list[float]:
+        """Seconds of training and validation of each epoch."""
+        return [row["epoch_s"] for row in self.rows]
+
+    @property
+    def train_images_per_s(self) -> float:
+        """Median training throughput over the epochs, validation excluded."""
+        rates = sorted(row["train_images_per_s"] for row in self.rows)
+        return rates[len(rates) // 2] if rates else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": self.rows}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Note the stage: testing an earlier checkpoint must not take the record back to it."""
+        self._stage = stage
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the rows of the epochs that the checkpoint to resume holds."""
+        if self._stage == "fit":
+            self.rows = state_dict["rows"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drop rows of epochs that a killed run had begun after its last checkpoint."""
+        self.began = time.time()
+        if self.rows and trainer.is_global_zero:
+            self.write()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the epoch, and note the highest learning rate with which it starts."""
+        rates = [float(group["lr"]) for o in trainer.optimizers for group in o.param_groups]
+        self._lr = {"lr": max(rates)} if rates else {}
+        self._start, self._paused, self.images = time.perf_counter(), 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images of this process."""
+        self.images += len(batch["image"])
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the training clock."""
+        self._pause = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let the training clock run on."""
+        self._paused += time.perf_counter() - self._pause
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the row of the epoch."""
+        seconds = time.perf_counter() - self._start
+        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
+        row |= self._lr
+        row["epoch_s"] = seconds
+        row["train_images_per_s"] = self.images * trainer.world_size / max(1e-9, seconds - self._paused)
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self.write()
+            if self.on_epoch is not None:
+                self.on_epoch()
+
+    def write(self) -> None:
+        """Write all rows, whole or not at all."""
+        names = sorted({k for row in self.rows for k in row} - set(FIRST))
+        part = self.path.with_suffix(".csv.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*FIRST, *names], restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(part, self.path)

@@ -1,0 +1,118 @@
+"""Feed a wandb run what the Trainer does not log: config, learning rate, confusion matrix, mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as L
+import numpy as np
+from lightning.pytorch.callbacks import Checkpoint
+
+from fovea.callbacks.record import EpochRecord
+
+if TYPE_CHECKING:
+    from fovea.callbacks.wandb import RunLogger
+
+ALL_PAIRS = 100  # classes; of more, the table has only the pairs that occur: wandb cuts it at 10 000 rows
+
+
+class WandbMedia(Checkpoint):
+    """Log beside the task's metrics; a `Checkpoint`, which the Trainer calls after the epoch's record."""
+
+    def __init__(self, *, logger: RunLogger) -> None:
+        self.logger = logger
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Log the resolved config."""
+        if stage == "fit" and self._active(trainer):
+            self.logger.log_hyperparams(dict(getattr(pl_module, "meta", {}).get("config", {})))
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the learning rate of the step, as often as the Trainer logs and at the start of an epoch."""
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # the step under which the Trainer logs
+        every = max(1, getattr(trainer, "log_every_n_steps", 50))
+        due = batch_idx == 0 or step % every == 0
+        if due and trainer.optimizers and self._active(trainer):
+            rates = [float(group["lr"]) for o in trainer.optimizers for group in o.param_groups]
+            self.logger.log_metrics({"lr": max(rates)}, step=step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what the record knows of the epoch beside the task's metrics, in the row of those."""
+        if not self._active(trainer):
+            return
+        rows = [c.rows[-1] for c in trainer.callbacks if isinstance(c, EpochRecord) and c.rows]  # type: ignore[attr-defined]
+        extra = {k: v for row in rows for k, v in row.items() if "/" not in k and k not in ("step", "lr")}
+        self.logger.log_metrics({"epoch": trainer.current_epoch, **extra})
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the confusion matrix and the mistakes that the run directory holds."""
+        if not self._active(trainer):
+            return
+        classes = list(getattr(pl_module, "meta", {}).get("classes", []))
+        folder = self.logger.run_dir / "predictions"
+        with self.logger.harmless("record the confusion matrix"):
+            if (folder / "test.npz").is_file():
+                with np.load(folder / "test.npz") as saved:
+                    plot = confusion(saved["target"], saved["probs"], classes)
+                self.logger.log_metrics({"test/confusion_matrix": plot})
+        with self.logger.harmless("record the mistakes"):
+            if (folder / "mistakes.npz").is_file():
+                with np.load(folder / "mistakes.npz") as saved:
+                    self.logger.log_metrics(mistakes(dict(saved), classes))
+
+    def _active(self, trainer: L.Trainer) -> bool:
+        """Whether this process logs; fast_dev_run and the tuners take the loggers away."""
+        return trainer.is_global_zero and self.logger in trainer.loggers
+
+
+def confusion(target: np.ndarray, probs: np.ndarray, classes: Sequence[str]) -> Any:
+    """Return wandb's confusion chart over a table of (actual, predicted, count) rows."""
+    import wandb
+
+    count = probs.shape[1]
+    pairs = target.astype(np.int64) * count + probs.argmax(axis=1)
+    counts = np.bincount(pairs, minlength=count**2)
+    kept = range(count**2) if count <= ALL_PAIRS else np.flatnonzero(counts).tolist()
+    rows = [[_name(classes, p // count), _name(classes, p % count), int(counts[p])] for p in kept]
+    columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",
+        data_table=wandb.Table(columns=columns, data=rows),
+        fields={c: c for c in columns},
+        string_fields={"title": "Confusion matrix (test)"},
+    )
+
+
+def mistakes(saved: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, Any]:
+    """Return the most confident mistakes as a table with pictures, and as a gallery."""
+    import wandb
+
+    columns: list[str | int] = ["image", "id", "true", "predicted", "probability"]
+    table = wandb.Table(columns=columns)
+    gallery = []
+    names = ("images", "ids", "target", "preds", "prob")
+    for image, sample, target, pred, prob in zip(*(saved[n] for n in names), strict=True):
+        true, predicted = _name(classes, target), _name(classes, pred)
+        table.add_data(wandb.Image(image, file_type="png"), str(sample), true, predicted, float(prob))
+        caption = f"{true}, taken for {predicted} ({prob:.0%})"
+        gallery.append(wandb.Image(image, file_type="png", caption=caption))
+    return {"test/mistakes": table, **({"test/mistakes_images": gallery} if gallery else {})}
+
+
+def flatten(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the single values of nested facts as `part/name`; metrics keep their own names."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= dict(value) if name == "metrics" else flatten(value, f"{name}/")
+        elif not isinstance(value, list):
+            flat[name] = value
+    return flat
+
+
+def _name(classes: Sequence[str], index: int) -> str:
+    return str(classes[index]) if index < len(classes) else str(index)

@@ -1,0 +1,190 @@
+"""The spine that every objective shares: metrics by stage, optimizers, logging, what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric, MetricCollection
+
+from fovea.optim import groups
+from fovea.optim.finetune import Finetune
+from fovea.tasks.means import Means
+from fovea.types import Batch, OptimizerFactory, Output, SchedulerFactory
+
+STAGES = ("train", "val", "test")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class Task(L.LightningModule):
+    """A network, what to minimise and what to measure; a subclass writes `step`.
+
+    `metrics` map a name to a torchmetrics object that is updated with the `preds` and `target` of `step` and
+    logged as `<stage>/<name>`; every `loss` and `loss_*` entry is averaged over samples and logged beside it.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        metrics: Mapping[str, Metric] | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        finetune: Finetune | None = None,
+        monitor: str = "val/loss",
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.finetune = finetune or Finetune()
+        self.monitor = monitor
+        self.meta: dict[str, Any] = {}
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._options: dict[str, Any] = dict(getattr(optimizer, "keywords", {}))
+        self._plateau: ReduceLROnPlateau | None = None
+        self._saved_plateau: dict[str, Any] | None = None
+        self._bad_step: Tensor | None = None
+        self._means = {stage: Means() for stage in STAGES}
+        collection = MetricCollection(dict(metrics or {}), compute_groups=True)
+        for stage in STAGES:
+            self.add_module(f"{stage}_metrics", collection.clone(prefix=f"{stage}/"))
+
+    def step(self, batch: Batch) -> Output:
+        """Return the loss and what the metrics need, for one batch of any stage."""
+        raise NotImplementedError(f"{type(self).__name__} must implement step(batch)")
+
+    def forward(self, image: Tensor) -> Any:
+        """Run the network on normalised images (B, C, H, W)."""
+        return self.net(image)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Minimise the loss of `step`."""
+        output = self.step(batch)
+        self._record("train", batch, output)
+        loss = output.get("loss")
+        if loss is None or not loss.requires_grad:
+            return None
+        self._watch(loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure `step` on the validation split."""
+        self._record("val", batch, self.step(batch))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Output:
+        """Measure `step` on the test split and hand its output to the callbacks."""
+        output = self.step(batch)
+        self._record("test", batch, output)
+        return output
+
+    def on_train_epoch_start(self) -> None:
+        """Forget what a search before the training, or a part of an epoch, has counted."""
+        self._means["train"] = Means()
+        self._metrics("train").reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch; the schedule that follows a metric moves here, before the checkpoint is written."""
+        self._check_finite()
+        self._log_epoch("train")
+        if self._plateau is not None:
+            self._plateau.step(float(self.trainer.callback_metrics[self.monitor]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_epoch("test")
+
+    @property
+    def lr(self) -> float:
+        """The base learning rate of the optimizer; the learning-rate finder reads and sets it."""
+        return float(self._options["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._options["lr"] = float(value)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer over named parameter groups and its schedule, stepped once per update."""
+        if self._optimizer is None:
+            return None
+        optimizer = self._optimizer(self._groups())
+        if self._scheduler is None:
+            return optimizer
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        epochs = max(1, self.trainer.max_epochs or 1)
+        scheduler = self._scheduler(optimizer, total_steps=total, steps_per_epoch=max(1, total // epochs))
+        if isinstance(scheduler, ReduceLROnPlateau):
+            self._plateau = scheduler
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        decay = float(self._options.get("weight_decay", 0.0))
+        return groups.param_groups(self.net, lr=self.lr, weight_decay=decay, plan=self.finetune)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Advance the schedule by one optimizer step."""
+        scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model with no other file: config, class names and preprocessing."""
+        checkpoint["fovea"] = self.meta
+        if self._plateau is not None:
+            checkpoint["fovea_plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the plateau schedule, which the Trainer does not know, until it is built."""
+        self._saved_plateau = checkpoint.get("fovea_plateau")
+
+    def on_train_start(self) -> None:
+        """Restore the plateau schedule."""
+        if self._plateau is not None and self._saved_plateau is not None:
+            self._plateau.load_state_dict(self._saved_plateau)
+
+    def _record(self, stage: str, batch: Batch, output: Output) -> None:
+        losses = {k: v.detach() for k, v in output.items() if k.startswith("loss") and isinstance(v, Tensor)}
+        self._means[stage].update(losses, weight=len(batch["image"]))
+        if "preds" in output:
+            self._metrics(stage).update(output["preds"], output["target"])
+
+    def _metrics(self, stage: str) -> MetricCollection:
+        return getattr(self, f"{stage}_metrics")
+
+    def _log_epoch(self, stage: str) -> None:
+        metrics = self._metrics(stage)
+        values = {f"{stage}/{k}": v for k, v in self._means[stage].compute(self.device).items()}
+        if len(metrics) and any(m.update_called for m in metrics.values()):
+            values.update({k: v for k, v in metrics.compute().items() if v.numel() == 1})
+        metrics.reset()
+        self.log_dict(values, prog_bar=True, batch_size=1)
+
+    def _watch(self, loss: Tensor) -> None:
+        """Note the first step with a non-finite loss on the device; look at the note only now and then."""
+        if self._bad_step is None or self._bad_step.device != loss.device:
+            self._bad_step = torch.full((), float("inf"), device=loss.device)
+        step = self.global_step
+        self._bad_step = torch.where(
+            torch.isfinite(loss.detach()), self._bad_step, self._bad_step.clamp(max=step)
+        )
+        every = max(1, getattr(self.trainer, "log_every_n_steps", 50))
+        if loss.device.type == "cpu" or step % every == 0:
+            self._check_finite()
+        if step % every == 0:
+            self.log(
+                "train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=1
+            )
+
+    def _check_finite(self) -> None:
+        if self._bad_step is None or not bool(torch.isfinite(self._bad_step)):
+            return
+        step, self._bad_step = int(self._bad_step), None
+        raise NonFiniteLoss(step)
