@@ -1,0 +1,89 @@
+"""Turn numbers, durations and long text into what a reader sees; a missing value is an en dash."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from datetime import datetime
+from typing import Any, TypeGuard
+
+MISSING = "–"
+MONTHS = "January February March April May June July August September October November December"
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell numbers (numpy's too) from booleans and everything else."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def metric(value: Any) -> str:
+    """Four decimals for a usual metric, scientific for a tiny or huge one, `NaN` said aloud."""
+    if not is_number(value):
+        return MISSING if value is None else str(value)
+    value = float(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.2e}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def integer(value: Any) -> str:
+    """Whole number with thousands separators."""
+    if not is_number(value) or not math.isfinite(value):
+        return MISSING
+    return f"{round(value):,}"
+
+
+def short_count(value: Any) -> str:
+    """`11173962` → `11.2 M`."""
+    if not is_number(value) or not math.isfinite(value):
+        return MISSING
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / (1e3 if unit == 'k' else limit):.3g} {unit}"
+    return integer(value)
+
+
+def duration(seconds: Any) -> str:
+    """`0.42 s`, `48.1 s`, `3 min 12 s`, `2 h 05 min`."""
+    if not is_number(seconds) or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def megabytes(value: Any) -> str:
+    """`512 MB`, `3.1 GB`; zero means that nothing was measured."""
+    if not is_number(value) or not math.isfinite(value) or value <= 0:
+        return MISSING
+    return f"{value:.0f} MB" if value < 1024 else f"{value / 1024:.1f} GB"
+
+
+def rate(value: Any) -> str:
+    """Images per second."""
+    if not is_number(value) or not math.isfinite(value):
+        return MISSING
+    return f"{integer(value) if value >= 100 else f'{value:.1f}'} images/s"
+
+
+def date(moment: datetime) -> str:
+    """`4 May 2026, 14:03`, whatever the locale."""
+    return f"{moment.day} {MONTHS.split()[moment.month - 1]} {moment.year}, {moment:%H:%M}"
+
+
+def shorten(text: str, *, width: int) -> str:
+    """Keep the start of a long name and end it with `…`."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def middle(text: str, *, width: int) -> str:
+    """Cut the middle of a long path: both the folder and the file name stay readable."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) * 2 // 3
+    return text[: width - 1 - tail] + "…" + text[len(text) - tail :]

@@ -1,0 +1,84 @@
+"""Take the outputs of a classifier one by one and leave a folder of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fovea.reports.annotate import annotate, sheet
+from fovea.reports.predictions import (
+    Prediction,
+    bounded,
+    output_names,
+    prediction_table,
+    write_predictions,
+)
+
+SHEET = 40  # pictures on the contact sheet at most
+
+
+class ClassPredictions:
+    """Write `predictions.csv`, one annotated picture per image and a contact sheet; memory stays bounded."""
+
+    def __init__(
+        self,
+        *,
+        out_dir: Path,
+        paths: Sequence[str],
+        classes: Sequence[str],
+        top_k: int = 5,
+        failures_only: bool = False,
+        pictures: bool = True,
+    ) -> None:
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}; it must be at least 1")
+        self.out_dir, self.classes, self.top_k = Path(out_dir), list(classes), top_k
+        self.failures_only, self.pictures = failures_only, pictures
+        self._names = dict(zip(paths, output_names(paths), strict=True))
+        self._rows: list[Prediction] = []
+        self._tiles: list[np.ndarray] = []
+        self._seen = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Delete the pictures of an earlier call, so that none of them seems to belong to this one."""
+        if (self.out_dir / "predictions.csv").is_file():
+            for old in [*self.out_dir.glob("annotated/*.png"), *self.out_dir.glob("predictions.*")]:
+                old.unlink()
+
+    def add(self, path: str, image: np.ndarray, output: np.ndarray, target: int | None) -> None:
+        """Take one image uint8 (H, W, 3) with its logits (C,)."""
+        self._seen += 1
+        exp = np.exp(output - output.max())
+        row = Prediction(path, exp / exp.sum(), target)
+        if self.failures_only and row.correct is not False:
+            return
+        self._rows.append(row)
+        if self.pictures:
+            self._draw(row, image)
+
+    def finish(self) -> str:
+        """Write the table and the sheet; return what to print."""
+        file = write_predictions(self.out_dir, self._rows, self.classes, top_k=self.top_k)
+        if self._tiles:
+            sheet(self.out_dir / "predictions.png", self._tiles)
+        known = [row.correct for row in self._rows if row.correct is not None]
+        lines = [prediction_table(self._rows, self.classes)] if self._rows else []
+        if self.failures_only:
+            lines.append(f"{len(self._rows)} of {self._seen} images are classified wrongly")
+        elif known:
+            share = sum(known) / len(known)
+            lines.append(f"{sum(known)} of {len(known)} images with a known class are right ({share:.1%})")
+        return "\n".join([*lines, str(file)])
+
+    def _draw(self, row: Prediction, image: np.ndarray) -> None:
+        from PIL import Image
+
+        tile = annotate(bounded(image), row.lines(self.classes), ok=row.correct)
+        folder = self.out_dir / "annotated"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(tile).save(folder / self._names[row.path], compress_level=4)
+        if len(self._tiles) < SHEET:
+            self._tiles.append(tile)

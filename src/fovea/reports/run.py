@@ -1,0 +1,172 @@
+"""Read a run directory, however much of it is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+STATUSES = ("finished", "failed", "interrupted")
+UNFINISHED = "killed or still running"
+Columns = dict[str, list[float | None]]  # one entry per epoch; None is a blank cell
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory says; missing files read as empty."""
+
+    dir: Path
+    summary: Mapping[str, Any]
+    config: Mapping[str, Any]
+    config_text: str
+    metrics: Columns
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """Return a nested object of the summary, empty where it is absent or null."""
+        value = self.summary.get(key)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def status(self) -> str:
+        """Return the recorded status; without one the process never got to write it."""
+        status = self.summary.get("status")
+        return status if status in STATUSES else UNFINISHED
+
+    @property
+    def experiment(self) -> str:
+        """Return the experiment's name, from the summary, else the config, else the directory."""
+        name = self.summary.get("experiment") or self.config.get("experiment")
+        return str(name or self.dir.resolve().parent.name)
+
+    @property
+    def monitor(self) -> str | None:
+        """Return the monitored metric's name."""
+        return self.best.get("monitor")
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """Return the recorded best epoch, or find it in `metrics.csv` for a run that never recorded it."""
+        known, configured = self.section("best"), self.config.get("metrics")
+        if known.get("monitor") or not isinstance(configured, Mapping):
+            return known
+        monitor, mode = configured.get("monitor"), configured.get("mode")
+        values = finite(self.metrics.get(str(monitor), []))
+        ranked = [(value, epoch) for value, epoch in zip(values, self.epochs, strict=False) if value == value]
+        if not ranked or mode not in ("min", "max"):
+            return {"monitor": monitor}
+        sign = 1 if mode == "max" else -1
+        value, epoch = max(ranked, key=lambda pair: (sign * pair[0], -pair[1]))
+        return {"monitor": monitor, "value": value, "epoch": epoch}
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the class names; empty when the run did not record them."""
+        return [str(name) for name in self.section("data").get("classes") or []]
+
+    @property
+    def epochs(self) -> list[int]:
+        """Return the epoch of every row of `metrics`."""
+        return [int(epoch) for epoch in self.metrics.get("epoch", []) if epoch is not None]
+
+    @property
+    def started(self) -> datetime:
+        """Return when the run began: the config is the first file that it writes."""
+        paths = [path for path in (self.dir / "config.yaml", self.dir) if path.exists()]
+        return datetime.fromtimestamp(paths[0].stat().st_mtime)
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read everything textual in a run directory.
+
+    Raises:
+        ValueError: `run_dir` is not a directory.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise ValueError(f"no run directory at {run_dir}: give the directory that training printed")
+    text = _text(run_dir / "config.yaml")
+    return Run(
+        dir=run_dir,
+        summary=_summary(run_dir / "summary.json"),
+        config=_yaml(text),
+        config_text=text,
+        metrics=read_metrics(run_dir / "metrics.csv"),
+    )
+
+
+def read_metrics(path: Path) -> Columns:
+    """Read `metrics.csv` into columns, one row per epoch; a later row of the same epoch wins.
+
+    A last line without its newline was cut off while it was written, so its last number cannot be trusted
+    and the line is left out.
+    """
+    lines = _text(path).splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    rows: dict[int, dict[str, float | None]] = {}
+    reader = csv.DictReader(lines)
+    for row in reader:
+        values = {name: _number(cell) for name, cell in row.items() if name}
+        epoch = values.get("epoch")
+        if epoch is not None and math.isfinite(epoch):
+            merged = rows.setdefault(int(epoch), {})
+            merged.update({name: value for name, value in values.items() if value is not None})
+    ordered = [rows[epoch] for epoch in sorted(rows)]
+    return {name: [row.get(name) for row in ordered] for name in reader.fieldnames or []}
+
+
+def finite(values: list[float | None]) -> list[float]:
+    """Replace blanks and infinities by NaN, which plots as a gap."""
+    return [value if value is not None and math.isfinite(value) else math.nan for value in values]
+
+
+def log_tail(run_dir: Path, *, lines: int = 20) -> str:
+    """Return the last lines of `train.log`."""
+    path = run_dir / "train.log"
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 16_384))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    text = _text(path)
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        log.warning("%s is not readable as JSON (%s); the report does without it", path, error)
+        return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _yaml(text: str) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        log.warning("config.yaml is not readable as YAML (%s); the report shows it as text only", error)
+        return {}
+    return value if isinstance(value, Mapping) else {}
