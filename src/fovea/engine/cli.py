@@ -1,0 +1,98 @@
+"""The one entry of every command: Hydra composes, the engine runs, errors end in one clear message."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fovea.engine import argv, errors
+from fovea.engine.paths import CONF
+
+# What a config may call. A config can come out of a checkpoint of unknown origin, so nothing here
+# runs code, opens files for writing or starts processes.
+WHITELIST = [
+    *(
+        f"fovea.{p}.*"
+        for p in ("models", "data", "tasks", "optim", "metrics", "callbacks", "reports", "ops", "explain")
+    ),
+    "torch.optim.*",
+    "torch.nn.*",
+    "torchvision.models.*",
+    "torchvision.transforms.*",
+    "torchmetrics.*",
+    "timm.optim.*",
+    "timm.loss.*",
+    "timm.layers.*",
+    "albumentations.*",
+    "segmentation_models_pytorch.*",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks.*",
+    "lightning.pytorch.loggers.*",
+    "lightning.pytorch.profilers.*",
+    "lightning.pytorch.strategies.*",
+    "lightning.pytorch.plugins.*",
+    "optuna.samplers.*",
+    "hydra_plugins.*",
+    "hydra._internal.core_plugins.*",
+    "fovea.engine.sweep.SweepReport",
+]
+# What a call above may return: networks are callable, and Hydra checks those too.
+RESULTS = ["timm.models.*"]
+
+
+def command(name: str) -> None:
+    """Run the command `name`: its root config is `conf/<name>.yaml`, its code `fovea.engine.<name>`."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
+
+    stopped: list[BaseException] = []
+
+    def job(config: DictConfig) -> Any:
+        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            return importlib.import_module(f"fovea.engine.{name}").main(config)
+        except (
+            Exception,
+            errors.Interrupted,
+        ) as error:  # raised again outside Hydra, which would print it too
+            if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's
+                raise
+            stopped.append(error)
+            return None
+
+    try:
+        if name == "train":
+            sys.argv[1:] = argv.rewrite(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name=name, execution_whitelist=[*WHITELIST, *RESULTS])(job)()
+        if stopped:
+            raise stopped[0]
+        sweep = sys.modules.get("fovea.engine.sweep")
+        sys.exit(0 if sweep is None else sweep.exit_code)
+    except errors.Interrupted as error:
+        sys.exit(128 + error.signum)
+    except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
+        _fail(error, code=2)
+    except Exception as error:
+        _fail(error, code=1)
+
+
+def _fail(error: BaseException, *, code: int) -> None:
+    if errors.wants_traceback():
+        raise error
+    if not getattr(error, "fovea_reported", False):
+        from fovea.engine.help import advice
+
+        message = advice(error, sys.argv[1:])
+        sys.stderr.write(f"error: {message}\n")
+        if errors.FILE in os.environ:  # a job of a sweep: the table says why it failed
+            Path(os.environ[errors.FILE]).write_text(message, encoding="utf-8")
+    sys.exit(code)

@@ -1,0 +1,86 @@
+"""Turn an exception into a message that says what to do."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+FILE = "FOVEA_ERROR_FILE"  # names the file that takes the message with which a command ends
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be; the message names the remedy."""
+
+
+class Interrupted(BaseException):
+    """The run was told to stop (Ctrl-C or SIGTERM)."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class ProcessFailed(RuntimeError):
+    """Another process of a distributed run failed; the message is already one for the user."""
+
+
+MEMORY = (
+    "out of memory: try data.batch_size={half} (with trainer.accumulate_grad_batches=2 for the same update), "
+    "a smaller data.image_size or model, or trainer.precision=bf16-mixed"
+)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Follow the chain of causes to the first error, through wrappers that only say where."""
+    while error.__cause__ is not None and type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        error = error.__cause__
+    return error
+
+
+def config_path(error: BaseException) -> str | None:
+    """Return the config key whose `_target_` failed, where a wrapper names it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = "\n".join([str(seen), *getattr(seen, "__notes__", [])])
+        for line in reversed(text.splitlines()):
+            if line.strip().startswith("full_key:"):
+                return line.split(":", 1)[1].strip()
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def explain(error: BaseException, *, config: Any = None) -> str:
+    """Return one message for the user: what went wrong, at which config key, and the remedy where known."""
+    cause = root_cause(error)
+    if is_out_of_memory(cause):
+        size = 0 if config is None else int(config.data.batch_size)
+        return MEMORY.format(half=max(1, size // 2))
+    if type(cause).__name__ == "NonFiniteLoss":
+        return (
+            f"the loss became NaN or infinite at step {cause.args[0]}; the last good checkpoint is kept. "
+            "Try a smaller optimizer.lr, trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
+        )
+    text = str(cause).strip() or type(cause).__name__
+    if not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed):
+        text = f"{type(cause).__name__}: {text}"
+    key = config_path(error)
+    return f"{text}\n  (in config key: {key})" if key else text
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the device or the host."""
+    name, text = type(error).__name__, str(error)
+    return (
+        name in ("OutOfMemoryError", "MemoryError") or "not enough memory" in text or "can't allocate" in text
+    )
+
+
+def details(error: BaseException) -> str:
+    """Return the full traceback, for the log file."""
+    return "".join(traceback.format_exception(error))
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks on the terminal."""
+    return os.environ.get("FOVEA_TRACEBACK", "") not in ("", "0")

@@ -1,0 +1,69 @@
+"""Measure a trained run on one of its splits."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.engine import build, imports, rundir
+from fovea.engine import log as logs
+from fovea.engine.errors import UsageError
+from fovea.engine.trained import Trained, open_run, require
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
+
+
+def main(config: DictConfig) -> None:
+    """Print and write the metrics of `split` with a checkpoint of `run`."""
+    require(config, "run")
+    if config.split not in SPLITS:
+        raise UsageError(f"split is {config.split!r}; allowed: {', '.join(SPLITS)}")
+    logs.configure(None)
+    imports.quick()
+    trained = open_run(config.run, config.checkpoint)
+    metrics = measure(trained, config)
+    out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
+    file = out / f"eval_{config.split}.json"
+    facts = {"split": config.split, "checkpoint": str(trained.path), "metrics": metrics}
+    rundir.write_text(file, json.dumps(facts, indent=2) + "\n")
+    from fovea.reports.table import text_table
+
+    log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
+
+
+def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
+    """Return every metric of the task on one split, without augmentation."""
+    import lightning.pytorch as L
+
+    run = _adapted(trained.config, config)
+    datamodule = build.datamodule(run, trained.preprocessing)
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    if not len(datamodule.views[config.split]):
+        raise UsageError(f"the run's data has no {config.split} split")
+    datamodule.views["test"] = datamodule.views[config.split]
+    task = build.task(run, trained.net)
+    trainer = L.Trainer(
+        accelerator=config.accelerator, devices=1, logger=False, enable_checkpointing=False,
+        enable_model_summary=False, enable_progress_bar=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
+    return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
+
+
+def _adapted(run: DictConfig, config: DictConfig) -> DictConfig:
+    """Return the run's config with this machine's data root, batch size and workers."""
+    run = run.copy()
+    run.compile = False
+    for key, value in (("batch_size", config.batch_size), ("num_workers", config.num_workers)):
+        if value is not None:
+            run.data[key] = value
+    if config.data_root is not None:
+        old = str(run.data.root)
+        moved = rundir.replaced(OmegaConf.to_container(run.data), old, str(config.data_root))
+        run.data = OmegaConf.create(moved)
+    return run

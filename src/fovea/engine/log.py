@@ -1,0 +1,53 @@
+"""Send messages to the terminal and to `train.log`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+NOISE = (
+    ".*sync_dist=True.*",
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*in eval mode at the start of training.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*isinstance.treespec.*",
+    ".*lr_scheduler.step.*before.*optimizer.step.*",
+    ".*You are using `torch.load`.*",
+)
+
+
+class _Terminal(logging.Filter):
+    """Our own messages, and other libraries' warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name.startswith("fovea") or record.levelno >= logging.WARNING
+
+
+def configure(run_dir: Path | None) -> None:
+    """Log to the terminal, and from now on to `run_dir/train.log` too."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(_Terminal())
+    root.addHandler(terminal)
+    if run_dir is not None:
+        file = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(file)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING if name == "lightning" else logging.INFO)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # device listings and tips
+    logging.captureWarnings(True)
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)

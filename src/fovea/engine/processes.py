@@ -1,0 +1,165 @@
+"""End in an orderly way: on a signal, and all processes of a distributed run together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fovea.engine.errors import Interrupted, ProcessFailed
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE = 5.0  # seconds for a process to end by itself
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "gloo",
+    "NCCL",
+    "ProcessGroup",
+)
+
+
+class stop_signals:
+    """Turn Ctrl-C and SIGTERM into `Interrupted`; a second one has its usual effect."""
+
+    def __enter__(self) -> None:
+        self._pid = os.getpid()
+        self._old = {s: signal.signal(s, self._stop) for s in SIGNALS}
+
+    def _stop(self, signum: int, frame: Any) -> None:
+        if os.getpid() != self._pid:  # a worker of a data loader, forked with this handler; the run ends it
+            if signum == signal.SIGTERM:
+                os._exit(0)
+            return
+        for s in self._old:
+            signal.signal(s, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for s, handler in self._old.items():
+            signal.signal(s, signal.SIG_DFL if isinstance(error, Interrupted) else handler)
+
+
+class Family:
+    """The processes that this one started for a distributed run."""
+
+    def __init__(self, last_words: Callable[[ProcessFailed], None] | None = None) -> None:
+        self.last_words = last_words
+        self._others: list[subprocess.Popen[Any]] = []
+        self._ending = False
+
+    def adopt(self, others: list[subprocess.Popen[Any]]) -> None:
+        """Watch them in the Trainer's place, whose observer kills this process before it can say why."""
+        self._others = list(others)
+        others.clear()  # the observer shares the list, and ends when it is empty
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._ending and not self._failed():
+            time.sleep(0.2)
+        self._wait(lambda: self._ending)  # this process notices by itself where it waits for the other
+        if not self._ending:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._wait(lambda: self._ending)
+        if not self._ending:  # it hangs in a collective operation, out of reach of signals
+            if self.last_words is not None:
+                self.last_words(self._failure())
+            self.end()
+            os._exit(1)
+
+    def blame(self, error: BaseException) -> BaseException:
+        """Return `error`, or the failure of another process that brought it about."""
+        self._ending = True
+        stopped = isinstance(error, Interrupted) and error.signum == signal.SIGTERM and self._failed()
+        lost = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
+        if not self._others or not (stopped or lost):
+            return error
+        self._wait(self._failed)
+        return self._failure() if self._failed() else error
+
+    def end(self, *, grace: float = 2.0) -> None:
+        """End the other processes; kill those that do not end in time."""
+        self._ending = True
+        for other in self._others:
+            other.terminate()
+        self.join(grace=grace)
+
+    def join(self, *, grace: float = 60.0) -> None:
+        """Wait for the other processes to end; kill those that do not."""
+        self._ending = True
+        end = time.monotonic() + grace
+        for other in self._others:
+            try:
+                other.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                other.kill()
+                other.wait()
+
+    def _failed(self) -> list[tuple[int, int]]:
+        """Return (rank, exit code) of each process that failed; those that our signals ended did not."""
+        codes = [(rank, other.poll()) for rank, other in enumerate(self._others, 1)]
+        return [(rank, code) for rank, code in codes if code not in (None, 0, 130, 143)]
+
+    def _failure(self) -> ProcessFailed:
+        rank, code = self._failed()[0]
+        note = error_note(rank)
+        if note.is_file():
+            text = note.read_text(encoding="utf-8")
+            note.unlink()
+            return ProcessFailed(f"in the process of rank {rank}: {text}")
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return ProcessFailed(f"the process of rank {rank} {how}")
+
+    @staticmethod
+    def _wait(ready: Callable[[], Any]) -> None:
+        end = time.monotonic() + GRACE
+        while not ready() and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def error_note(rank: int) -> Path:
+    """Return where a process of rank 1 or more leaves its error for the one of rank 0."""
+    from fovea.engine import rendezvous
+
+    return rendezvous.find() / f".error_of_rank_{rank}"
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def callback(family: Family) -> Any:
+    """Return the callback that takes signals and processes back from the Trainer."""
+    import lightning.pytorch as L
+
+    class Processes(L.Callback):
+        """Keep our signal handlers: the Trainer's talk to processes that may not listen, and hang."""
+
+        def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+            if threading.current_thread() is threading.main_thread():
+                self._handlers = {s: signal.getsignal(s) for s in SIGNALS}
+            others = getattr(trainer.strategy.launcher, "procs", None)
+            if others:
+                family.adopt(others)
+
+        def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            for s, handler in getattr(self, "_handlers", {}).items():
+                signal.signal(s, handler)
+
+        on_train_start = on_test_start = _keep
+
+    return Processes()

@@ -1,0 +1,129 @@
+"""The run directory: claimed by one run, written whole, readable at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.engine.errors import UsageError
+
+STATUS = ("running", "finished", "failed", "interrupted")
+
+
+def claim(path: str | Path, *, fixed: bool) -> Path:
+    """Create the directory of a new run, atomically; a default name that is taken gets a number.
+
+    A `fixed` one (given by the user) that already holds a run is refused, so that nothing is overwritten.
+    """
+    base, n = Path(path), 1
+    while True:
+        run_dir = base if n == 1 else base.with_name(f"{base.name}_{n}")
+        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(run_dir / "config.yaml", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            return run_dir
+        except FileExistsError:
+            if fixed:
+                raise UsageError(
+                    f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir"
+                ) from None
+            n += 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_config(run_dir: Path, config: DictConfig) -> None:
+    """Write the resolved config."""
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+
+
+def read_config(run_dir: Path) -> DictConfig:
+    """Read the resolved config of a run."""
+    file = run_dir / "config.yaml"
+    if not file.is_file():
+        found = (
+            ", ".join(sorted(p.name for p in run_dir.iterdir())[:8])
+            if run_dir.is_dir()
+            else "no such directory"
+        )
+        raise UsageError(
+            f"{run_dir} is not a run directory: it has no config.yaml ({found or 'it is empty'})"
+        )
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig) or "task" not in config:
+        raise UsageError(f"{file} is empty: the run in {run_dir} ended before it was set up; start a new one")
+    return config
+
+
+def move(config: DictConfig, run_dir: Path) -> DictConfig:
+    """Return the config with every path inside the run directory following it to `run_dir`."""
+    old, new = str(config.run_dir), str(run_dir)
+    return OmegaConf.create(replaced(OmegaConf.to_container(config), old, new))
+
+
+def replaced(node: Any, old: str, new: str) -> Any:
+    """Return plain containers with every path that is or lies in `old` put into `new`."""
+    if isinstance(node, dict):
+        return {k: replaced(v, old, new) for k, v in node.items()}
+    if isinstance(node, list):
+        return [replaced(v, old, new) for v in node]
+    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node[len(old) :] if inside else node
+
+
+def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
+    """Write `summary.json`; non-finite numbers become null, which every JSON reader takes."""
+    write_text(run_dir / "summary.json", json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Read `summary.json` of a run in any state; a run whose process is gone without a word was killed."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {"status": "interrupted", "error": "killed before it was set up", "metrics": {}}
+    if summary.get("status") == "running" and not _alive(summary):
+        summary |= {"status": "interrupted", "error": "killed"}
+    return summary
+
+
+def _alive(summary: dict[str, Any]) -> bool:
+    """Whether the process that wrote the summary runs; one on another host counts while it keeps writing."""
+    process = summary.get("process") or {}
+    if process.get("host") != os.uname().nodename:
+        return time.time() - float(process.get("written", 0)) < 3600
+    import psutil
+
+    try:
+        return abs(psutil.Process(int(process["pid"])).create_time() - float(process["started"])) < 2
+    except (KeyError, psutil.Error):
+        return False
+
+
+def process() -> dict[str, Any]:
+    """Identify this process, so that a reader can tell a live run from a killed one."""
+    import psutil
+
+    me = psutil.Process()
+    return {"pid": me.pid, "host": os.uname().nodename, "started": me.create_time(), "written": time.time()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

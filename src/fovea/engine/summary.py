@@ -1,0 +1,121 @@
+"""Write `summary.json`: what a run is, what it measured and how it ended."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.engine import rundir
+from fovea.engine.paths import ROOT
+
+
+class Summary:
+    """The facts of one run, written at the start, after every epoch and at the end."""
+
+    def __init__(self, run_dir: Path, config: DictConfig) -> None:
+        self.run_dir = run_dir
+        self.process = rundir.process()
+        self.facts: dict[str, Any] = {
+            "status": "running",
+            "error": None,
+            "command": command_line(),
+            "experiment": str(config.experiment),
+            "task": str(config.task._target_).rsplit(".", 1)[-1],
+            "seed": int(config.seed),
+            "data": {"name": config.data.get("name"), "num_classes": config.data.get("num_classes")},
+            "model": {"name": config.model.get("name"), "pretrained": config.model.get("pretrained")},
+            "metrics": {},
+            "best": {
+                "monitor": config.metrics.monitor,
+                "mode": config.metrics.mode,
+                "value": None,
+                "epoch": None,
+            },
+            "timing": {"startup_s": 0.0, "fit_s": 0.0, "epoch_s": [], "train_images_per_s": 0.0},
+            "peak_memory_mb": 0,
+            "environment": environment(),
+            "git_commit": git_commit(),
+            "config": {
+                "precision": str(config.trainer.precision),
+                "batch_size": config.data.get("batch_size"),
+            },
+        }
+        rundir.write_config(run_dir, config)
+        self.write()
+
+    def set(self, **facts: Any) -> None:
+        """Add or replace facts; dicts are merged."""
+        for key, value in facts.items():
+            old = self.facts.get(key)
+            self.facts[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+
+    def write(self) -> None:
+        """Write the facts so far."""
+        self.facts["peak_memory_mb"] = peak_memory_mb()
+        rundir.write_summary(self.run_dir, {**self.facts, "process": {**self.process, "written": _now()}})
+
+    def finish(self, status: str, *, error: str | None = None) -> None:
+        """Write how the run ended."""
+        self.set(status=status, error=error)
+        self.write()
+
+    def resume_command(self) -> str:
+        """Return the command that continues this run."""
+        return f"python src/train.py run_dir={shlex.quote(str(self.run_dir))} resume=true"
+
+
+def command_line() -> str:
+    """Return the command as a user would repeat it."""
+    script = Path(sys.argv[0])
+    try:
+        script = script.resolve().relative_to(ROOT)
+    except ValueError:
+        script = Path(script.name)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
+
+
+def environment() -> dict[str, str]:
+    """Return the versions that a result depends on; the device is added once it is known."""
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    return found | {p: metadata.version(p) for p in ("torch", "lightning", "torchvision", "timm")}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the suite, with `+` where files differ from it; None outside a repository."""
+    try:
+        call = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(call, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_mb() -> int:
+    """Return the peak memory: of the GPU where one was used, else of this process."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated() / 2**20)
+    import resource
+
+    return int(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    )
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """Return the config as plain containers, as it travels in a checkpoint."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _now() -> float:
+    import time
+
+    return time.time()

@@ -1,0 +1,124 @@
+"""Train: compose, build, fit, test, report; whatever happens, the run directory says how it ended."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.engine import errors, processes, rendezvous, resume, rundir
+from fovea.engine import log as logs
+from fovea.engine.fit import Session, write_report
+from fovea.engine.processes import Family, stop_signals
+from fovea.engine.rendezvous import rank
+from fovea.engine.summary import Summary
+from fovea.engine.validate import validate
+
+log = logging.getLogger(__name__)
+
+
+def main(config: DictConfig) -> float | None:
+    """Train one run, or hand a job of a sweep to a process of its own."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from fovea.engine import sweep
+
+        return sweep.job(config)
+    given = list(HydraConfig.get().overrides.task)
+    config = plain(config)
+    HydraConfig.instance().cfg = (
+        None  # a distributed run starts its other processes with this very command line
+    )
+    return run(config, given=given)
+
+
+def plain(config: DictConfig) -> DictConfig:
+    """Return the config of one run: every value resolved, without Hydra's part and the sweep's."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if config.data.get("num_classes", 0) is None:
+        from fovea.engine import build
+
+        build.count_classes(config)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    return OmegaConf.create({k: v for k, v in resolved.items() if k not in ("sweep_name", "sweep_dir")})
+
+
+def run(config: DictConfig, *, given: list[str]) -> float | None:
+    """Run one training from its resolved config; return the best monitored value."""
+    begin = resume.start(config, given)
+    validate(begin.config)
+    if rank() > 0:
+        return _other_process(begin.ckpt_path)
+    config = begin.config
+    if not begin.claimed:
+        fixed = any(g.startswith("run_dir=") for g in given)
+        config = rundir.move(config, rundir.claim(config.run_dir, fixed=fixed))
+    run_dir = Path(config.run_dir)
+    summary = Summary(run_dir, config)
+    logs.configure(run_dir)
+    family = Family(last_words=lambda error: _failed(summary, error, config))
+    try:
+        with stop_signals():
+            value = Session(config, begin.ckpt_path, summary, family).run()
+            family.join()
+        return value
+    except BaseException as caught:
+        error = family.blame(caught)
+        if isinstance(error, errors.Interrupted):
+            _interrupted(summary, error)
+        else:
+            _failed(summary, error, config)
+        family.end()
+        _report(run_dir, config)
+        if error is caught:
+            raise
+        raise error from None
+
+
+def _other_process(ckpt_path: Path | None) -> float | None:
+    """Join a run as a process of rank 1 or more: same config, and nothing written but an error."""
+    config = rundir.read_config(rendezvous.find())
+    logs.configure(None)
+    processes.follow_parent()
+    with stop_signals():
+        try:
+            return Session(config, ckpt_path, None, Family()).run()
+        except errors.Interrupted as stop:
+            sys.exit(128 + stop.signum)
+        except Exception as error:  # one process speaks for all: that of rank 0
+            rundir.write_text(processes.error_note(rank()), errors.explain(error, config=config))
+            with (rendezvous.find() / "train.log").open("a", encoding="utf-8") as file:
+                file.write(f"rank {rank()}: {errors.details(error)}")
+            sys.exit(1)
+
+
+def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
+    name = signal.Signals(stop.signum).name
+    summary.finish("interrupted", error=f"stopped by {name}")
+    log.warning("stopped by %s; continue with: %s", name, summary.resume_command())
+
+
+def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:
+    message = errors.explain(error, config=config)
+    summary.finish("failed", error=message)
+    file = logging.getLogger("traceback")  # reaches train.log, not the terminal
+    file.info("%s", errors.details(error))
+    if not errors.wants_traceback():
+        log.error("error: %s\n  (traceback: %s)", message, summary.run_dir / "train.log")
+        error.fovea_reported = True  # type: ignore[attr-defined]
+
+
+def _report(run_dir: Path, config: DictConfig) -> None:
+    """Draw what an unfinished run has measured; nothing here may hide how it ended."""
+    if not (run_dir / "metrics.csv").is_file():
+        return
+    try:
+        write_report(run_dir, config)
+    except Exception as error:
+        log.warning("the report could not be written: %s", error)

@@ -1,0 +1,81 @@
+"""Open a trained run: its checkpoint, its config and its network, from the checkpoint alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.engine.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what it needs to be used."""
+
+    path: Path
+    checkpoint: dict[str, Any]
+    config: DictConfig
+    net: Any
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of the outputs."""
+        return list(self.checkpoint["fovea"]["classes"])
+
+    @property
+    def preprocessing(self) -> Any:
+        """How images become inputs."""
+        return self.checkpoint["fovea"]["preprocessing"]
+
+
+def require(config: DictConfig, *keys: str) -> None:
+    """Raise when a key without default was not given."""
+    for key in keys:
+        if OmegaConf.is_missing(config, key):
+            raise UsageError(
+                f"{key}= is missing: say {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
+            )
+
+
+def find_checkpoint(run: str, name: str) -> Path:
+    """Return the path of a checkpoint: `best` or `last` of a run directory, or a file."""
+    if name not in ("best", "last"):
+        return Path(name)
+    run_dir = Path(run)
+    if run_dir.is_file():
+        return run_dir
+    if not run_dir.is_dir():
+        raise UsageError(f"there is no run directory {run_dir}")
+    if not (run_dir / "checkpoints").is_dir() and any(run_dir.glob("*/checkpoints")):
+        found = ", ".join(sorted(str(p.parent) for p in run_dir.glob("*/checkpoints"))[-3:])
+        raise UsageError(f"{run_dir} holds several runs; choose one of them, such as {found}")
+    return run_dir / "checkpoints" / f"{name}.ckpt"
+
+
+def open_run(run: str, name: str) -> Trained:
+    """Load a checkpoint, refuse what could run code, rebuild the network."""
+    from fovea.engine import checkpoint
+
+    path = find_checkpoint(run, name)
+    loaded = checkpoint.load(path)
+    return Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
+
+
+def device(accelerator: str) -> Any:
+    """Return the torch device for an accelerator's name."""
+    import torch
+
+    from fovea.engine.validate import ACCELERATORS, _require_device
+
+    if accelerator not in ACCELERATORS:
+        raise UsageError(f"accelerator is {accelerator!r}; allowed: {', '.join(ACCELERATORS)}")
+    _require_device(accelerator)
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if accelerator == "mps" else "cpu")

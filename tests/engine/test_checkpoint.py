@@ -1,0 +1,229 @@
+import os
+import pickle
+
+import pytest
+import runs
+import torch
+from omegaconf import OmegaConf
+
+from fovea.engine import build, checkpoint
+from fovea.engine.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def config():
+    return OmegaConf.to_container(runs.compose([*runs.QUICK, "model.net.hidden=[4]"]))
+
+
+@pytest.fixture
+def saved(config, tmp_path):
+    """Write a checkpoint with the given config, and return its path."""
+    net = build.make(OmegaConf.create(config["model"]["net"]))
+    state = {f"net.{k}": v for k, v in net.state_dict().items()}
+
+    def write(config=config, **more):
+        about = {"version": 1, "config": config, "classes": list("0123456789"), "preprocessing": {}}
+        torch.save({"state_dict": state, "fovea": about, **more}, tmp_path / "best.ckpt")
+        return tmp_path / "best.ckpt"
+
+    return write
+
+
+def changed(config, key, value):
+    copy = OmegaConf.create(config)
+    OmegaConf.update(copy, key, value, merge=False, force_add=True)
+    return OmegaConf.to_container(copy)
+
+
+def test_rebuilds_from_the_file_alone(saved):
+    loaded = checkpoint.load(saved())
+    net = checkpoint.rebuild(loaded)
+    assert not net.training
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, loaded["state_dict"][f"net.{name}"])
+    assert net(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+class Code:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_pickle_that_calls_a_function_is_refused(saved, tmp_path):
+    mark = tmp_path / "ran"
+    path = saved(extra=Code(mark))
+    with pytest.raises(
+        UsageError, match=r"is refused: it holds more than tensors.*Only load checkpoints that this suite"
+    ):
+        checkpoint.load(path)
+    assert not mark.exists()
+    path.write_bytes(pickle.dumps(Code(mark)))
+    with pytest.raises(UsageError, match=r"best\.ckpt"):
+        checkpoint.load(path)
+    assert not mark.exists()
+    torch.load(saved(extra=Code(mark)), weights_only=False)  # the trap does work
+    assert mark.exists()
+
+
+FOREIGN = [
+    "os.system",
+    "builtins.eval",
+    "subprocess.run",
+    "hydra.utils.get_object",
+    "fovea.data.assets.run",  # the suite's own, and it starts processes
+    "fovea.data.assets.subprocess.run",
+    "fovea.data.download.fetch",
+    "fovea.data.download.urllib.request.urlopen",
+    "fovea.models.weights.read_state",
+    "fovea.callbacks.checkpoint.shutil.rmtree",
+    "fovea.callbacks.checkpoint._copy",
+    "fovea.engine.cli.command",
+    "torch.load",
+    "torch.hub.load",
+    "torch.nn.modules.module.os.system",
+    "torch.nn.parallel.distributed.os.system",
+    "torch.nn.init.torch.load",
+    "torch.nn.Linear.__init__.__globals__",
+    "torch.optim.optimizer.functools.partial",
+    "torchvision.models._api.importlib.import_module",
+    "timm.layers.torch.load",
+    "albumentations.core.serialization.load",
+    "fovea.models",
+    "",
+    None,
+    7,
+    ["os.system"],
+]
+PLACES = [
+    "model.net._target_",
+    "callbacks.x._target_",
+    "augment.sample.x.transforms",
+    "task.criterion._target_",
+]
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_config_that_calls_something_else_is_refused(saved, config, target, place):
+    value = (
+        target if place.endswith("_target_") else [{"_target_": "torch.nn.Linear", "x": {"_target_": target}}]
+    )
+    with pytest.raises(UsageError) as error:
+        checkpoint.load(saved(changed(config, place, value)))
+    at = place.removesuffix("._target_") if place.endswith("_target_") else f"{place}[0].x"
+    assert f"best.ckpt is refused: its config would call {target!r} at {at}," in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "fovea.models.weights.Path",
+        "fovea.models.timm.Any",
+        "torch.nn.modules.module.OrderedDict",
+        "torch.nn.modules.module.namedtuple",
+        "torch.nn.parallel.distributed.defaultdict",
+    ],
+)
+def test_a_name_that_a_module_imported_from_elsewhere_is_refused(saved, config, target):
+    with pytest.raises(UsageError, match="refused"):
+        checkpoint.rebuild(checkpoint.load(saved(changed(config, "model.net", {"_target_": target}))))
+
+
+def test_nothing_is_called_in_a_refused_config(saved, config, tmp_path):
+    mark = tmp_path / "ran"
+    trap = {"_target_": "fovea.data.assets.run", "_args_": ["touch", str(mark)], "cwd": str(tmp_path)}
+    with pytest.raises(UsageError, match="refused"):
+        checkpoint.load(saved(changed(config, "model.net.hidden", trap)))
+    assert not mark.exists()
+
+
+def test_interpolations_are_refused_and_not_evaluated(saved, config, monkeypatch):
+    monkeypatch.setenv("FOVEA_SECRET", "1")
+    for text in ("${oc.env:FOVEA_SECRET}", "x ${oc.env:HOME}", "${data.name}"):
+        with pytest.raises(UsageError) as error:
+            about = OmegaConf.to_container(OmegaConf.create(changed(config, "model.net.hidden", ["X"])))
+            about["model"]["net"]["hidden"][0] = text
+            checkpoint.load(saved(about))
+        assert f"would evaluate {text!r} at model.net.hidden[0]," in str(error.value)
+
+
+def test_a_config_cannot_bring_its_own_whitelist(saved, config):
+    node = {"_target_": "torch.nn.Identity", "_execution_whitelist_": ["os.*"]}
+    with pytest.raises(UsageError, match=r"would say itself what may be called at model\.net"):
+        checkpoint.load(saved(changed(config, "model.net", node)))
+
+
+def test_a_network_is_built_of_layers_only(saved, config):
+    node = {"_target_": "lightning.pytorch.Trainer"}  # fine as a trainer, not as a network
+    with pytest.raises(UsageError, match=r"the checkpoint is refused: .*lightning\.pytorch\.Trainer"):
+        checkpoint.rebuild(checkpoint.load(saved(changed(config, "model.net", node))))
+
+
+def test_every_target_of_the_suite_may_travel_in_a_checkpoint():
+    targets = set()
+    for file in (runs.ROOT / "conf").rglob("*.yaml"):
+        node = OmegaConf.to_container(OmegaConf.load(file))
+        targets |= set(
+            _targets(node if "hydra" not in node else {k: v for k, v in node.items() if k != "hydra"})
+        )
+    assert len(targets) > 20
+    ours = {t for t in targets if not t.startswith(("hydra", "optuna"))}
+    assert [t for t in sorted(ours) if not checkpoint._allowed(t)] == []
+
+
+def _targets(node):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    for child in node if isinstance(node, list) else []:
+        yield from _targets(child)
+
+
+def test_files_that_are_no_checkpoint(tmp_path, saved):
+    with pytest.raises(UsageError, match=r"there is no checkpoint .*last\.ckpt: the run wrote none"):
+        checkpoint.load(tmp_path / "last.ckpt")
+    path = saved()
+    with pytest.raises(UsageError, match=r"there is no checkpoint .*last\.ckpt; found: best\.ckpt"):
+        checkpoint.load(tmp_path / "last.ckpt")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no checkpoint at all", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"best\.ckpt (cannot be read; it is damaged|is refused)"):
+            checkpoint.load(path)
+    for content in ({"state_dict": {}}, [1], torch.zeros(1), {"fovea": 3}, {"fovea": {"classes": []}}):
+        torch.save(content, path)
+        with pytest.raises(UsageError, match="was not written by this suite"):
+            checkpoint.load(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [[], ["compile=true"], ["+callbacks.ema._target_=fovea.callbacks.ema.EMA"]])
+def test_a_trained_one_is_plain_and_whole(extra, tmp_path):
+    run_dir = tmp_path / "run"
+    if extra == ["compile=true"] and not _compiles():
+        pytest.skip("no C++ compiler for torch.compile")
+    assert runs.train([*runs.QUICK, "trainer.max_epochs=1", *extra], run_dir=run_dir) == 0, runs.output(
+        run_dir
+    )
+    moved = tmp_path / "alone.ckpt"
+    (run_dir / "checkpoints" / "best.ckpt").rename(moved)
+    loaded = torch.load(moved, weights_only=True)
+    about = loaded["fovea"]
+    assert about["classes"] == [str(i) for i in range(10)]
+    assert about["preprocessing"]["image_size"] == [28, 28] and about["preprocessing"]["channels"] == 1
+    assert about["config"]["model"]["net"]["_target_"] == "fovea.models.mlp.MLP"
+    net = checkpoint.rebuild(checkpoint.load(moved))
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def _compiles():
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        return bool(get_cpp_compiler())
+    except Exception:
+        return False
