@@ -1,0 +1,86 @@
+"""Every experiment composes, builds with random weights and runs one batch of every stage."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from fovea.engine import build
+from fovea.engine.fit import Session
+from fovea.engine.paths import CONF
+from fovea.engine.summary import Summary
+from fovea.engine.train import plain
+from fovea.engine.validate import validate
+
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+
+
+class Noise:
+    """Random images with the shape and classes that a config asks for."""
+
+    splits = ("train", "val", "test")
+    source = "generated"
+
+    def __init__(self, *, split, num_classes, size, channels):
+        self.classes = [f"class {i}" for i in range(num_classes)]
+        self.labels = np.arange(2 * num_classes) % num_classes
+        self.ids = [f"{split}/{i}" for i in range(len(self.labels))]
+        self.shape = (*size, channels)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def load(self, index):
+        image = np.random.default_rng(index).integers(0, 256, self.shape, dtype=np.uint8)
+        return {"image": image, "label": int(self.labels[index])}
+
+
+def composed(experiment: str, run_dir: Path, *overrides: str):
+    with initialize_config_dir(str(CONF)):
+        config = compose(
+            "train",
+            overrides=[f"experiment={experiment}", f"run_dir={run_dir}", *overrides],
+            return_hydra_config=True,
+        )
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_composes(experiment, tmp_path):
+    config = (
+        composed(experiment, tmp_path / "run", "data.root=/nowhere", "+data.num_classes=5")
+        if (experiment == "folder")
+        else composed(experiment, tmp_path / "run")
+    )
+    del config.hydra
+    config = plain(config)
+    validate(config)
+    assert config.experiment == experiment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_runs_one_batch(experiment, tmp_path, monkeypatch):
+    given = ["trainer.fast_dev_run=true", "trainer.accelerator=cpu", "trainer.devices=1", "data.batch_size=4"]
+    given += ["model.pretrained=false", "trainer.precision=32-true", "data.num_workers=0"]
+    if experiment == "folder":
+        given += ["data.root=/nowhere", "data.num_classes=5"]
+    config = composed(experiment, tmp_path / "run", *given)
+    config = config.copy()
+    del config.hydra
+    config = plain(config)
+    size = build.preprocessing(config, None)["image_size"]
+    noise = partial(Noise, num_classes=config.data.num_classes, size=size, channels=config.data.channels)
+    make = build.make
+    monkeypatch.setattr(
+        build, "make", lambda node, **kw: noise if node == config.data.dataset else make(node, **kw)
+    )
+    (tmp_path / "run").mkdir()
+    session = Session(config, None, Summary(tmp_path / "run", config))
+    session.run()
+    assert session.metrics["test/loss"] > 0
+    assert session.summary.facts["status"] == "finished"
