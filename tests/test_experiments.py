@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from fovea.engine import build
 from fovea.engine.fit import Session
 from fovea.engine.paths import CONF
+from fovea.engine.processes import Family
 from fovea.engine.summary import Summary
 from fovea.engine.train import plain
 from fovea.engine.validate import validate
@@ -80,7 +81,7 @@ def test_runs_one_batch(experiment, tmp_path, monkeypatch):
         build, "make", lambda node, **kw: noise if node == config.data.dataset else make(node, **kw)
     )
     (tmp_path / "run").mkdir()
-    session = Session(config, None, Summary(tmp_path / "run", config))
+    session = Session(config, None, Summary(tmp_path / "run", config), Family())
     session.run()
     assert session.metrics["test/loss"] > 0
     assert session.summary.facts["status"] == "finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
@@ -11,7 +12,23 @@ log = logging.getLogger(__name__)
 
 
 class LRFinder(LearningRateFinder):
-    """Run a learning-rate range test (Smith 2017) and train with its suggestion."""
+    """Run a learning-rate range test (Smith 2017) and train with its suggestion, also when resumed."""
+
+    _found: float | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Know whose learning rate this is."""
+        self._module = pl_module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rate that was found."""
+        return {"lr": self._found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the rate that was found."""
+        self._found = state_dict.get("lr")
+        if self._found is not None:
+            self._module.lr = self._found
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Search, unless a resumed run has its learning rate already."""
@@ -24,19 +41,55 @@ class LRFinder(LearningRateFinder):
                 "the learning-rate finder found no slope to suggest from; optimizer.lr=%g stays", before
             )
         else:
+            self._found = float(pl_module.lr)  # type: ignore[arg-type]
             log.info("the learning-rate finder suggests optimizer.lr=%.3g; training uses it", pl_module.lr)
         # Lightning sets one rate for every group and leaves the schedule's own; both follow the new rate so
         trainer.strategy.setup_optimizers(trainer)
 
 
 class BatchSize(BatchSizeFinder):
-    """Grow the batch until memory runs out, and train with the largest that fits."""
+    """Double the batch until memory runs out, and train with the largest size that was tried and fits.
+
+    A resumed run goes on with the size that was found, and a test is run with it.
+    """
+
+    def __init__(self, *, max_val: int = 1024, **kwargs: Any) -> None:
+        self.max_val = max_val
+        super().__init__(max_val=max_val + 1, **kwargs)  # the search takes a limit for found without a trial
+        self._found: int | None = None
+        self._trainer: L.Trainer | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str | None = None) -> None:
+        """Know whose batches these are; a test needs no search."""
+        if stage == "fit":
+            self._trainer = trainer
+            super().setup(trainer, pl_module, stage)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the size that was found."""
+        return {"batch_size": self._found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the size that was found."""
+        self._found = state_dict.get("batch_size")
+        if self._found is not None and self._trainer is not None:
+            self._trainer.datamodule.batch_size = self._found  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Search, unless the run is a resumed one."""
-        if trainer.ckpt_path is not None:
+        if trainer.ckpt_path is not None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         super().on_fit_start(trainer, pl_module)
-        log.info(
-            "the batch-size finder suggests data.batch_size=%s; training uses it", self.optimal_batch_size
-        )
+        size = int(self.optimal_batch_size or self._init_val)
+        images = len(trainer.datamodule.train)  # type: ignore[attr-defined]
+        while size > max(1, min(self.max_val, images)):
+            size //= 2
+        self._found = self.optimal_batch_size = size
+        trainer.datamodule.batch_size = size  # type: ignore[attr-defined]
+        trainer.fit_loop._combined_loader = None
+        trainer.fit_loop.setup_data()
+        trainer.strategy.setup_optimizers(trainer)  # a larger batch means fewer steps for the schedule
+        log.info("the batch-size finder suggests data.batch_size=%s; training uses it", size)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Search nothing: a test is run with the size that was found."""

@@ -186,7 +186,8 @@ class DataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches, then normalise."""
         training = self.trainer is not None and bool(self.trainer.training)
-        return self.finish_batch(batch, training=training)
+        batch = self.finish_batch(batch, training=training)
+        return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 
     def finish_batch(self, batch: Batch, *, training: bool) -> Batch:
         """Turn a uint8 batch into a network input."""

@@ -65,6 +65,10 @@ def preprocessing(config: DictConfig, net: Any) -> dict[str, Any]:
 
 def task(config: DictConfig, net: Any) -> Any:
     """Build the LightningModule around the network."""
+    if config.channels_last:
+        import torch
+
+        net = net.to(memory_format=torch.channels_last)
     metrics = {name: make(node) for name, node in config.metrics.get("values", {}).items()}
     built = make(
         config.task,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+import signal
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +23,14 @@ from omegaconf.errors import OmegaConfBaseException
 from fovea.engine import argv, errors
 from fovea.engine.paths import CONF
 
-# What a config may call. A config can come out of a checkpoint of unknown origin, so nothing here
-# runs code, opens files for writing or starts processes.
+# What a config may call. A config can come from anybody, also out of a checkpoint, so nothing here runs code
+# that it names, starts processes or fetches what it likes.
 WHITELIST = [
     *(
         f"fovea.{p}.*"
-        for p in ("models", "data", "tasks", "optim", "metrics", "callbacks", "reports", "ops", "explain")
+        for p in ("models", "tasks", "optim", "metrics", "callbacks", "reports", "ops", "explain")
     ),
+    "fovea.data.datasets.*",
     "torch.optim.*",
     "torch.nn.*",
     "torchvision.models.*",
@@ -48,12 +54,34 @@ WHITELIST = [
 ]
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
+WIDTH = 110
 
 
 def command(name: str) -> None:
     """Run the command `name`: its root config is `conf/<name>.yaml`, its code `fovea.engine.<name>`."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
+    try:
+        if name == "train":
+            sys.argv[1:] = argv.rewrite(sys.argv[1:])
+        helps = {"-h", "--help"} & set(sys.argv[1:])
+        with _narrow() if helps else contextlib.nullcontext():
+            _run(name)
+        sweep = sys.modules.get("fovea.engine.sweep")
+        sys.exit(0 if sweep is None else sweep.exit_code)
+    except errors.Interrupted as error:
+        sys.exit(128 + error.signum)
+    except KeyboardInterrupt:  # before the command has its own handler: while it composes or imports
+        sys.stderr.write("stopped by SIGINT\n")
+        sys.exit(128 + signal.SIGINT)
+    except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
+        _fail(error, code=2)
+    except Exception as error:
+        _fail(error, code=1)
+
+
+def _run(name: str) -> None:
+    """Have Hydra compose the config and hand it to the command's code."""
     stopped: list[BaseException] = []
 
     def job(config: DictConfig) -> Any:
@@ -69,25 +97,28 @@ def command(name: str) -> None:
             stopped.append(error)
             return None
 
+    hydra.main(config_path=str(CONF), config_name=name, execution_whitelist=[*WHITELIST, *RESULTS])(job)()
+    if stopped:
+        raise stopped[0]
+
+
+@contextlib.contextmanager
+def _narrow() -> Iterator[None]:
+    """Break what is printed into lines of at most WIDTH columns."""
+    text = io.StringIO()
     try:
-        if name == "train":
-            sys.argv[1:] = argv.rewrite(sys.argv[1:])
-        hydra.main(config_path=str(CONF), config_name=name, execution_whitelist=[*WHITELIST, *RESULTS])(job)()
-        if stopped:
-            raise stopped[0]
-        sweep = sys.modules.get("fovea.engine.sweep")
-        sys.exit(0 if sweep is None else sweep.exit_code)
-    except errors.Interrupted as error:
-        sys.exit(128 + error.signum)
-    except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
-        _fail(error, code=2)
-    except Exception as error:
-        _fail(error, code=1)
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        for line in text.getvalue().rstrip().splitlines():
+            sys.stdout.write(
+                textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+            )
 
 
 def _fail(error: BaseException, *, code: int) -> None:
     if errors.wants_traceback():
-        raise error
+        sys.stderr.write(errors.details(error))
     if not getattr(error, "fovea_reported", False):
         from fovea.engine.help import advice
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.engine import build, imports, rundir
 from fovea.engine import log as logs
 from fovea.engine.errors import UsageError
-from fovea.engine.trained import Trained, open_run, require
+from fovea.engine.processes import stop_signals
+from fovea.engine.trained import Trained, count, device, open_run, require
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -24,8 +26,9 @@ def main(config: DictConfig) -> None:
         raise UsageError(f"split is {config.split!r}; allowed: {', '.join(SPLITS)}")
     logs.configure(None)
     imports.quick()
-    trained = open_run(config.run, config.checkpoint)
-    metrics = measure(trained, config)
+    with stop_signals():
+        trained = open_run(config.run, config.checkpoint)
+        metrics = measure(trained, config)
     out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
     file = out / f"eval_{config.split}.json"
     facts = {"split": config.split, "checkpoint": str(trained.path), "metrics": metrics}
@@ -39,29 +42,38 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
     """Return every metric of the task on one split, without augmentation."""
     import lightning.pytorch as L
 
-    run = _adapted(trained.config, config)
+    run, place = _adapted(trained.config, config), device(str(config.accelerator))
     datamodule = build.datamodule(run, trained.preprocessing)
     datamodule.prepare_data()
     datamodule.setup("test")
     if not len(datamodule.views[config.split]):
         raise UsageError(f"the run's data has no {config.split} split")
     datamodule.views["test"] = datamodule.views[config.split]
+    # after the set-up, which wants batches that the training images fill
+    datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
+    datamodule.channels_last = bool(run.channels_last)
     task = build.task(run, trained.net)
     trainer = L.Trainer(
-        accelerator=config.accelerator, devices=1, logger=False, enable_checkpointing=False,
-        enable_model_summary=False, enable_progress_bar=False, use_distributed_sampler=False,
+        accelerator=config.accelerator, devices=1, precision=_precision(run, place.type), logger=False,
+        enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
+        use_distributed_sampler=False,
     )  # fmt: skip
     (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
     return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
 
 
+def _precision(run: DictConfig, device_type: str) -> Any:
+    """Return the precision in which the run measured, where the device has it."""
+    precision = run.trainer.precision
+    return "32-true" if precision == "16-mixed" and device_type == "cpu" else precision
+
+
 def _adapted(run: DictConfig, config: DictConfig) -> DictConfig:
-    """Return the run's config with this machine's data root, batch size and workers."""
+    """Return the run's config with this machine's data root and workers."""
     run = run.copy()
     run.compile = False
-    for key, value in (("batch_size", config.batch_size), ("num_workers", config.num_workers)):
-        if value is not None:
-            run.data[key] = value
+    if config.num_workers is not None:
+        run.data.num_workers = config.num_workers
     if config.data_root is not None:
         old = str(run.data.root)
         moved = rundir.replaced(OmegaConf.to_container(run.data), old, str(config.data_root))

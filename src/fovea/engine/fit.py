@@ -61,10 +61,6 @@ class Session:
         if self.summary is not None:
             self._prepare(net)
         self.datamodule.channels_last = bool(config.channels_last)
-        if config.channels_last:
-            import torch
-
-            net = net.to(memory_format=torch.channels_last)
         self.task = build.task(config, net)
         self.task.meta = {"version": 1, "config": to_plain(config), "preprocessing": preprocessing}
         if self.summary is not None:
@@ -88,15 +84,13 @@ class Session:
         if self.config.trainer.precision == "auto":
             from fovea.engine import precision
 
-            precision.choose(self.config, net, self.datamodule)
+            precision.settle(self.config, net, self.datamodule, self.ckpt_path)
         rundir.write_config(self.run_dir, self.config)
         rendezvous.publish(self.run_dir)
 
     def _fit(self) -> None:
-        start = time.perf_counter()
         path = None if self.ckpt_path is None else str(self.ckpt_path)
         self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
-        self.fit_s = time.perf_counter() - start
 
     def _test(self) -> None:
         self.metrics = {k: v for row in self.record.rows[-1:] for k, v in row.items() if "/" in k}
@@ -150,7 +144,7 @@ class Session:
         summary.set(metrics=self.metrics, timing=self._timing())
         if self.best is not None and self.best["epoch"] is not None:
             best_row = [r for r in self.record.rows if r["epoch"] == self.best["epoch"]]
-            summary.set(metrics={k: v for r in best_row for k, v in r.items() if k.startswith("val/")})
+            summary.set(metrics={k: v for r in best_row for k, v in r.items() if "/" in k})
         summary.finish("finished")
         if not self.trainer.fast_dev_run:
             write_report(self.run_dir, self.config)

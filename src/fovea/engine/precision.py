@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
+import random
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, open_dict
 
+from fovea.engine import checkpoint
+
 log = logging.getLogger(__name__)
 MARGIN = 0.95  # a candidate must be at least this much faster to be worth its rounding
+HOPELESS = 3.0  # one that takes so many times as long is given up after its warm-up
 ROUNDS = 3
+
+
+def settle(config: DictConfig, net: torch.nn.Module, datamodule: Any, ckpt_path: Path | None) -> None:
+    """Choose for a new run; a resumed one keeps what its checkpoint says."""
+    if ckpt_path is None:
+        choose(config, net, datamodule)
+    else:
+        saved = checkpoint.load(ckpt_path)["fovea"]["config"]
+        _record(
+            config,
+            precision=saved["trainer"]["precision"],
+            channels_last=saved["channels_last"],
+            reason=saved.get("precision_reason", "as before it was resumed"),
+        )
 
 
 def choose(config: DictConfig, net: torch.nn.Module, datamodule: Any) -> None:
     """Replace `trainer.precision: auto` by what is fastest here, and record why in the config.
 
     Candidates: fp32, and bf16 mixed with the channels-last layout (fp16 mixed on a GPU without bf16). They
-    take turns, so that a drift of the machine hits both alike.
+    take turns, so that a drift of the machine hits both alike. The network, and every random number drawn
+    afterwards, are as they were before.
     """
     device = _device(str(config.trainer.accelerator))
-    candidates = [("32-true", False), _reduced(device)]
-    batch = _batch(datamodule, device)
-    trials = [_trial(net, batch, device, precision, layout) for precision, layout in candidates]
-    times: list[list[float]] = [[] for _ in trials]
-    try:
-        for round_ in range(ROUNDS + 1):
-            for taken, trial in zip(times, trials, strict=True):
-                seconds = next(trial)
-                if round_:  # the first round warms up
-                    taken.append(seconds)
-    except (RuntimeError, TypeError) as error:  # an operator without a reduced-precision kernel
-        log.warning(
-            "trainer.precision=auto: 32-true, because the trial of %s failed: %s", candidates[1][0], error
-        )
-        times = [[1.0], [float("inf")]]
-    base, reduced = (statistics.median(t) for t in times)
-    ratio = reduced / base
-    precision, channels_last = candidates[1] if ratio < MARGIN else candidates[0]
-    reason = f"{candidates[1][0]} with channels-last takes {ratio:.2f} of the time of fp32 on {device.type}"
+    base, reduced = ("32-true", bool(config.channels_last)), _reduced(device)
+    with _same_random_numbers(device):
+        batch = _batch(datamodule, device)
+        seconds, failure = _race(net, batch, device, [base, reduced])
+    precision, channels_last = base
+    if failure is not None:
+        reason = f"the trial failed: {failure}"
+        log.warning("trainer.precision=auto: %s, because %s", precision, reason)
+    else:
+        ratio = seconds[1] / seconds[0]
+        precision, channels_last = reduced if ratio < MARGIN else base
+        reason = f"{reduced[0]} with channels-last takes {ratio:.2f} of the time of fp32 on {device.type}"
+        log.info("trainer.precision=auto: %s (%s)", precision, reason)
+    _record(config, precision=precision, channels_last=channels_last, reason=reason)
+
+
+def _record(config: DictConfig, *, precision: str, channels_last: bool, reason: str) -> None:
     with open_dict(config):
         config.trainer.precision = precision
-        config.channels_last = bool(channels_last or config.channels_last)
+        config.channels_last = channels_last
         config.precision_reason = reason
-    log.info("trainer.precision=auto: %s (%s)", precision, reason)
 
 
 def _device(accelerator: str) -> torch.device:
@@ -62,10 +81,40 @@ def _reduced(device: torch.device) -> tuple[str, bool]:
     return "bf16-mixed", True
 
 
+@contextlib.contextmanager
+def _same_random_numbers(device: torch.device) -> Iterator[None]:
+    """Put every global generator back: starting a loader draws from one, dropout from another."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
 def _batch(datamodule: Any, device: torch.device) -> torch.Tensor:
     loader = datamodule.train_dataloader()
     image = next(iter(loader))["image"]
     return datamodule.preprocess.to_input(image.to(device))
+
+
+def _race(
+    net: torch.nn.Module, batch: torch.Tensor, device: torch.device, candidates: list[tuple[str, bool]]
+) -> tuple[list[float], str | None]:
+    """Return the median seconds of a step of each candidate, or which one failed and how."""
+    times: list[list[float]] = [[] for _ in candidates]
+    trials = [_trial(net, batch, device, precision, layout) for precision, layout in candidates]
+    for round_ in range(ROUNDS + 1):
+        for taken, trial, (precision, _) in zip(times, trials, candidates, strict=True):
+            try:
+                taken.append(next(trial))
+            except Exception as error:  # mostly an operator without a reduced-precision kernel
+                return [], f"{precision}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+        if round_ == 0 and times[1][0] > HOPELESS * times[0][0]:
+            break
+    # the first round warms up
+    return [statistics.median(taken[1:] or taken) for taken in times], None
 
 
 def _trial(
@@ -80,7 +129,8 @@ def _trial(
         start = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=precision != "32-true"):
             loss = _score(net(image))
-        loss.backward()
+        if loss.requires_grad:  # else everything is frozen: the forward pass is all there is
+            loss.backward()
         net.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -89,7 +139,12 @@ def _trial(
 
 def _score(output: Any) -> torch.Tensor:
     """Reduce any output to a number whose gradient reaches all of it."""
+    return sum((t.float().square().mean() for t in _tensors(output)), start=torch.zeros(()))
+
+
+def _tensors(output: Any) -> Iterator[torch.Tensor]:
     if isinstance(output, torch.Tensor):
-        return output.float().square().mean()
-    values = output.values() if isinstance(output, dict) else output
-    return torch.stack([_score(v) for v in values]).sum()
+        yield output
+    elif isinstance(output, dict | list | tuple):
+        for value in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(value)

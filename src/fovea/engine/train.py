@@ -30,9 +30,8 @@ def main(config: DictConfig) -> float | None:
         return sweep.job(config)
     given = list(HydraConfig.get().overrides.task)
     config = plain(config)
-    HydraConfig.instance().cfg = (
-        None  # a distributed run starts its other processes with this very command line
-    )
+    # a distributed run starts its other processes with this very command line, not with Hydra's job
+    HydraConfig.instance().cfg = None
     return run(config, given=given)
 
 
@@ -75,6 +74,8 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
         else:
             _failed(summary, error, config)
         family.end()
+        for note in run_dir.glob(".error_of_rank_*"):  # of processes that failed beside this one
+            note.unlink(missing_ok=True)
         _report(run_dir, config)
         if error is caught:
             raise
@@ -85,6 +86,8 @@ def _other_process(ckpt_path: Path | None) -> float | None:
     """Join a run as a process of rank 1 or more: same config, and nothing written but an error."""
     config = rundir.read_config(rendezvous.find())
     logs.configure(None)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.ERROR)  # the process of rank 0 has said the same
     processes.follow_parent()
     with stop_signals():
         try:

@@ -52,9 +52,13 @@ def find_checkpoint(run: str, name: str) -> Path:
         return run_dir
     if not run_dir.is_dir():
         raise UsageError(f"there is no run directory {run_dir}")
-    if not (run_dir / "checkpoints").is_dir() and any(run_dir.glob("*/checkpoints")):
-        found = ", ".join(sorted(str(p.parent) for p in run_dir.glob("*/checkpoints"))[-3:])
-        raise UsageError(f"{run_dir} holds several runs; choose one of them, such as {found}")
+    if not (run_dir / "checkpoints").is_dir():
+        found = sorted(
+            str(p.parent) for depth in ("*", "*/*", "*/*/*") for p in run_dir.glob(f"{depth}/checkpoints")
+        )
+        if found:
+            several = "holds several runs; choose one of them, such as" if len(found) > 1 else "holds the run"
+            raise UsageError(f"{run_dir} {several} {', '.join(found[-3:])}")
     return run_dir / "checkpoints" / f"{name}.ckpt"
 
 
@@ -67,6 +71,14 @@ def open_run(run: str, name: str) -> Trained:
     return Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
 
 
+def count(config: DictConfig, key: str, default: int | None = None) -> int:
+    """Return a number of at least 1 from the command's config, `default` where it says null."""
+    value = default if config[key] is None else config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{key} is {value!r}; allowed: an integer of at least 1")
+    return value
+
+
 def device(accelerator: str) -> Any:
     """Return the torch device for an accelerator's name."""
     import torch
@@ -75,7 +87,11 @@ def device(accelerator: str) -> Any:
 
     if accelerator not in ACCELERATORS:
         raise UsageError(f"accelerator is {accelerator!r}; allowed: {', '.join(ACCELERATORS)}")
-    _require_device(accelerator)
+    try:
+        _require_device(accelerator)
+    except UsageError as error:
+        text = str(error).replace("trainer.accelerator=", "accelerator=")
+        raise UsageError(text.replace("trainer=", "accelerator=")) from None
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if accelerator == "mps" else "cpu")

@@ -26,7 +26,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _fraction(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < 1
+    return _is_number(value) and 0 < value < 1
 
 
 def _size(value: Any) -> bool:
@@ -40,8 +40,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.batch_size": (lambda v: _is_int(v, 1), "an integer of at least 1"),
     "data.num_workers": (lambda v: v == "auto" or _is_int(v, 0), "auto or an integer of at least 0"),
     "data.image_size": (lambda v: v is None or _size(v), "a number of pixels, or [height,width]"),
-    "data.val_fraction": (_fraction, "a number in [0, 1)"),
-    "data.test_fraction": (_fraction, "a number in [0, 1)"),
+    "data.val_fraction": (_fraction, "a number between 0 and 1"),
+    "data.test_fraction": (_fraction, "a number between 0 and 1"),
     "data.download": (lambda v: isinstance(v, bool), "true or false"),
     "model.pretrained": (lambda v: isinstance(v, bool), "true or false"),
     "optimizer.lr": (lambda v: _is_number(v) and v > 0, "a number above 0"),

@@ -63,7 +63,7 @@ class Block(nn.Module):
 class PatchEmbed(nn.Module):
     """Cut the image into patches and project each to a token.
 
-    With `conv_stem` three small convolutions, two of them strided, see the pixels first and give the same
+    With `conv_stem` four small convolutions, two of them strided, see the pixels first and give the same
     token grid: Xiao et al. (2021), https://arxiv.org/abs/2106.14881.
     """
 
@@ -77,6 +77,7 @@ class PatchEmbed(nn.Module):
                 *_conv_bn_relu(in_channels, half, small),
                 *_conv_bn_relu(half, half, 1),
                 *_conv_bn_relu(half, dim, patch_size // small),
+                *_conv_bn_relu(dim, dim, 1),
             )
             self.proj = nn.Conv2d(dim, dim, 1)
         else:

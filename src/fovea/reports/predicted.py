@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.reports.annotate import annotate, sheet
+from fovea.reports.annotate import annotate, sheet, thumbnail
 from fovea.reports.predictions import (
     Prediction,
     bounded,
@@ -17,6 +17,7 @@ from fovea.reports.predictions import (
 )
 
 SHEET = 40  # pictures on the contact sheet at most
+TILE = 200  # pixels of each
 
 
 class ClassPredictions:
@@ -81,4 +82,5 @@ class ClassPredictions:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(tile).save(folder / self._names[row.path], compress_level=4)
         if len(self._tiles) < SHEET:
-            self._tiles.append(tile)
+            small = thumbnail(image, side=TILE)
+            self._tiles.append(annotate(small, row.lines(self.classes), ok=row.correct))

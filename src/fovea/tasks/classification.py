@@ -36,7 +36,12 @@ class Classification(Task):
     def step(self, batch: Batch) -> Output:
         """Return the loss, the logits and the label of each image."""
         logits, label = self(batch["image"]), batch["label"]
+        logits = logits.to(
+            torch.promote_types(logits.dtype, torch.float32)
+        )  # half precision would round the loss
+        soft = label.to(logits.dtype) if label.ndim == 2 else label
+        weight = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         smoothing = self.label_smoothing if self.training else 0.0
-        loss = F.cross_entropy(logits.float(), label, weight=self.class_weights, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits, soft, weight=weight, label_smoothing=smoothing)
         target = label if label.ndim == 1 else label.argmax(dim=1)
         return {"loss": loss, "preds": logits.detach().float(), "target": target}

@@ -1,0 +1,148 @@
+import json
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import runs
+import torch
+from omegaconf import OmegaConf
+
+from fovea.engine import cli
+from fovea.engine import eval as engine
+from fovea.engine.errors import UsageError
+
+
+def summary(run_dir):
+    return json.loads((run_dir / "summary.json").read_text())
+
+
+def written(run_dir, split):
+    return json.loads((run_dir / f"eval_{split}.json").read_text())
+
+
+@pytest.mark.slow
+def test_test_metrics_are_those_of_the_run(trained_run, call):
+    call("eval", run=trained_run)
+    own = {k: v for k, v in summary(trained_run)["metrics"].items() if k.startswith("test/")}
+    found = written(trained_run, "test")
+    assert len(own) >= 3 and found["metrics"] == own
+    assert found["checkpoint"] == str(trained_run / "checkpoints" / "best.ckpt")
+
+
+@pytest.mark.slow
+def test_validation_metrics_are_those_of_the_best_epoch(trained_run, call):
+    call("eval", run=trained_run, split="val")
+    best = summary(trained_run)["best"]
+    row = next(r for r in runs.rows(trained_run) if int(r["epoch"]) == best["epoch"])
+    own = {k: float(v) for k, v in row.items() if k.startswith("val/")}
+    found = written(trained_run, "val")["metrics"]
+    assert len(own) >= 3 and found == own and found["val/acc"] == best["value"]
+
+
+@pytest.mark.slow
+def test_the_last_checkpoint_gives_the_last_epoch(trained_run, call):
+    call("eval", run=trained_run, split="val", checkpoint="last")
+    last = runs.rows(trained_run)[-1]
+    assert written(trained_run, "val")["metrics"]["val/loss"] == float(last["val/loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1000, 7, 100000])  # the last is more than there are training images
+def test_the_batch_does_not_change_the_metrics(trained_run, call, batch_size):
+    call("eval", run=trained_run, batch_size=batch_size, num_workers=0)
+    own = {k: v for k, v in summary(trained_run)["metrics"].items() if k.startswith("test/")}
+    assert written(trained_run, "test")["metrics"] == pytest.approx(own, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_alone_is_measured_beside_itself(trained_run, call, tmp_path):
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", tmp_path / "x.ckpt")
+    call("eval", run=tmp_path / "x.ckpt", split="train")
+    found = written(tmp_path, "train")["metrics"]
+    assert set(found) == {"train/acc", "train/f1", "train/loss"} and found["train/acc"] > 0.3
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Write ten cats and ten dogs, some of them with the other's look."""
+    noise = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for i in range(10):
+            cv2.imwrite(str(folder / f"{i}.png"), noise.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def run_on(untrained_run):
+    """Have the checkpoint say that its data was read from a folder."""
+
+    def write(root, **changes):
+        path = untrained_run / "checkpoints" / "best.ckpt"
+        saved = torch.load(path, weights_only=True)
+        config = OmegaConf.create(saved["fovea"]["config"])
+        data = {"data.root": str(root), "data.dataset.root": str(root), "data.batch_size": 4}
+        fractions = {"data.val_fraction": 0.2, "data.test_fraction": 0.3}
+        for key, value in {**data, **fractions, **changes}.items():
+            OmegaConf.update(config, key, value)
+        saved["fovea"]["config"] = OmegaConf.to_container(config)
+        torch.save(saved, path)
+        return untrained_run
+
+    return write
+
+
+def test_the_data_may_have_moved(run_on, images, call):
+    run = run_on(images)
+    call("eval", run=run)
+    before = written(run, "test")
+    images.rename(images.parent / "moved to")
+    with pytest.raises(FileNotFoundError, match="image folder not found"):
+        call("eval", run=run)
+    call("eval", run=run, data_root=images.parent / "moved to")
+    assert written(run, "test") == before and before["metrics"]["test/loss"] > 0
+
+
+def test_metrics_follow_from_the_predictions(run_on, images, call):
+    """Another way to the same numbers: predict every image of the split."""
+    images.rename(images.parent / "test")
+    for split in ("train", "val", "test"):
+        shutil.copytree(images.parent / "test", images / split)
+    run = run_on(images)
+    call("eval", run=run, batch_size=3)
+    call("predict", run=run, input=images / "test", annotate=False)
+    lines = (run / "predict" / "predictions.csv").read_text().splitlines()[1:]
+    right = sum(line.split(",")[4] == "true" for line in lines)
+    assert len(lines) == 20 and 0 < right < 20
+    assert written(run, "test")["metrics"]["test/acc"] == pytest.approx(right / 20)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true", "16-mixed"])
+def test_a_run_is_measured_in_its_own_precision(run_on, images, call, precision, monkeypatch):
+    seen = []
+    task = engine.build.task
+
+    def spy(*args):
+        found = task(*args)
+        found.net.register_forward_hook(lambda net, args, output: seen.append(output.dtype))
+        return found
+
+    monkeypatch.setattr(engine.build, "task", spy)
+    call("eval", run=run_on(images, **{"trainer.precision": precision, "channels_last": True}))
+    wanted = {"bf16-mixed": torch.bfloat16, "32-true": torch.float32, "16-mixed": torch.float32}
+    assert set(seen) == {wanted[precision]}  # a CPU has no 16-mixed
+
+
+def test_refusals(untrained_run, call, monkeypatch, capsys, own_process):
+    with pytest.raises(UsageError, match="split is 'tset'; allowed: train, val, test"):
+        call("eval", run=untrained_run, split="tset")
+    with pytest.raises(UsageError, match="run= is missing: say run=DIR"):
+        call("eval")
+    monkeypatch.setattr(sys, "argv", ["src/eval.py", f"run={untrained_run}", "accelerator=mps"])
+    with pytest.raises(SystemExit) as stop:
+        cli.command("eval")
+    text = capsys.readouterr().err
+    assert stop.value.code == 2 and "use accelerator=cpu or accelerator=auto" in text
