@@ -54,6 +54,7 @@ def seconds(command: list[str], cwd: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=1, help="pairs that are not counted, first")
     parser.add_argument("--cases", default="mlp,resnet18,vit_tiny")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,18 +63,16 @@ def main() -> None:
         print(f"{'case':10} {'precision':10} {'ours s':>8} {'loop s':>8} {'ratio':>6}  (min - max)  target")
         for case in options.cases.split(","):
             for precision in ["32-true"] if case == "mlp" else ["32-true", "auto"]:
-                report(case, precision, work, options.repeats)
+                report(case, precision, work, options.repeats, options.warmup)
 
 
-def report(case: str, precision: str, work: Path, repeats: int) -> None:
+def report(case: str, precision: str, work: Path, repeats: int, warmup: int) -> None:
     floor = [sys.executable, str(ROOT / "benchmarks" / "plain_loop.py"), case]
     ours = [sys.executable, str(ROOT / "src" / "train.py"), *CASES[case], f"trainer.precision={precision}"]
     if case != "mlp":
         floor.append(str(work / "photos"))
         ours[2:2] = [*PHOTOS, f"data.root={work / 'photos'}"]
-    pairs = [(seconds(ours, work), seconds(floor, work)) for _ in range(repeats + 1)][
-        1:
-    ]  # the first warms up
+    pairs = [(seconds(ours, work), seconds(floor, work)) for _ in range(warmup + repeats)][warmup:]
     ratios = [a / b for a, b in pairs]
     a, b = (statistics.median(p[i] for p in pairs) for i in (0, 1))
     print(
