@@ -21,7 +21,7 @@ from fovea.engine import log as logs
 from fovea.engine.argv import quote
 from fovea.engine.members import study_values
 from fovea.engine.paths import CONF, ROOT
-from fovea.engine.sweep_place import Place, hold, jobs, place, release, settle, stop
+from fovea.engine.sweep_place import STOPPED, Place, hold, jobs, place, release, settle, stop
 
 log = logging.getLogger(__name__)
 OWN = ("sweep", "sweep_dir", "sweep_name", "hydra")
@@ -42,6 +42,8 @@ def job(config: DictConfig) -> float:
         if sys.platform == "linux":  # the end of this process ends the job; elsewhere Ctrl-C does
             signal.signal(signal.SIGINT, lambda *_: None)
     overrides = [o for o in hydra.overrides.task if not _own(o)]
+    if (Path(str(config.sweep_dir)) / STOPPED).exists():  # a launcher's process took it up after Ctrl-C
+        return math.nan
     with place(Path(str(config.sweep_dir)), overrides, number=hydra.job.num) as where:
         if where.state == "finished":
             log.info("job %s is finished already: %s", where.name, shlex.join(overrides))
@@ -131,6 +133,7 @@ class SweepReport(Callback):
     def _start(self, config: DictConfig) -> None:
         self.sweep_dir = Path(str(config.sweep_dir))
         hold(self.sweep_dir)
+        (self.sweep_dir / STOPPED).unlink(missing_ok=True)
         log.info("sweep directory: %s", self.sweep_dir)
         # The processes of a launcher import the suite, which is a script's neighbour and not installed.
         path = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

@@ -19,6 +19,7 @@ from fovea.engine import rundir
 from fovea.engine.errors import UsageError
 
 log = logging.getLogger(__name__)
+STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
 CLAIMS, RECIPE = ".claims", "overrides.yaml"
 _held: list[int] = []  # open for as long as this process lives
 
@@ -95,7 +96,8 @@ def hold(sweep_dir: Path) -> None:
 
 
 def stop(sweep_dir: Path, signum: int, *, seconds: float) -> None:
-    """Send a signal to the jobs that run on this machine, and wait until they have ended in their own way."""
+    """Let no further job start, send a signal to those that run here, and wait until they have ended."""
+    (sweep_dir / STOPPED).touch()
     for run_dir in jobs(sweep_dir):
         summary = rundir.read_summary(run_dir)
         process = summary.get("process") or {}
