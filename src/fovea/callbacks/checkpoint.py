@@ -99,8 +99,8 @@ class BestAndLast(Checkpoint):
         value = float(metrics[self.monitor])
         tie = float(metrics.get(self.tie_break, math.inf))
         key = (sign * value, -tie) if math.isfinite(value) else (-math.inf, -math.inf)
-        beaten = self.best is not None and self.best["value"] is not None
-        if beaten and key <= (sign * self.best["value"], -self.best["tie"]):  # type: ignore[index]
+        best = self.best
+        if best is not None and best["value"] is not None and key <= (sign * best["value"], -best["tie"]):
             return False
         self.best = {"monitor": self.monitor, "value": value, "tie": tie, "epoch": epoch}
         return True

@@ -102,6 +102,7 @@ class RunLogger(WandbLogger):
         try:
             yield
         except Exception as error:
+            logging.getLogger("traceback").info("wandb could not %s", what, exc_info=True)  # train.log only
             if what not in self._warned:
                 log.warning("wandb could not %s (%s); training goes on", what, _line(error))
             self._warned.add(what)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fovea.data.download import check, digest, write_atomic
@@ -62,7 +63,7 @@ def fashion_mnist(root: Path) -> str:
         source = INSTALLED if INSTALLED.is_dir() else _unpack_debian(Path(folder))
         for name, (md5, stamp) in FASHION.items():
             restored = restore_gzip(source / f"{name}.gz", name=name, stamp=stamp)
-            write_atomic(raw / f"{name}.gz", lambda part, b=restored, m=md5: _write(part, b, m))  # type: ignore[misc]
+            write_atomic(raw / f"{name}.gz", partial(_write, content=restored, expected=md5))
     return f"{raw}: written, equal to the published files"
 
 

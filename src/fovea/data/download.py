@@ -12,6 +12,7 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def fetch(urls: Sequence[str], path: Path, *, expected: str) -> None:
     for url in urls:
         try:
             log.info("downloading %s", url)
-            write_atomic(path, lambda part, url=url: _receive(url, part, expected))  # type: ignore[misc]
+            write_atomic(path, partial(_receive, url, expected=expected))
             return
         except (OSError, ValueError) as error:
             problems.append(f"{url}: {error}")
