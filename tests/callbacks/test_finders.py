@@ -87,8 +87,9 @@ def task(*, lr=1e-3, scheduler=None, finetune=None):
 
 def datamodule(batch_size=20):
     return DataModule(
-        dataset=Blobs, name="blobs", num_classes=CLASSES, image_size=6, channels=1, mean=[0.5], std=[0.3],
-        batch_size=batch_size, num_workers=0,
+        dataset=Blobs, name="blobs", num_classes=CLASSES, batch_size=batch_size, num_workers=0,
+        preprocessing={"image_size": [6, 6], "channels": 1, "mean": [0.5], "std": [0.3],
+                       "interpolation": "bilinear", "crop_pct": 1.0},
     )  # fmt: skip
 
 

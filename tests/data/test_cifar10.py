@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from real_formats import images, write_cifar10
 
-from fovea.data.datasets.cifar10 import CIFAR10, read_pickle
+from fovea.data.datasets.cifar10 import CIFAR10
+from fovea.data.formats.unpickle import read_pickle
 
 
 def test_reads_python_2_pickles_in_order(tmp_path):
     write_cifar10(tmp_path)
-    train, test = (CIFAR10(root=tmp_path, split=split) for split in CIFAR10.splits)
+    train, test = (CIFAR10(root=tmp_path, split=split, subset=True) for split in CIFAR10.splits)
     assert np.array_equal(train.images, np.concatenate([images(20, (32, 32), 3, i) for i in range(5)]))
     assert np.array_equal(test.images, images(20, (32, 32), 3, 5))
     assert train.labels.tolist() == [i % 10 for i in range(20)] * 5 and train.images.flags.c_contiguous
@@ -85,7 +86,33 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     for content in (whole[:1000], b"", pickle.dumps({"data": [1]}), pickle.dumps([1, 2])):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="test_batch"):
-            CIFAR10(root=tmp_path, split="test")
+            CIFAR10(root=tmp_path, split="test", subset=True)
     path.write_bytes(pickle.dumps({"data": np.zeros((2, 3071), np.uint8), "labels": [0, 1]}))
     with pytest.raises(ValueError, match=r"expected uint8 \(2, 3072\)"):
-        CIFAR10(root=tmp_path, split="test")
+        CIFAR10(root=tmp_path, split="test", subset=True)
+
+
+def test_batches_of_the_wrong_kind_say_what_they_hold(tmp_path):
+    write_cifar10(tmp_path)
+    path = tmp_path / "cifar-10-batches-py" / "test_batch"
+    path.write_bytes(pickle.dumps({"data": 1, "fine_labels": 2}))
+    with pytest.raises(
+        ValueError, match=r"test_batch is no CIFAR-10 file: expected .*labels, found data, fine"
+    ):
+        CIFAR10(root=tmp_path, split="test", subset=True)
+    for labels, problem in (
+        ([0, 10], "labels 0 to 10"),
+        ([0.5, 1.0], "whole numbers"),
+        ([[0], [1]], "whole"),
+    ):
+        path.write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": labels}))
+        with pytest.raises(ValueError, match=f"test_batch.*{problem}"):
+            CIFAR10(root=tmp_path, split="test", subset=True)
+
+
+def test_incomplete_sets_are_refused(tmp_path):
+    write_cifar10(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"CIFAR-10 train has 100 images, officially 50000.*data.subset=true"
+    ):
+        CIFAR10(root=tmp_path)

@@ -127,8 +127,7 @@ def test_results_do_not_depend_on_the_cache(sample):
 def test_augmentation_differs_between_epochs_and_seeds_and_repeats_between_runs():
     def images(seed, epoch):
         augment = toy_module(seed=seed, augment_sample=crops()).augment_sample
-        picture = Toy().images[0]
-        return augment(picture, epoch=epoch, index=0)
+        return augment({"image": Toy().images[0]}, epoch=epoch, index=0)["image"]
 
     assert np.array_equal(images(0, 0), images(0, 0))
     assert not np.array_equal(images(0, 0), images(0, 1))
@@ -244,7 +243,7 @@ def test_official_test_splits_stay_whole(tmp_path, dataset, write, sizes):
     write(tmp_path)
     channels = 1 if dataset is FashionMNIST else 3
     module = toy_module(
-        partial(dataset, root=tmp_path, download=False),
+        partial(dataset, root=tmp_path, download=False, subset=True),
         num_classes=10,
         channels=channels,
         mean=[0.5] * channels,

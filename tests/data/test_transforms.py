@@ -6,7 +6,8 @@ import pytest
 import torch
 from real_formats import images
 
-from fovea.data.transforms import SampleTransform, fit
+from fovea.data.geometry import fit
+from fovea.data.transforms import SampleTransform
 
 PHOTO = images(1, (90, 120))[0]
 
@@ -63,14 +64,14 @@ def transforms():
 def test_depends_on_seed_epoch_and_index_only():
     transform, other = SampleTransform(transforms(), seed=0), SampleTransform(transforms(), seed=0)
     keys = [(epoch, index) for epoch in (0, 1) for index in range(12)]
-    first = {key: transform(PHOTO, epoch=key[0], index=key[1]) for key in keys}
+    first = {key: transform({"image": PHOTO}, epoch=key[0], index=key[1])["image"] for key in keys}
     np.random.seed(99)
     random.seed(99)
     for key in reversed(keys):
-        assert np.array_equal(other(PHOTO, epoch=key[0], index=key[1]), first[key])
+        assert np.array_equal(other({"image": PHOTO}, epoch=key[0], index=key[1])["image"], first[key])
     assert len({image.tobytes() for image in first.values()}) == len(keys)
     seeded = SampleTransform(transforms(), seed=1)
-    assert not np.array_equal(seeded(PHOTO, epoch=0, index=0), first[0, 0])
+    assert not np.array_equal(seeded({"image": PHOTO}, epoch=0, index=0)["image"], first[0, 0])
 
 
 def test_grey_images_keep_their_axis():
@@ -79,7 +80,7 @@ def test_grey_images_keep_their_axis():
     transform = SampleTransform(
         {"crop": A.RandomResizedCrop(size=(8, 8)), "color": A.ColorJitter(p=1)}, seed=0
     )
-    assert transform(PHOTO[..., :1].copy(), epoch=0, index=0).shape == (8, 8, 1)
+    assert transform({"image": PHOTO[..., :1].copy()}, epoch=0, index=0)["image"].shape == (8, 8, 1)
 
 
 @pytest.mark.filterwarnings("ignore:Argument")

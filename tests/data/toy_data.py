@@ -31,15 +31,27 @@ class ToyFiles(Toy):
         return {"image": self.pixels[index], "label": int(self.labels[index])}
 
 
+PREPROCESSING = ("image_size", "channels", "mean", "std", "interpolation", "crop_pct", "resize")
+
+
 def toy_module(dataset=Toy, **options):
-    defaults = {
-        "dataset": dataset,
-        "name": "toy",
-        "num_classes": 3,
+    preprocessing = {
         "image_size": 12,
         "channels": 3,
         "mean": [0.5, 0.4, 0.3],
         "std": [0.2, 0.3, 0.4],
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "resize": "crop",
+    }
+    preprocessing |= {key: options.pop(key) for key in PREPROCESSING if key in options}
+    size = preprocessing["image_size"]
+    preprocessing["image_size"] = [size, size] if isinstance(size, int) else list(size)
+    defaults = {
+        "dataset": dataset,
+        "name": "toy",
+        "num_classes": 3,
+        "preprocessing": preprocessing,
         "batch_size": 8,
         "num_workers": 0,
         "val_fraction": 0.2,

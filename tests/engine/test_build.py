@@ -29,7 +29,7 @@ def test_preprocessing_is_that_of_the_data(config):
     found = build.preprocessing(config, Net())
     assert found == {
         "image_size": [28, 28], "channels": 1, "mean": [0.1307], "std": [0.3081], "interpolation": "bilinear",
-        "crop_pct": 1.0,
+        "crop_pct": 1.0, "resize": "crop",
     }  # fmt: skip
 
 
@@ -77,9 +77,7 @@ def test_the_task_gets_network_metrics_and_optimizer(config):
 def test_classes_that_only_the_disk_knows(config, tmp_path):
     for name in ("cat", "dog", "owl"):
         (tmp_path / name).mkdir()
-    folder = {"name": "folder", "num_classes": None, "root": str(tmp_path)}
-    given = OmegaConf.create(
-        {"data": {**folder, "dataset": {"_target_": "fovea.data.datasets.folder.Folder"}}}
-    )
+    node = {"_target_": "fovea.data.datasets.folder.Folder", "_partial_": True, "root": str(tmp_path)}
+    given = OmegaConf.create({"data": {"name": "folder", "num_classes": None, "dataset": node}})
     build.count_classes(given)
     assert given.data.num_classes == 3

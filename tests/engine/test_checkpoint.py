@@ -75,8 +75,8 @@ FOREIGN = [
     "hydra.utils.get_object",
     "fovea.data.assets.run",  # the suite's own, and it starts processes
     "fovea.data.assets.subprocess.run",
-    "fovea.data.download.fetch",
-    "fovea.data.download.urllib.request.urlopen",
+    "fovea.data.fetch.download.fetch",
+    "fovea.data.fetch.download.urllib.request.urlopen",
     "fovea.models.weights.read_state",
     "fovea.callbacks.checkpoint.shutil.rmtree",
     "fovea.callbacks.checkpoint._copy",

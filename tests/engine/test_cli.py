@@ -143,7 +143,7 @@ def test_the_message_reaches_the_file_that_a_sweep_reads(shell, monkeypatch, tmp
     "target",
     [
         "fovea.data.assets.run",
-        "fovea.data.download.fetch",
+        "fovea.data.fetch.download.fetch",
         "fovea.data.assets.subprocess.run",
         "fovea.engine.train.run",
         "subprocess.run",

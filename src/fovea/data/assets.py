@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fovea.data.download import check, digest, write_atomic
+from fovea.data.fetch.download import check, digest, write_atomic
 from fovea.data.lite0 import is_lite0, rename_lite0
 
 log = logging.getLogger(__name__)

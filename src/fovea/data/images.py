@@ -24,7 +24,8 @@ def read_image(path: str | Path, *, channels: int = 3) -> np.ndarray:
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels} is not supported: choose 1 (grey) or 3 (RGB)")
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        data = file.read()
     if not data:
         raise ValueError(f"{path} is empty: replace or remove it")
     image = _decode_fast(data) if _is_ordinary(data) else None
@@ -73,7 +74,7 @@ def _decode_fast(data: bytes) -> np.ndarray | None:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
     if image is None:
         return None
-    return image[..., None] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image[..., None] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _decode_any(data: bytes) -> np.ndarray:

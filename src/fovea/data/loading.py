@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import gc
+from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fovea.data.collate import BOXES, Encode, captions, collate
+from fovea.data.memory import Finish, Store, cores, load, one_thread_each
 from fovea.data.sampling import Item
 from fovea.data.transforms import SampleTransform
 from fovea.data.views import View
-from fovea.types import Batch
-
-log = logging.getLogger(__name__)
-Finish = Callable[[np.ndarray], np.ndarray]  # (H, W, C) uint8 → the input size
-
-
-def _indices(items: list[Item]) -> Tensor:
-    return torch.from_numpy(np.array([index for _, index in items], dtype=np.int64))
+from fovea.types import Batch, Sample
 
 
 class TensorBatches(Dataset[Batch]):
-    """Take batches out of one tensor: no Python per image."""
+    """Take batches out of finished samples in memory: no Python per image."""
 
-    def __init__(self, images: Tensor, labels: np.ndarray | None) -> None:
-        self.images = images  # (N, C, H, W) uint8
-        self.labels = None if labels is None else torch.from_numpy(labels)
+    def __init__(
+        self,
+        tensors: dict[str, Tensor],
+        store: Store | None = None,
+        *,
+        training: bool = False,
+        encode: Encode | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.tensors = tensors  # image (N, C, H, W) uint8, label, mask, …
+        self.store, self.training, self.encode, self.seed = store, training, encode, seed
+        self.bad = None if store is None or not store.bad.any() else store.bad
+
+    @property
+    def images(self) -> Tensor:
+        """All images (N, C, H, W) uint8."""
+        return self.tensors["image"]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitems__(self, items: list[Item]) -> Batch:
         """Return the batch of these (epoch, index) pairs."""
-        index = _indices(items)
+        items, skipped = self._usable(items)
+        index, epoch = _indices(items), items[0][0]
         # index_select copies whole images, where plain indexing goes element by element
-        batch: Batch = {"image": self.images.index_select(0, index), "index": index, "epoch": items[0][0]}
-        if self.labels is not None:
-            batch["label"] = self.labels.index_select(0, index)
-        return batch
+        batch: dict[str, Any] = {key: value.index_select(0, index) for key, value in self.tensors.items()}
+        batch |= {"index": index, "epoch": epoch}
+        if self.store is not None:
+            rows = index.numpy()
+            for key in BOXES:
+                if key in self.store.chains:
+                    values, owner = self.store.chains[key].take(rows)
+                    batch |= {key: torch.from_numpy(values), "owner": torch.from_numpy(owner)}
+            if self.store.has_captions:
+                texts = [self.store.captions(int(row)) for row in rows]
+                batch |= captions(texts, index, epoch=epoch, encode=self.encode, seed=self.seed)
+        return {**batch, "skipped": skipped} if skipped else batch  # type: ignore[return-value,typeddict-item]
+
+    def _usable(self, items: list[Item]) -> tuple[list[Item], list[int]]:
+        if self.bad is None:
+            return items, []
+        bad = self.bad
+        skipped = [index for _, index in items if bad[index]]
+        return _fill(items, lambda item: None if bad[item[1]] else item, self.training, len(bad)), skipped
 
 
 class SampleBatches(Dataset[Batch]):
-    """Decode (unless given decoded images), augment and fit images one by one."""
+    """Decode samples (unless a store holds them), augment and fit them one by one."""
 
     def __init__(
         self,
@@ -57,100 +78,104 @@ class SampleBatches(Dataset[Batch]):
         *,
         finish: Finish,
         transform: SampleTransform | None = None,
-        images: Sequence[np.ndarray] | np.ndarray | None = None,
+        store: Store | None = None,
+        training: bool = False,
+        skip: bool = False,
+        encode: Encode | None = None,
+        seed: int = 0,
     ) -> None:
-        self.view, self.finish, self.transform, self.images = view, finish, transform, images
+        self.view, self.finish, self.transform, self.store = view, finish, transform, store
+        self.training, self.skip, self.encode, self.seed = training, skip, encode, seed
 
     def __len__(self) -> int:
         return len(self.view)
 
     def __getitems__(self, items: list[Item]) -> Batch:
         """Return the batch of these (epoch, index) pairs."""
-        images = np.stack([self._image(epoch, index) for epoch, index in items])  # (B, H, W, C)
-        index = _indices(items)
-        image = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-        batch: Batch = {"image": image, "index": index, "epoch": items[0][0]}
-        if self.view.labels is not None:
-            batch["label"] = torch.from_numpy(self.view.labels)[index]
-        return batch
-
-    def _image(self, epoch: int, index: int) -> np.ndarray:
-        image = self.view.load(index)["image"] if self.images is None else self.images[index]
+        skipped: list[int] = []
         if self.transform is not None:
-            image = self.transform(image, epoch=epoch, index=index)
-        return self.finish(image)
+            self.transform.prepare(items)
+        rows = [index for _, index in items]
+        many = self.view.load_many(rows, items[0][0]) if self.store is None else None
+        if many is not None:
+            found = [(item, self._finished(item, one)) for item, one in zip(items, many, strict=True)]
+        else:
+            found = _fill(items, lambda item: self._try(item, skipped), self.training, len(self))
+        index = _indices([item for item, _ in found])
+        batch = collate([sample for _, sample in found])
+        epoch = items[0][0]
+        batch = {**batch, "index": index, "epoch": epoch}
+        if "captions" in batch:
+            drawn = captions(batch["captions"], index, epoch=epoch, encode=self.encode, seed=self.seed)
+            batch = {**batch, **drawn}  # type: ignore[typeddict-item]
+        return {**batch, "skipped": skipped} if skipped else batch
+
+    def _try(self, item: Item, skipped: list[int]) -> tuple[Item, Sample] | None:
+        epoch, index = item
+        try:
+            return item, self._finished(item, self._load(epoch, index))
+        except (OSError, ValueError):
+            if not self.skip:
+                raise
+            skipped.append(index)
+            return None
+
+    def _load(self, epoch: int, index: int) -> Sample:
+        if self.store is None:
+            return load(self.view, index, epoch)
+        if self.store.bad[index]:
+            raise ValueError(self.view.name(index))
+        return self.store[index]
+
+    def _finished(self, item: Item, sample: Sample) -> Sample:
+        if self.transform is not None:
+            sample = self.transform(sample, epoch=item[0], index=item[1])
+        return self.finish(sample)
 
 
-def in_memory(view: View, *, finish: Finish, size: tuple[int, int], cache: bool | str) -> Tensor | None:
-    """Decode a view to one uint8 tensor (N, C, *size), or return None where it would not fit."""
+def _fill(items: list[Item], get: Callable[[Item], Any], training: bool, size: int) -> list[Any]:
+    """Get what can be had; a training batch takes the next good sample instead, others become smaller."""
+    found = []
+    for epoch, index in items:
+        for step in range(size if training else 1):
+            if (one := get((epoch, (index + step) % size))) is not None:
+                found.append(one)
+                break
+    if not found:
+        raise ValueError(
+            f"none of the {len(items)} images of a batch can be read: see `src/data.py action=check`"
+        )
+    return found
+
+
+def _indices(items: list[Item]) -> Tensor:
+    return torch.from_numpy(np.array([index for _, index in items], dtype=np.int64))
+
+
+def held(view: View, *, size: tuple[int, int]) -> dict[str, Tensor] | None:
+    """Return the tensors of a data set that holds images of this size in memory already, else None."""
     images = view.images
-    if images is not None and images.shape[1:3] == size:
-        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    first = finish(view.load(0)["image"])
-    if not fits(first.nbytes * len(view), cache=cache):
+    if images is None or images.shape[1:3] != size or not set(view.targets) <= {"label"}:
         return None
-    out = np.empty((len(view), first.shape[2], *size), dtype=np.uint8)
-
-    def decode(index: int) -> None:
-        out[index] = finish(view.load(index)["image"]).transpose(2, 0, 1)
-
-    _threaded(decode, len(view))
-    return torch.from_numpy(out)
+    return {"image": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), **_labels(view)}
 
 
-def decoded(view: View, *, cache: bool | str) -> Sequence[np.ndarray] | np.ndarray | None:
-    """Decode a view without resizing, or return None where it would not fit."""
-    if view.images is not None:
-        return view.images
-    probe = [view.load(i)["image"].nbytes for i in np.linspace(0, len(view) - 1, 16).astype(int)]
-    if not fits(int(np.mean(probe) * len(view)), cache=cache):
-        return None
-    out: list[np.ndarray] = [np.empty(0)] * len(view)
-
-    def decode(index: int) -> None:
-        out[index] = view.load(index)["image"]
-
-    _threaded(decode, len(view))
-    return out
+def in_memory(view: View, *, finish: Finish, skip: bool) -> tuple[dict[str, Tensor], Store]:
+    """Decode a view to tensors: image (N, C, H, W) uint8 and what has one shape for all; and the rest."""
+    store = Store(view, finish=lambda sample: planes(finish(sample)), skip=skip, dense=True)
+    tensors = {key: torch.from_numpy(raster.array) for key, raster in store.rasters.items()}  # type: ignore[union-attr]
+    return {**tensors, **_labels(view)}, store
 
 
-def _threaded(work: Callable[[int], None], count: int) -> None:
-    one_thread_each()
-    with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(work, range(count), chunksize=16):
-            pass
+def _labels(view: View) -> dict[str, Tensor]:
+    if view.labels is None or "label" not in view.targets:
+        return {}
+    return {"label": torch.from_numpy(view.labels)}
 
 
-def fits(needed: int, *, cache: bool | str) -> bool:
-    """Tell whether to keep this many bytes: `cache` decides; "auto": up to a quarter of the free memory."""
-    if isinstance(cache, bool):
-        return cache
-    if cache != "auto":
-        raise ValueError(f"data.cache={cache!r} must be auto, true or false")
-    return needed < available_memory() / 4
-
-
-def available_memory() -> int:
-    """Return the free bytes, heeding the limit of a container."""
-    import psutil
-
-    free = psutil.virtual_memory().available
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such limit
-        return free
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def one_thread_each(worker: int = 0) -> None:
-    """Keep OpenCV from starting threads inside our own threads and worker processes."""
-    cv2.setNumThreads(0)
+def planes(sample: Sample) -> Sample:
+    """Turn the image (H, W, C) into (C, H, W)."""
+    return {**sample, "image": np.ascontiguousarray(sample["image"].transpose(2, 0, 1))}
 
 
 def identity(batch: Any) -> Any:
@@ -173,5 +198,11 @@ def build_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
-        worker_init_fn=one_thread_each,
+        worker_init_fn=start_worker,
     )
+
+
+def start_worker(worker: int) -> None:
+    """Keep a worker process small: no OpenCV threads, no garbage collector that writes to shared pages."""
+    gc.freeze()
+    one_thread_each()

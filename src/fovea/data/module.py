@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from fovea.data.loading import SampleBatches, TensorBatches, build_loader, decoded, in_memory
-from fovea.data.preprocess import Preprocess, match_channels
+from fovea.data.collate import unchain
+from fovea.data.geometry import fit_sample
+from fovea.data.loading import SampleBatches, TensorBatches, build_loader, held, in_memory
+from fovea.data.memory import Store, fits, size_of
+from fovea.data.partition import Choice, build_views, check_batch_size, check_classes, want
+from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.sampling import EvalBatches, TrainBatches
-from fovea.data.transforms import SampleTransform, fit
-from fovea.data.views import View, build_views, check_batch_size, check_classes
+from fovea.data.transforms import SampleTransform
+from fovea.data.views import View
 from fovea.types import Batch, ImageDataset, Preprocessing
+
+if TYPE_CHECKING:
+    from fovea.data.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
 
 
 class DataModule(L.LightningDataModule):
     """Split a data set and serve its batches.
 
     `dataset` is a class or a partial of one, called with `split=…`. Splits that it lacks are taken from its
-    training images: `val_fraction` and `test_fraction` of each class, fixed by `split_seed`. Results do not
-    depend on `num_workers` or `cache`. `root`, `download` and `flip` are what the data set and the
-    augmentations refer to.
+    training images: `val_fraction` and `test_fraction` of each class, fixed by `split_seed`; `choice` says
+    which of the training images train. `targets` are what of the annotations a batch holds (None: all that
+    the data set has; `grey`, the luma of the augmented image, can always be added). A file that cannot be
+    read ends the run, or with on_error="skip" is left out and counted. Results do not depend on
+    `num_workers` or `cache`. `download` calls the data set's `prepare`.
     """
 
     channels_last = False
@@ -36,46 +48,40 @@ class DataModule(L.LightningDataModule):
         dataset: Callable[..., ImageDataset],
         name: str,
         num_classes: int | None,
-        image_size: int | Sequence[int],
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        preprocessing: Preprocessing,
         batch_size: int = 64,
         num_workers: int | str = "auto",
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        choice: Choice | None = None,
+        targets: Sequence[str] | None = None,
+        on_error: str = "raise",
         seed: int = 0,
-        interpolation: str = "bilinear",
-        crop_pct: float = 1.0,
         cache: bool | str = "auto",
         augment_sample: Mapping[str, Any] | None = None,
         augment_batch: Mapping[str, Callable[..., Batch]] | None = None,
-        root: str | None = None,
         download: bool = False,
-        flip: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"data.batch_size={batch_size} must be at least 1")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"data.on_error={on_error!r} must be raise or skip")
         self.dataset, self.name, self.num_classes, self.batch_size = dataset, name, num_classes, batch_size
         self.num_workers, self.cache, self.seed, self.split_seed = num_workers, cache, seed, split_seed
         self.fractions = {"test": test_fraction, "val": val_fraction}
-        self.root, self.download, self.flip = root, download, flip
-        size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
-        self.preprocessing: Preprocessing = {
-            "image_size": size,
-            "channels": channels,
-            "mean": list(mean),
-            "std": list(std),
-            "interpolation": interpolation,
-            "crop_pct": crop_pct,
-        }
-        self.preprocess = Preprocess(self.preprocessing)
+        self.choice, self.download, self.skip = choice or Choice(), download, on_error == "skip"
+        self.grey = targets is not None and "grey" in targets
+        self.targets = None if targets is None else [key for key in targets if key != "grey"]
+        self.preprocessing = preprocessing
+        self.preprocess = Preprocess(preprocessing)
         sample = {k: v for k, v in (augment_sample or {}).items() if v is not None}
         self.augment_sample = SampleTransform(sample, seed=seed) if sample else None
         self.augment_batch = [v for v in (augment_batch or {}).values() if v is not None]
         self.views: dict[str, View] = {}
+        self.vocabulary: Vocabulary | None = None
+        self.skipped: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
         self._batches: dict[str, TensorBatches | SampleBatches] = {}
 
     def prepare_data(self) -> None:
@@ -87,10 +93,15 @@ class DataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the data set and split it, once; ValueError where training on it makes no sense."""
         if not self.views:
-            self.views = build_views(self.dataset, fractions=self.fractions, seed=self.split_seed)
-            self.num_classes = self.num_classes or len(self.classes)
-            check_classes(self.train, num_classes=self.num_classes, name=str(self.name))
-            check_batch_size(self.train, batch_size=self.batch_size, name=str(self.name))
+            name, seed = str(self.name), self.split_seed
+            views = build_views(self.dataset, fractions=self.fractions, seed=seed, choice=self.choice)
+            want(views, self.targets, name=name)
+            self.num_classes = self.num_classes or len(views["train"].classes)
+            check_classes(views["train"], num_classes=self.num_classes, name=name)
+            check_batch_size(views["train"], batch_size=self.batch_size, name=name)
+            if "captions" in views["train"].targets:
+                self.vocabulary = _vocabulary(views["train"])
+            self.views = views
 
     @property
     def train(self) -> View:
@@ -120,13 +131,34 @@ class DataModule(L.LightningDataModule):
         """Describe the data for summary.json."""
         counts = {f"num_{name}": count for name, count in self.sizes().items()}
         source = getattr(self.train.dataset, "source", "real")
-        return {
+        found = {
             "name": self.name,
             "source": source,
             **counts,
             "num_classes": self.num_classes,
             "classes": self.classes,
         }
+        if not self.skip:
+            return found
+        skipped = {
+            name: sorted(self.views[name].name(i) for i in rows) for name, rows in self.skipped.items()
+        }
+        return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
+
+    def labelling(self) -> dict[str, Any]:
+        """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""
+        palette = getattr(self.train.dataset, "palette", None)
+        found: dict[str, Any] = {} if palette is None else {"palette": palette.tolist()}
+        return found if self.vocabulary is None else found | {"vocabulary": list(self.vocabulary.words)}
+
+    def teardown(self, stage: str) -> None:
+        """Learn what the other processes left out."""
+        if self.skip and dist.is_available() and dist.is_initialized():
+            everywhere: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(everywhere, self.skipped)
+            for found in everywhere:
+                for split, indices in found.items():
+                    self.skipped[split] |= indices
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Serve shuffled full batches; with overfit_batches the same ones every epoch."""
@@ -160,14 +192,26 @@ class DataModule(L.LightningDataModule):
         return build_loader(self._batches[split], batches=batches, workers=self.num_workers, pin=pin)
 
     def _serve(self, split: str) -> TensorBatches | SampleBatches:
-        view, size = self.views[split], self.preprocess.size
-        options = self.preprocessing
-        finish = partial(fit, size=size, interpolation=options["interpolation"], crop_pct=options["crop_pct"])
-        if split == "train" and self.augment_sample is not None:
-            images = decoded(view, cache=self.cache)
-            return SampleBatches(view, finish=finish, transform=self.augment_sample, images=images)
-        tensor = in_memory(view, finish=finish, size=size, cache=self.cache)
-        return SampleBatches(view, finish=finish) if tensor is None else TensorBatches(tensor, view.labels)
+        view, fitting = self.views[split], self.preprocess
+        finish = partial(
+            fit_sample,
+            size=fitting.size,
+            interpolation=fitting.interpolation,
+            crop_pct=fitting.crop_pct,
+            resize=fitting.resize,
+        )
+        training = split == "train"
+        encode = None if self.vocabulary is None else self.vocabulary.encode
+        common: dict[str, Any] = {"training": training, "encode": encode, "seed": self.seed}
+        transform = self.augment_sample if training else None
+        if transform is None and (tensors := held(view, size=fitting.size)):
+            return TensorBatches(tensors, **common)
+        need = size_of(view, finish=None if transform else finish)
+        keep = fits(need, cache=self.cache) and not (training and view.endless)
+        if keep and transform is None:
+            return TensorBatches(*in_memory(view, finish=finish, skip=self.skip), **common)
+        store = Store(view, finish=None, skip=self.skip) if keep and not view.holds_images else None
+        return SampleBatches(view, finish=finish, transform=transform, store=store, skip=self.skip, **common)
 
     def _ranks(self) -> tuple[int, int]:
         if dist.is_available() and dist.is_initialized():
@@ -186,15 +230,40 @@ class DataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training batches, then normalise."""
         training = self.trainer is not None and bool(self.trainer.training)
+        self._count_skipped(batch)
         batch = self.finish_batch(batch, training=training)
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 
+    def _count_skipped(self, batch: Batch) -> None:
+        if "skipped" not in batch or self.trainer is None:
+            return
+        split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
+        for index in set(batch["skipped"]) - self.skipped[split]:
+            self.skipped[split].add(index)
+            log.warning("left out, since it cannot be read: %s", self.views[split].name(index))
+
     def finish_batch(self, batch: Batch, *, training: bool) -> Batch:
-        """Turn a uint8 batch into a network input."""
+        """Turn a batch of the loader into inputs and targets: augmented, normalised, boxes by image."""
         batch = {**batch, "image": match_channels(batch["image"], channels=self.preprocess.channels)}
         if training:
             for augment in self.augment_batch:
                 batch = augment(batch, seed=self.seed, num_classes=self.num_classes)
+        if self.grey:
+            batch["grey"] = luma(batch["image"]).float() / 255
         image = self.preprocess.to_input(batch["image"])
         batch["image"] = image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
-        return batch
+        for key in ("mask", "instances"):
+            if key in batch:
+                batch[key] = batch[key].long()  # type: ignore[literal-required]
+        return unchain(batch)
+
+
+def _vocabulary(train: View) -> Vocabulary:
+    """Take the words that the data set names, or those of the training captions."""
+    from fovea.data.vocabulary import Vocabulary
+
+    known = getattr(train.dataset, "vocabulary", None)
+    if known is not None:
+        return Vocabulary(known)
+    dataset: Any = train.dataset
+    return Vocabulary.build(text for i in train.indices for text in dataset.sentences(int(i)))

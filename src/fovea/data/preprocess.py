@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fovea.data.geometry import INTERPOLATION, RESIZE, fit
 from fovea.data.images import read_image, to_channels
-from fovea.data.transforms import check_interpolation, fit
 from fovea.types import Preprocessing
 
 
@@ -20,7 +21,8 @@ class Preprocess:
         self.preprocessing = preprocessing
         self.size = (int(preprocessing["image_size"][0]), int(preprocessing["image_size"][1]))
         self.channels = int(preprocessing["channels"])
-        self.interpolation = check_interpolation(preprocessing["interpolation"])
+        self.interpolation = _known("interpolation", preprocessing["interpolation"], INTERPOLATION)
+        self.resize = _known("resize", preprocessing.get("resize", "crop"), RESIZE)
         self.crop_pct = float(preprocessing["crop_pct"])
         if self.channels not in (1, 3):
             raise ValueError(f"data.channels={self.channels} is not supported: choose 1 (grey) or 3 (RGB)")
@@ -42,7 +44,13 @@ class Preprocess:
         array = array[..., None] if array.ndim == 2 else array
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
             raise ValueError(f"expected a uint8 image (H, W, 1 or 3), got {array.dtype} {array.shape}")
-        resized = fit(array, size=self.size, interpolation=self.interpolation, crop_pct=self.crop_pct)
+        resized = fit(
+            array,
+            size=self.size,
+            interpolation=self.interpolation,
+            crop_pct=self.crop_pct,
+            resize=self.resize,
+        )
         return to_channels(resized, channels=self.channels)
 
     def to_input(self, images: Tensor) -> Tensor:
@@ -64,8 +72,21 @@ def match_channels(images: Tensor, *, channels: int) -> Tensor:
         return images
     if channels == 3:
         return images.expand(-1, 3, -1, -1)
+    return luma(images)
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the brightness (B, 1, H, W) of grey or RGB images, weighted as in BT.601."""
+    if images.shape[1] == 1:
+        return images
     red, green, blue = images.unbind(1)
     if images.dtype == torch.uint8:
         luma = (red.int() * 9798 + green.int() * 19235 + blue.int() * 3735 + 16384) >> 15
         return luma.to(torch.uint8)[:, None]
     return (red * 0.299 + green * 0.587 + blue * 0.114)[:, None]
+
+
+def _known(key: str, value: str, names: Collection[str]) -> str:
+    if value not in names:
+        raise ValueError(f"data.{key}={value!r} is unknown: choose one of {', '.join(names)}")
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -27,17 +27,52 @@ def check_labels(labels: np.ndarray, *, classes: int, path: Path) -> np.ndarray:
     return labels
 
 
+def check_count(name: str, split: str, *, found: int, official: Mapping[str, int], subset: bool) -> None:
+    """Raise ValueError where a split has not the official number of images, unless a subset is wanted."""
+    expected = official.get(split, found)
+    if found != expected and not subset:
+        raise ValueError(
+            f"{name} {split} has {found} images, officially {expected}: the files are incomplete or changed. "
+            f"Get them again, or set data.subset=true to use what is there"
+        )
+
+
+def check_same_size(image: np.ndarray, mask: np.ndarray, *, path: Path) -> np.ndarray:
+    """Return the mask (H, W), or raise ValueError naming its file where the image has another size."""
+    if mask.shape[:2] != image.shape[:2]:
+        raise ValueError(
+            f"{path} is {mask.shape[1]}×{mask.shape[0]} pixels but its image "
+            f"{image.shape[1]}×{image.shape[0]}: a mask must have the size of its image"
+        )
+    return mask
+
+
+def check_boxes(boxes: np.ndarray, image: np.ndarray, *, path: Path) -> np.ndarray:
+    """Return boxes as float32 (N, 4) cut to the image; ValueError names a file with one outside or empty."""
+    boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    height, width = image.shape[:2]
+    inside = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+    if not np.isfinite(boxes).all() or (inside[:, 2:] <= inside[:, :2]).any():
+        bad = boxes[(inside[:, 2:] <= inside[:, :2]).any(axis=1) | ~np.isfinite(boxes).all(axis=1)][0]
+        raise ValueError(
+            f"{path} has the box {[float(v) for v in bad]} (x1, y1, x2, y2), which has no area inside the "
+            f"{width}×{height} image: correct or remove it"
+        )
+    return inside
+
+
 class ArrayImages:
     """Images of one size, already in memory as uint8 (N, H, W, C)."""
 
     source: ClassVar[str] = "real"
+    targets: tuple[str, ...] = ("label",)
     images: np.ndarray  # (N, H, W, C) uint8
     labels: np.ndarray | None
     classes: list[str]
     split: str
 
     @cached_property
-    def ids(self) -> list[str]:
+    def ids(self) -> Sequence[str]:
         """Name every image by its split and position."""
         return [f"{self.split}/{i:05d}" for i in range(len(self))]
 
@@ -53,12 +88,13 @@ class ArrayImages:
 
 
 class FileImages:
-    """Images in files, decoded one at a time."""
+    """Images in files, decoded one at a time; a subclass with further annotations overrides `annotate`."""
 
     source: ClassVar[str] = "real"
-    paths: list[Path]
-    ids: list[str]
-    labels: np.ndarray
+    targets: tuple[str, ...] = ("label",)
+    paths: Sequence[Path]
+    ids: Sequence[str]
+    labels: np.ndarray | None
     classes: list[str]
     channels: int
 
@@ -66,8 +102,19 @@ class FileImages:
         return len(self.paths)
 
     def load(self, index: int) -> Sample:
-        """Decode one image (H, W, channels); ValueError names a file that is not an image."""
+        """Decode one image (H, W, channels) with all its annotations; errors name the file."""
         from fovea.data.images import read_image
 
         image = read_image(self.paths[index], channels=self.channels)
-        return {"image": image, "label": int(self.labels[index])}
+        sample: Sample = {"image": image}
+        if self.labels is not None:
+            sample["label"] = int(self.labels[index])
+        return {**sample, **self.annotate(index, image)}
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return the annotations beyond the label of one image (H, W, C)."""
+        return {}
+
+    def files(self, index: int) -> dict[str, Path]:
+        """Return the files of one sample by what they hold: image, mask, annotation, …"""
+        return {"image": self.paths[index]}

@@ -1,92 +1,118 @@
-"""Bring images to the input size, and run per-image augmentations reproducibly."""
+"""Augment single samples with albumentations, reproducibly."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
+from fovea.data.geometry import IGNORED, VISIBLE, keep_boxes, visible
 from fovea.ops import rng
+from fovea.types import Sample
 
 os.environ.setdefault(
     "NO_ALBUMENTATIONS_UPDATE", "1"
 )  # albumentations asks a server for its version on import
 
-INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-    "area": cv2.INTER_AREA,
-}
 _STREAM = 102
 
 
-def fit(image: np.ndarray, *, size: tuple[int, int], interpolation: str, crop_pct: float = 1.0) -> np.ndarray:
-    """Cut the centred part with the aspect of `size`, `crop_pct` of what fits, and resize it to `size`.
-
-    image (H, W, C) uint8 → (*size, C). An image that already has this size is returned as it is. Shrinking
-    averages areas, whatever the interpolation, so that it does not alias.
-    """
-    height, width = image.shape[:2]
-    if (height, width) == size:
-        return image
-    scale = max(size[0] / height, size[1] / width) / crop_pct
-    crop_h, crop_w = (
-        max(1, min(have, round(want / scale))) for have, want in zip((height, width), size, strict=True)
-    )
-    top, left = round((height - crop_h) / 2), round((width - crop_w) / 2)
-    crop = image[top : top + crop_h, left : left + crop_w]
-    flag = cv2.INTER_AREA if scale < 1 else INTERPOLATION[interpolation]
-    resized = cv2.resize(crop, size[::-1], interpolation=flag)
-    return resized if resized.ndim == 3 else resized[..., None]
-
-
-def check_interpolation(name: str) -> str:
-    """Return the name, or raise ValueError listing the known ones."""
-    if name not in INTERPOLATION:
-        raise ValueError(f"interpolation={name!r} is unknown: choose one of {', '.join(INTERPOLATION)}")
-    return name
-
-
 class SampleTransform:
-    """Augment single images with albumentations: a pure function of image, seed, epoch and index."""
+    """Transform an image and all that is marked in it: a pure function of sample, seed, epoch and index.
+
+    Boxes are cut to the image, and dropped where less than a quarter stays; what a mask shows beside the old
+    image is 255, ignored; keypoints outside become NaN.
+    """
 
     def __init__(self, transforms: Mapping[str, Any], *, seed: int) -> None:
-        import albumentations as A
-
-        active = [transform for transform in transforms.values() if transform is not None]
-        _refuse_unknown_arguments(active)
+        self.transforms = [transform for transform in transforms.values() if transform is not None]
+        for transform in _nested(self.transforms):
+            _refuse_unknown_arguments(transform)
+            if getattr(transform, "fill_mask", None) == 0:
+                transform.fill_mask = IGNORED
         self.seed = seed
-        self.compose = A.Compose(active)
         # One pair of generators for all transforms, reset for each image: seeding every transform on its
         # own costs twenty times as much.
         self._python = random.Random(0)
         self._numpy = np.random.Generator(np.random.PCG64(0))
-        self.compose.set_random_state(self._numpy, self._python)
         self._state = self._numpy.bit_generator.state
+        self._pipelines: dict[tuple[bool, bool], Any] = {}
+        self._keys: dict[tuple[int, int], list[int]] = {}
 
-    def __call__(self, image: np.ndarray, *, epoch: int, index: int) -> np.ndarray:
-        """Return a new image (H', W', C) uint8."""
-        low, high = rng.bits(self.seed, epoch, np.array([index]), n=2, stream=_STREAM)[0].tolist()
+    def prepare(self, items: Sequence[tuple[int, int]]) -> None:
+        """Draw the random keys of a batch of (epoch, index) at once, which is far cheaper than one by one."""
+        epoch = items[0][0]
+        keys = rng.bits(self.seed, epoch, np.array([i for _, i in items]), n=2, stream=_STREAM).tolist()
+        self._keys = dict(zip(items, keys, strict=True))
+
+    def __call__(self, sample: Sample, *, epoch: int, index: int) -> Sample:
+        """Return a new sample; its image is (H', W', C) uint8."""
+        if (epoch, index) not in self._keys:
+            self.prepare([(epoch, index)])
+        low, high = self._keys[epoch, index]
         self._python.seed(low)
         self._numpy.bit_generator.state = {
             **self._state,
             "state": {**self._state["state"], "state": high << 64 | low},
         }
-        out = self.compose(image=image)["image"]
-        return out if out.ndim == 3 else out[..., None]
+        given: dict[str, Any] = {"image": sample["image"]}
+        given |= {key: sample[key] for key in ("mask", "instances") if key in sample}  # type: ignore[literal-required]
+        if "boxes" in sample:
+            given |= {"bboxes": sample["boxes"], "rows": np.arange(len(sample["boxes"]))}
+        if "keypoints" in sample:
+            given["keypoints"] = np.nan_to_num(sample["keypoints"], nan=-1e6)
+        return self._unpack(sample, self._pipeline("boxes" in sample, "keypoints" in sample)(**given))
 
+    def _unpack(self, sample: Sample, found: Mapping[str, Any]) -> Sample:
+        image = found["image"]
+        out: Sample = {**sample, "image": image if image.ndim == 3 else image[..., None]}
+        for key in ("mask", "instances"):
+            if key in sample:
+                out[key] = found[key]  # type: ignore[literal-required]
+        if "keypoints" in sample:
+            points = np.asarray(found["keypoints"], dtype=np.float32).reshape(-1, 2)
+            out["keypoints"] = visible(points, image.shape[:2])
+        if "boxes" in sample:
+            rows = np.asarray(found["rows"], dtype=np.int64)
+            keep = np.zeros(len(sample["boxes"]), dtype=bool)
+            keep[rows] = True
+            out = keep_boxes(out, keep)
+            out["boxes"] = np.asarray(found["bboxes"], dtype=np.float32).reshape(-1, 4)[np.argsort(rows)]
+        return out
 
-def _refuse_unknown_arguments(transforms: Iterable[Any]) -> None:
-    """Raise ValueError for arguments that albumentations would only warn about, in nested transforms too."""
-    for transform in transforms:
-        if unknown := getattr(transform, "invalid_args", None):
-            raise ValueError(
-                f"augment.sample: {type(transform).__name__} has no argument {', '.join(unknown)}"
+    def _pipeline(self, boxes: bool, keypoints: bool) -> Any:
+        key = (boxes, keypoints)
+        if key not in self._pipelines:
+            import albumentations as A
+
+            box_rules = A.BboxParams(
+                format="pascal_voc",
+                label_fields=["rows"],
+                min_visibility=VISIBLE,
+                min_width=1,
+                min_height=1,
+                clip=True,
             )
-        _refuse_unknown_arguments(getattr(transform, "transforms", None) or ())
+            self._pipelines[key] = A.Compose(
+                self.transforms,
+                bbox_params=box_rules if boxes else None,
+                keypoint_params=A.KeypointParams(format="xy", remove_invisible=False) if keypoints else None,
+                additional_targets={"instances": "mask"},
+            )
+            self._pipelines[key].set_random_state(self._numpy, self._python)
+        return self._pipelines[key]
+
+
+def _nested(transforms: Iterable[Any]) -> Iterator[Any]:
+    for transform in transforms:
+        yield transform
+        yield from _nested(getattr(transform, "transforms", None) or ())
+
+
+def _refuse_unknown_arguments(transform: Any) -> None:
+    """Raise ValueError for arguments that albumentations would only warn about."""
+    if unknown := getattr(transform, "invalid_args", None):
+        raise ValueError(f"augment.sample: {type(transform).__name__} has no argument {', '.join(unknown)}")

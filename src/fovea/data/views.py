@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fovea.data.splits import stratified_split
+from fovea.data.packed import Strings
 from fovea.types import ImageDataset, Sample
 
 
 class View:
     """Show some images of a data set as a data set of its own."""
 
-    def __init__(self, dataset: ImageDataset, indices: np.ndarray) -> None:
-        self.dataset = dataset
+    def __init__(
+        self, dataset: ImageDataset, indices: np.ndarray, *, wanted: Sequence[str] | None = None
+    ) -> None:
+        self.dataset, self.wanted = dataset, wanted
         self.indices = np.asarray(indices, dtype=np.int64)
         self.classes = dataset.classes
         self.labels = None if dataset.labels is None else dataset.labels[self.indices]
+        self.endless = bool(getattr(dataset, "endless", False))
 
     @cached_property
     def ids(self) -> list[str]:
         """The names of the images."""
-        return [self.dataset.ids[i] for i in self.indices]
+        return [self.name(i) for i in range(len(self))]
+
+    def name(self, index: int) -> str:
+        """Return the name of one image."""
+        return self.dataset.ids[int(self.indices[index])]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What `load` gives beside the image."""
+        have = tuple(getattr(self.dataset, "targets", ("label",)))
+        if "boxes" in have and "ignore" not in have:
+            have = (*have, "ignore")
+        return have if self.wanted is None else tuple(key for key in have if key in self.wanted)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def load(self, index: int) -> Sample:
-        """Return one sample, counted within the view."""
-        return self.dataset.load(int(self.indices[index]))
+    def load(self, index: int, epoch: int = 0) -> Sample:
+        """Return one sample, counted within the view; an endless data set gives a new one every epoch."""
+        sample = self._chosen(self.dataset.load(int(self.indices[index]) + self._shift(epoch)))
+        if "boxes" in sample and "ignore" not in sample:
+            sample["ignore"] = np.zeros(len(sample["boxes"]), dtype=bool)
+        return sample
+
+    def load_many(self, indices: Sequence[int] | np.ndarray, epoch: int = 0) -> list[Sample] | None:
+        """Return many samples where the data set makes them faster together, else None."""
+        many = getattr(self.dataset, "load_many", None)
+        if many is None:
+            return None
+        columns = self._chosen(many(self.indices[np.asarray(indices)] + self._shift(epoch)))
+        rows = range(len(indices))
+        return [{key: column[row] for key, column in columns.items()} for row in rows]  # type: ignore[misc]
+
+    def _shift(self, epoch: int) -> int:
+        return epoch * len(self.dataset) if self.endless else 0
+
+    def _chosen(self, entries: Any) -> Any:
+        if self.wanted is None:
+            return entries
+        return {key: value for key, value in entries.items() if key == "image" or key in self.wanted}
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether the data set holds its images in memory."""
+        return getattr(self.dataset, "images", None) is not None
 
     @property
     def images(self) -> np.ndarray | None:
@@ -39,50 +79,37 @@ class View:
         images = getattr(self.dataset, "images", None)
         return None if images is None else images[self.indices]
 
-
-def build_views(
-    factory: Callable[..., ImageDataset], *, fractions: Mapping[str, float], seed: int
-) -> dict[str, View]:
-    """Load every official split and take the lacking ones of `fractions` from the training images."""
-    owner: Any = getattr(factory, "func", factory)
-    options = dict(getattr(factory, "keywords", {}))
-    splits = owner.find_splits(**options) if hasattr(owner, "find_splits") else owner.splits
-    make = (
-        partial(factory, download=False) if "download" in options else factory
-    )  # prepare_data has done that
-    whole = {name: make(split=name) for name in splits}
-    views = {name: View(data, np.arange(len(data))) for name, data in whole.items() if name != "all"}
-    lacking = {name: value for name, value in fractions.items() if name not in whole}
-    if not lacking:
-        return views
-    base = whole["train"] if "train" in whole else whole["all"]
-    plain = base.labels is None
-    labels = np.zeros(len(base), dtype=np.int64) if base.labels is None else base.labels
-    names = ["image"] if plain else base.classes
-    parts = stratified_split(labels, fractions=lacking, seed=seed, classes=names)
-    return views | {name: View(base, indices) for name, indices in parts.items()}
+    def take(self, chosen: np.ndarray) -> View:
+        """Return a view of some of these images."""
+        return View(self.dataset, self.indices[chosen], wanted=self.wanted)
 
 
-def check_classes(train: View, *, num_classes: int, name: str) -> None:
-    """Raise ValueError where the config counts other classes, or the training images lack one."""
-    if train.labels is None:
-        return
-    have = len(train.classes)
-    if num_classes != have:
-        raise ValueError(
-            f"data.num_classes={num_classes} but {name} has {have} classes: set data.num_classes={have}"
-        )
-    counts = np.bincount(train.labels, minlength=have)
-    if not counts.all():
-        empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
-        raise ValueError(f"no training image of class {', '.join(empty)}: add some or remove the class")
+class Joined:
+    """Chain views of several data sets with the same classes."""
 
+    def __init__(self, views: Sequence[View]) -> None:
+        self.views = list(views)
+        self.classes = views[0].classes
+        self.targets = views[0].targets
+        self.source = getattr(views[0].dataset, "source", "real")
+        self.starts = np.cumsum([0, *(len(view) for view in views)])
+        known = [view.labels for view in views if view.labels is not None]
+        self.labels = np.concatenate(known) if len(known) == len(views) else None
+        self.ids: Sequence[str] = Strings(name for view in views for name in view.ids)
 
-def check_batch_size(train: View, *, batch_size: int, name: str) -> None:
-    """Raise ValueError where the training images do not fill one batch."""
-    size = len(train)
-    if batch_size > size:
-        raise ValueError(
-            f"data.batch_size={batch_size} is more than the {size} training images of {name}: "
-            f"set data.batch_size={1 << (size.bit_length() - 1)} or lower"
-        )
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def load(self, index: int) -> Sample:
+        """Return one sample."""
+        view, within = self._locate(index)
+        return view.load(within)
+
+    def sentences(self, index: int) -> list[str]:
+        """Return the captions of one image."""
+        view, within = self._locate(index)
+        return view.dataset.sentences(int(view.indices[within]))  # type: ignore[attr-defined]
+
+    def _locate(self, index: int) -> tuple[View, int]:
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.views[part], index - int(self.starts[part])

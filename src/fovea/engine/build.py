@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,26 @@ def make(node: Any, **kwargs: Any) -> Any:
 
 def count_classes(config: DictConfig) -> None:
     """Fill in `data.num_classes` where only the files on disk know it."""
-    module = importlib.import_module(config.data.dataset._target_.rsplit(".", 1)[0])
-    config.data.num_classes = module.count_classes(config.data.root)
+    dataset = make(config.data.dataset)
+    config.data.num_classes = len(dataset.func.find_classes(**dataset.keywords))
 
 
 def datamodule(config: DictConfig, preprocessing: dict[str, Any]) -> Any:
     """Build the data module; nothing is read yet."""
     from fovea.data.module import DataModule
+    from fovea.data.partition import Choice
 
-    keys = {k: v for k, v in config.data.items() if k != "dataset"}
-    plain = OmegaConf.to_container(OmegaConf.create(keys), resolve=True)
-    plain |= {k: preprocessing[k] for k in ("mean", "std", "interpolation", "crop_pct")}  # type: ignore[operator]
+    data = config.data
+    same = (
+        "name", "num_classes", "batch_size", "num_workers", "val_fraction", "test_fraction", "split_seed",
+        "targets", "on_error", "cache", "download",
+    )  # fmt: skip
+    choice = Choice(*(data.get(key) for key in ("train_fraction", "limit_per_class", "fold", "num_folds")))
+    plain = OmegaConf.to_container(OmegaConf.create({key: data[key] for key in same if key in data}))
     return DataModule(
-        dataset=make(config.data.dataset),
+        dataset=make(data.dataset),
+        preprocessing=preprocessing,  # type: ignore[arg-type]
+        choice=choice,
         seed=config.seed,
         augment_sample=make(config.augment.sample or {}),
         augment_batch=make(config.augment.batch or {}),
@@ -56,6 +62,7 @@ def preprocessing(config: DictConfig, net: Any) -> dict[str, Any]:
         "std": [float(s) for s in data.std],
         "interpolation": data.get("interpolation", "bilinear"),
         "crop_pct": float(data.get("crop_pct", 1.0)),
+        "resize": data.get("resize", "crop"),
     }
     own = getattr(net, "pretrained_cfg", None)
     if config.model.pretrained and own and int(data.channels) == len(own["mean"]):

@@ -26,9 +26,12 @@ NETS = [
     "segmentation_models_pytorch.*",
 ]
 FILES = (
+    "fovea.data.fetch.archive.",
     "fovea.data.assets.",
-    "fovea.data.download.",
+    "fovea.data.fetch.download.",
     "fovea.data.images.",
+    "fovea.data.formats.masks.",
+    "fovea.data.fetch.tree.",
     "fovea.models.hub.",
     "fovea.models.weights.",
     "albumentations.core.serialization.",

@@ -20,8 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fovea.engine import argv, errors
+from fovea.engine import argv, errors, resolvers
 from fovea.engine.paths import CONF
+
+resolvers.register()
 
 # What a config may call. A config can come from anybody, also out of a checkpoint, so nothing here runs code
 # that it names, starts processes or fetches what it likes.

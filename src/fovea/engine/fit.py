@@ -65,6 +65,7 @@ class Session:
         self.task.meta = {"version": 1, "config": to_plain(config), "preprocessing": preprocessing}
         if self.summary is not None:
             self.task.meta["classes"] = list(self.datamodule.classes)
+            self.task.meta |= self.datamodule.labelling()
         self.record = EpochRecord(path=self.run_dir / "metrics.csv", on_epoch=self._epoch_done)
         self.keeper = build.make(config.checkpoint)
         callbacks = build.callbacks(config, record=self.record, keeper=self.keeper)
@@ -141,7 +142,7 @@ class Session:
         self.summary.write()
 
     def _conclude(self, summary: Summary) -> None:
-        summary.set(metrics=self.metrics, timing=self._timing())
+        summary.set(metrics=self.metrics, timing=self._timing(), data=self.datamodule.summary())
         if self.best is not None and self.best["epoch"] is not None:
             best_row = [r for r in self.record.rows if r["epoch"] == self.best["epoch"]]
             summary.set(metrics={k: v for r in best_row for k, v in r.items() if "/" in k})

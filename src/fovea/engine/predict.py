@@ -68,7 +68,7 @@ def find_images(pattern: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    from fovea.data.datasets.folder import SUFFIXES
+    from fovea.data.formats.listing import SUFFIXES
 
     files = [p for p in folder.rglob("*") if p.is_file()]
     files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops.augment import draw, replaced
+from fovea.ops.marked import PIXELS, marked, move_spots
 from fovea.types import Batch
 
 
@@ -38,9 +39,16 @@ class RandomAffine:
         """Transform every image on its own."""
         image = batch["image"].float()
         drawn = 2 * draw(batch, seed=seed, n=5, stream=self.stream) - 1  # (B, 5) in [-1, 1)
-        grid = F.affine_grid(self._maps(drawn, image), list(image.shape), align_corners=False)
+        maps = self._maps(drawn, image)
+        grid = F.affine_grid(maps, list(image.shape), align_corners=False)
         moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return replaced(batch, image=moved)
+        out = replaced(batch, image=moved)
+        if not marked(batch):
+            return out
+        for key, fill in PIXELS.items():
+            if key in batch:
+                out = replaced(out, **{key: _nearest(batch[key], grid, fill)})  # type: ignore[literal-required]
+        return move_spots(out, lambda xy, owner: _forward(maps, xy, owner, image.shape[-2:]))
 
     def _maps(self, drawn: Tensor, image: Tensor) -> Tensor:
         """Return the maps (B, 2, 3) from places in the new image to places in the old, sides being 2 long."""
@@ -51,3 +59,18 @@ class RandomAffine:
         move = 2 * self.translate * drawn[:, 3:]  # (B, 2)
         rows = [cos, (lean * cos - sin) * aspect, move[:, 0], sin / aspect, lean * sin + cos, move[:, 1]]
         return torch.stack(rows, dim=1).view(-1, 2, 3)
+
+
+def _nearest(pixels: Tensor, grid: Tensor, fill: int) -> Tensor:
+    """Sample class or instance numbers (B, H, W) without mixing them; `fill` beside the old image."""
+    shifted = (pixels.float() - fill)[:, None]  # outside is sampled as 0
+    moved = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return (moved[:, 0] + fill).round().to(pixels.dtype)
+
+
+def _forward(maps: Tensor, xy: Tensor, owner: Tensor, size: torch.Size) -> Tensor:
+    """Return where points (…, 2) in pixels of the images `owner` (…,) go: the inverse of `maps` (B, 2, 3)."""
+    half = torch.tensor([size[1], size[0]], device=xy.device) / 2
+    turn = torch.linalg.inv(maps[:, :, :2].double())[owner]  # (…, 2, 2)
+    place = xy.double() / half - 1 - maps[:, :, 2].double()[owner]
+    return (((turn @ place[..., None])[..., 0] + 1) * half).to(xy.dtype)

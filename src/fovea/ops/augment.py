@@ -1,5 +1,7 @@
 """Augment whole batches of images in 0…255, vectorised, each a pure function of (seed, epoch, sample index).
 
+Boxes, masks and keypoints move along; what a mask shows beside the old image is 255, ignored.
+
 Every class is called as `augment(batch, seed=…, num_classes=…)` and returns a new batch. `stream` keeps the
 random numbers of different transforms apart; give two of the same class different ones.
 """
@@ -14,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops import rng
+from fovea.ops.marked import PIXELS, marked, move_spots, refuse_marked
 from fovea.types import Batch
 
 
@@ -45,13 +48,21 @@ class RandomShift:
         pixels = round(self.fraction * min(image.shape[-2:]))
         side = 2 * pixels + 1
         corner = (draw(batch, seed=seed, n=2, stream=self.stream) * side).long().clamp_(max=side - 1)
-        return replaced(batch, image=_cut(image, corner, pixels))
+        moved = replaced(batch, image=_cut(image, corner, pixels))
+        if not marked(batch):
+            return moved
+        for key, fill in PIXELS.items():
+            if key in batch:
+                cut = _cut(batch[key][:, None], corner, pixels, fill)[:, 0]  # type: ignore[literal-required]
+                moved = replaced(moved, **{key: cut})
+        way = pixels - corner.flip(1)  # (B, 2) x y
+        return move_spots(moved, lambda xy, owner: xy + way[owner])
 
 
-def _cut(image: Tensor, corner: Tensor, pixels: int) -> Tensor:
-    """Pad with zeros and cut windows of the old size at `corner` (B, 2), copying row by row."""
+def _cut(image: Tensor, corner: Tensor, pixels: int, fill: int = 0) -> Tensor:
+    """Pad with `fill` and cut windows of the old size at `corner` (B, 2), copying row by row."""
     b, c, h, w = image.shape
-    padded = image.new_zeros(b, c, h + 2 * pixels, w + 2 * pixels)
+    padded = image.new_full((b, c, h + 2 * pixels, w + 2 * pixels), fill)
     padded[:, :, pixels : pixels + h, pixels : pixels + w] = image
     y = corner[:, 0, None, None] + torch.arange(h, device=image.device)  # (B, 1, H)
     plane = torch.arange(b * c, device=image.device).view(b, c, 1) * padded.shape[2]
@@ -71,9 +82,23 @@ class HorizontalFlip:
             return batch
         image = batch["image"]
         chosen = draw(batch, seed=seed, n=1, stream=self.stream)[:, 0] < self.p
-        rows = torch.arange(len(image), device=image.device) + chosen * len(image)
-        # picking whole images from both versions copies faster than choosing pixel by pixel
-        return replaced(batch, image=torch.cat([image, image.flip(-1)]).index_select(0, rows))
+        flipped = replaced(batch, image=_flip(image, chosen))
+        if not marked(batch):
+            return flipped
+        for key in PIXELS:
+            if key in batch:
+                flipped = replaced(flipped, **{key: _flip(batch[key], chosen)})  # type: ignore[literal-required]
+        width, mirror = image.shape[-1], torch.tensor([-1, 1], device=image.device)
+        base = torch.tensor([width, 0], device=image.device)
+        return move_spots(
+            flipped, lambda xy, owner: torch.where(chosen[owner][..., None], base + mirror * xy, xy)
+        )
+
+
+def _flip(pixels: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the chosen ones: picking whole images from both versions copies faster than pixel by pixel."""
+    rows = torch.arange(len(pixels), device=pixels.device) + chosen * len(pixels)
+    return torch.cat([pixels, pixels.flip(-1)]).index_select(0, rows)
 
 
 class RandomErasing:
@@ -144,6 +169,7 @@ class Mixup:
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Mix images (as float) and labels with the same partners."""
+        refuse_marked(batch, "Mixup")
         lam, partner, _ = _pairing(self, batch, seed)
         image = batch["image"].float()
         label = _soft(batch["label"], num_classes)
@@ -165,6 +191,7 @@ class CutMix:
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Paste the same rectangle into every image."""
+        refuse_marked(batch, "CutMix")
         lam, partner, (cy, cx) = _pairing(self, batch, seed)
         image = batch["image"].clone()
         label = _soft(batch["label"], num_classes)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fovea.data.download import extract, fetch, not_found
-from fovea.data.sources import ArrayImages, check_labels, check_split
+from fovea.data.fetch.download import extract, fetch, not_found
+from fovea.data.sources import ArrayImages, check_count, check_labels, check_split
+from fovea.data.formats.unpickle import read_pickle
 
-log = logging.getLogger(__name__)
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
-FOLDER = "cifar-10-batches-py"
 FILES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
-OFFICIAL = {"train": 50_000, "test": 10_000}
 CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 
 
@@ -29,78 +26,74 @@ class CIFAR10(ArrayImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    official: ClassVar[dict[str, int]] = {"train": 50_000, "test": 10_000}
 
-    def __init__(self, *, root: str | Path, split: str = "train", download: bool = False) -> None:
+    def __init__(
+        self, *, root: str | Path, split: str = "train", download: bool = False, subset: bool = False
+    ) -> None:
         self.split = check_split(split, self.splits)
-        self.classes = CLASSES.split(",")
         if download:
             self.prepare(root=root)
-        parts = [_read(Path(root) / FOLDER / name, classes=len(self.classes)) for name in FILES[split]]
-        flat = np.concatenate([images for images, _ in parts])  # (N, 3072), planes of red, green and blue
-        self.images = np.ascontiguousarray(flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        self.labels = np.concatenate([labels for _, labels in parts])
-        if len(self.images) != OFFICIAL[split]:
-            log.warning("CIFAR-10 %s: %d images, officially %d", split, len(self.images), OFFICIAL[split])
+        self.classes = CLASSES.split(",")
+        files = [Path(root) / "cifar-10-batches-py" / name for name in FILES[split]]
+        self.images, self.labels = read_batches(files, "labels", classes=len(self.classes), name="CIFAR-10")
+        check_count("CIFAR-10", split, found=len(self), official=self.official, subset=subset)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, download: bool = True) -> None:
+    def prepare(cls, *, root: str | Path, download: bool = True, subset: bool = False) -> None:
         """Download and unpack the archive unless every batch file is there."""
         from torchvision.datasets import CIFAR10 as Official
 
-        folder = Path(root) / FOLDER
-        if all((folder / name).is_file() for names in FILES.values() for name in names):
-            return
-        archive = Path(root) / Official.filename
-        try:
-            if not archive.is_file():
-                fetch([Official.url], archive, expected=Official.tgz_md5)
-            extract(archive, Path(root))
-        except OSError as error:
-            raise not_found(
-                name="CIFAR-10", path=folder, page=PAGE, reason=f"Download failed: {error}."
-            ) from error
+        prepare(Official, root=Path(root), files=[*FILES["train"], *FILES["test"]], name="CIFAR-10")
 
 
-def _read(path: Path, *, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read one batch file: images (N, 3072) uint8 and labels (N,)."""
+def prepare(official: Any, *, root: Path, files: Sequence[str], name: str) -> None:
+    """Download and unpack the archive of one of torchvision's CIFAR classes, unless all files are there."""
+    folder, archive = root / official.base_folder, root / official.filename
+    if all((folder / file).is_file() for file in files):
+        return
+    try:
+        if not archive.is_file():
+            fetch([official.url], archive, expected=official.tgz_md5)
+        extract(archive, root)
+    except OSError as error:
+        raise not_found(name=name, path=folder, page=PAGE, reason=f"Download failed: {error}.") from error
+
+
+def read_mapping(path: Path, keys: Sequence[str], *, name: str) -> list[Any]:
+    """Return the values of some keys of a pickled dictionary; errors name the file and what it lacks."""
     if not path.is_file():
-        raise not_found(name="CIFAR-10", path=path, page=PAGE)
-    batch = read_pickle(path)
-    try:
-        images, labels = np.asarray(batch["data"]), np.asarray(batch["labels"])
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is no CIFAR-10 batch: it lacks `data` and `labels`") from error
-    if images.dtype != np.uint8 or images.shape != (len(labels), 3072):
+        layout = f"{path.parent.name}/{path.name} and its sisters, as the archive unpacks them"
+        raise not_found(name=name, path=path, page=PAGE, layout=layout)
+    content = read_pickle(path)
+    if not isinstance(content, Mapping) or any(key not in content for key in keys):
+        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
-            f"{path}: images {images.dtype} {images.shape}, expected uint8 ({len(labels)}, 3072)"
+            f"{path} is no {name} file: expected {' and '.join(keys)}, found {found or 'nothing'}"
         )
-    return images, check_labels(labels, classes=classes, path=path)
+    return [content[key] for key in keys]
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Stand in for `_codecs.encode`, the way protocol 2 stores bytes; other codecs are refused."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"codec {encoding!r} is refused")
-    return text.encode("latin1")
+def read_batches(
+    files: Sequence[Path], key: str, *, classes: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read and chain batch files: images (N, 32, 32, 3) uint8 and labels (N,) int64."""
+    parts = [_read_batch(path, key, classes=classes, name=name) for path in files]
+    flat = np.concatenate([images for images, _ in parts])  # (N, 3072), planes of red, green and blue
+    images = np.ascontiguousarray(flat.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return images, np.concatenate([labels for _, labels in parts])
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admit numpy arrays and plain containers; anything else in the file is refused unrun."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        raise pickle.UnpicklingError(f"{module}.{name} is refused")
-
-
-def read_pickle(path: Path) -> Any:
-    """Unpickle arrays and containers; ValueError names a file that is damaged or asks for anything else."""
+def _read_batch(path: Path, key: str, *, classes: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    pixels, numbers = read_mapping(path, ["data", key], name=name)
     try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-    except Exception as error:  # a hostile or damaged pickle can fail in any way
-        raise ValueError(f"{path} is not a CIFAR-10 file: {error}") from error
+        images, labels = np.asarray(pixels), np.asarray(numbers)
+    except ValueError as error:  # lists of unequal length
+        raise ValueError(f"{path} is no {name} batch: {error}") from error
+    if images.dtype != np.uint8 or images.shape != (labels.size, 3072):
+        raise ValueError(
+            f"{path}: images {images.dtype} {images.shape}, expected uint8 ({labels.size}, 3072)"
+        )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {key} is {labels.dtype} {labels.shape}, expected whole numbers (N,)")
+    return images, check_labels(labels, classes=classes, path=path)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.download import extract, fetch, not_found
-from fovea.data.sources import FileImages, check_labels, check_split
+from fovea.data.fetch.download import extract, fetch, not_found
+from fovea.data.formats.listing import present
+from fovea.data.formats.matlab import read_matlab
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileImages, check_count, check_labels, check_split
 
-log = logging.getLogger(__name__)
-PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+NAME, PAGE = "Flowers-102", "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 KEYS = {"train": "trnid", "val": "valid", "test": "tstid"}
-OFFICIAL = {"train": 1020, "val": 1020, "test": 6149}
+LAYOUT = """
+flowers-102/imagelabels.mat
+flowers-102/setid.mat
+flowers-102/jpg/image_00001.jpg … image_08189.jpg
+"""
+_missing = partial(not_found, name=NAME, page=PAGE, layout=LAYOUT)
 
 
 class Flowers102(FileImages):
@@ -27,35 +34,34 @@ class Flowers102(FileImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    official: ClassVar[dict[str, int]] = {"train": 1020, "val": 1020, "test": 6149}
 
     def __init__(
-        self, *, root: str | Path, split: str = "train", channels: int = 3, download: bool = False
+        self,
+        *,
+        root: str | Path,
+        split: str = "train",
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
     ) -> None:
         check_split(split, self.splits)
         if download:
             self.prepare(root=root)
         folder = Path(root) / "flowers-102"
-        labels = _read(folder / "imagelabels.mat", "labels")
-        numbers = _read(folder / "setid.mat", KEYS[split])  # count from 1
-        self.classes = class_names()
-        self.channels = channels
-        self.ids = [f"image_{n:05d}.jpg" for n in numbers]
-        self.paths = [folder / "jpg" / name for name in self.ids]
-        path = folder / "imagelabels.mat"
-        self.labels = check_labels(labels[numbers - 1] - 1, classes=len(self.classes), path=path)
-        self._check(folder / "jpg")
-        if len(self.ids) != OFFICIAL[split]:
-            log.warning("Flowers-102 %s: %d images, officially %d", split, len(self.ids), OFFICIAL[split])
-
-    def _check(self, folder: Path) -> None:
-        present = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-        lacking = [name for name in self.ids if name not in present]
-        if lacking:
-            reason = f"{len(lacking)} of {len(self.ids)} images are missing."
-            raise not_found(name="Flowers-102", path=folder / lacking[0], page=PAGE, reason=reason)
+        self.classes, self.channels = class_names(), channels
+        numbers, labels = _read(folder, KEYS[split], classes=len(self.classes))
+        names = [f"image_{n:05d}.jpg" for n in numbers]
+        kept = present(names, folder / "jpg", subset=subset, error=_missing)
+        self.ids = Strings(names[i] for i in kept)
+        self.paths = Paths(folder / "jpg", self.ids)
+        self.labels = labels[kept]
+        check_count(NAME, split, found=len(self), official=self.official, subset=subset)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, channels: int = 3, download: bool = True) -> None:
+    def prepare(
+        cls, *, root: str | Path, channels: int = 3, download: bool = True, subset: bool = False
+    ) -> None:
         """Download the archive and the two label files that are missing."""
         from torchvision.datasets import Flowers102 as Official
 
@@ -70,9 +76,7 @@ class Flowers102(FileImages):
                 if is_archive:
                     extract(folder / name, folder)
         except OSError as error:
-            raise not_found(
-                name="Flowers-102", path=folder, page=PAGE, reason=f"Download failed: {error}."
-            ) from error
+            raise _missing(path=folder, reason=f"Download failed: {error}.") from error
 
 
 def class_names() -> list[str]:
@@ -82,13 +86,23 @@ def class_names() -> list[str]:
     return list(Official.classes)
 
 
-def _read(path: Path, key: str) -> np.ndarray:
-    """Read one integer vector of a MATLAB file; ValueError names a damaged file."""
-    if not path.is_file():
-        raise not_found(name="Flowers-102", path=path, page=PAGE)
-    from scipy.io import loadmat
-
-    try:
-        return np.atleast_1d(loadmat(path, squeeze_me=True)[key]).astype(np.int64)
-    except Exception as error:  # loadmat fails in many ways on a damaged file
-        raise ValueError(f"{path} has no readable {key!r} ({error}): delete it and get it again") from error
+def _read(folder: Path, key: str, *, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers (N,) of the images of a split, which count from 1, and their labels (N,)."""
+    tables = []
+    for path, variable in ((folder / "setid.mat", key), (folder / "imagelabels.mat", "labels")):
+        if not path.is_file():
+            raise _missing(path=path)
+        table = read_matlab(path, variable)
+        if table.ndim != 1 or table.dtype.kind not in "uif":
+            raise ValueError(f"{path}: {variable} is {table.dtype} {table.shape}, expected numbers (N,)")
+        tables.append(table.astype(np.int64))
+    numbers, labels = tables
+    path = folder / "setid.mat"
+    if numbers.min() < 1 or numbers.max() > len(labels):
+        raise ValueError(
+            f"{path}: {key} holds {numbers.min()} to {numbers.max()}, but there are {len(labels)} labels"
+        )
+    values, counts = np.unique(numbers, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"{path}: {key} names image {values[counts.argmax()]} {counts.max()} times")
+    return numbers, check_labels(labels - 1, classes=classes, path=folder / "imagelabels.mat")[numbers - 1]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from fovea.data.formats.listing import describe, list_classes, visible_folders
+from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LAYOUT = "DIR/<class>/*.jpg or DIR/{train,val,test}/<class>/*.jpg"
 
 
 class Folder(FileImages):
@@ -26,90 +26,78 @@ class Folder(FileImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
+    official: ClassVar[dict[str, int]] = {}
+    labels: np.ndarray
 
-    def __init__(self, *, root: str | Path, split: str = "all", channels: int = 3) -> None:
+    def __init__(
+        self, *, root: str | Path, split: str = "all", channels: int = 3, subset: bool = False
+    ) -> None:
         folders = _split_folders(Path(root))
         check_split(split, list(folders))
-        self.channels = channels
-        self.classes = find_classes(root)
-        self.paths, self.ids, labels, ignored = [], [], [], 0
-        for name in _class_names(folders[split]):
-            if name not in self.classes:
-                raise ValueError(f"class {name!r} of {folders[split]} has no folder in the training split")
-            found, others = _images(folders[split] / name)
-            if not found and split in ("all", "train"):
-                raise ValueError(
-                    f"class {name!r} has no image: put some into {folders[split] / name} or remove it"
-                )
-            ignored += others
-            self.paths += found
-            labels += [self.classes.index(name)] * len(found)
-        self.ids = [path.relative_to(root).as_posix() for path in self.paths]
-        self.labels = np.array(labels, dtype=np.int64)
-        if ignored:
-            log.info("%s: ignored %d files that are not images", folders[split], ignored)
+        self.channels, self.classes = channels, self.find_classes(root=root)
+        found = visible_folders(folders[split])
+        unknown = sorted(set(found) - set(self.classes))
+        if unknown:
+            raise ValueError(f"class {unknown[0]!r} of {folders[split]} has no folder in the training split")
+        names, self.labels, others = list_classes(found, self.classes, root=Path(root))
+        self.ids, self.paths = Strings(names), Paths(root, names)
+        if split in ("all", "train"):
+            self._check(found)
+        if others:
+            log.info("%s: ignored %d files that are not images", folders[split], others)
+
+    def _check(self, folders: dict[str, Path]) -> None:
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        empty = [self.classes[k] for k in np.flatnonzero(counts == 0)]
+        if empty:
+            more = f", nor have {len(empty) - 1} other classes" if len(empty) > 1 else ""
+            raise ValueError(
+                f"class {empty[0]!r} has no image{more}: put some into {folders[empty[0]]} or remove it. "
+                f"It holds {describe(folders[empty[0]])}"
+            )
 
     @classmethod
-    def find_splits(cls, *, root: str | Path, channels: int = 3) -> tuple[str, ...]:
+    def find_splits(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> tuple[str, ...]:
         """Return the splits that this folder has."""
-        return tuple(_split_folders(Path(root)))
+        folders = _split_folders(Path(root))
+        unused = [] if "all" in folders else [n for n in visible_folders(Path(root)) if n.lower() in ALIASES]
+        for name in (n for n in unused if ALIASES[n.lower()] not in folders):
+            log.warning("%s has no class folder: it is not used as a split", Path(root) / name)
+        return tuple(folders)
 
-
-def find_classes(root: str | Path) -> list[str]:
-    """List the class names, reading folder names only; errors say what a usable folder looks like."""
-    folders = _split_folders(Path(root))
-    names = _class_names(folders.get("train", folders.get("all", Path(root))))
-    if len(names) < 2:
-        raise ValueError(f"{root} needs at least 2 class folders, each with images; found {names or 'none'}")
-    return names
-
-
-def count_classes(root: str | Path) -> int:
-    """Count the classes, reading folder names only."""
-    return len(find_classes(root))
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
-def _class_names(folder: Path) -> list[str]:
-    return [p.name for p in _visible_folders(folder)]
+    @classmethod
+    def find_classes(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> list[str]:
+        """List the class names, reading folder names only; errors say what a usable folder looks like."""
+        folders = _split_folders(Path(root))
+        folder = folders.get("train", folders.get("all", Path(root)))
+        names = list(visible_folders(folder))
+        if len(names) < 2:
+            raise ValueError(
+                f"{folder} needs at least 2 class folders, each with images ({LAYOUT}); "
+                f"it holds {describe(folder)}"
+            )
+        return names
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Map split names to folders; a tree counts as split only if it holds split folders and nothing else."""
     if not root.is_dir():
         raise FileNotFoundError(
-            f"image folder not found: looked for {root.absolute()}. Give data.root=DIR with "
-            f"DIR/<class>/*.jpg or DIR/{{train,val,test}}/<class>/*.jpg, or run experiment=vit_digits, "
-            f"which needs no files"
+            f"image folder not found: looked for {root.absolute()}{', which is a file' * root.is_file()}. "
+            f"Give data.root=DIR with {LAYOUT}, or run experiment=vit_digits, which needs no files"
         )
-    children = _visible_folders(root)
-    splits = {ALIASES[p.name.lower()]: p for p in children if p.name.lower() in ALIASES}
-    if "train" not in splits or len(splits) != len(children) or not _visible_folders(splits["train"]):
+    children = visible_folders(root)
+    splits = {ALIASES[name.lower()]: path for name, path in children.items() if name.lower() in ALIASES}
+    classes = {split: bool(visible_folders(path)) for split, path in splits.items()}
+    if not classes.get("train"):
         return {"all": root}
-    return {
-        name: splits[name]
-        for name in ("train", "val", "test")
-        if name in splits and _visible_folders(splits[name])
-    }
-
-
-def _images(folder: Path) -> tuple[list[Path], int]:
-    """Return the sorted image files below a folder, and how many other files there are."""
-    files = sorted(_walk(folder))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    return images, len(files) - len(images)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    start, seen = Path(os.path.realpath(folder)), set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = Path(os.path.realpath(here))
-        if real in seen or real in start.parents:
-            folders.clear()  # a link back to a folder that was already read, or up and out of the class
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in files if not name.startswith("."))
+    if len(splits) < len(children):
+        named = sum(name.lower() in ALIASES for name in children)
+        if sum(classes.values()) > 1 or named > len(
+            splits
+        ):  # not classes: to read them as such would be wrong
+            raise ValueError(
+                f"{root} mixes split folders with others, expected {LAYOUT}: {', '.join(children)}"
+            )
+        return {"all": root}
+    return {name: splits[name] for name in ("train", "val", "test") if classes.get(name)}

@@ -1,0 +1,68 @@
+"""Make batches of samples, and take their chained boxes apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fovea.data.memory import CHAINS
+from fovea.ops import rng
+from fovea.types import Batch, Sample
+
+Encode = Callable[[str], np.ndarray]  # a sentence → token ids
+BOXES = ("boxes", "labels", "ignore")
+_STREAM = 106
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack images, masks and labels; chain the boxes of all samples, with the number of their image."""
+    first = samples[0]
+    image = torch.from_numpy(np.stack([sample["image"] for sample in samples]))  # (B, H, W, C)
+    batch: dict[str, Any] = {"image": image.permute(0, 3, 1, 2).contiguous()}
+    for key in ("mask", "instances", "keypoints"):
+        if key in first:
+            batch[key] = torch.from_numpy(np.stack([sample[key] for sample in samples]))  # type: ignore[literal-required]
+    if "label" in first:
+        batch["label"] = torch.tensor([sample["label"] for sample in samples])
+    for key in BOXES:
+        if key in first:
+            rows: list[np.ndarray] = [np.asarray(sample[key], dtype=CHAINS[key][1]) for sample in samples]  # type: ignore[literal-required]
+            batch[key] = torch.from_numpy(np.concatenate(rows))
+            owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+            batch["owner"] = torch.from_numpy(owner)
+    if "captions" in first:
+        batch["captions"] = [sample["captions"] for sample in samples]
+    return batch  # type: ignore[return-value]
+
+
+def captions(
+    texts: list[list[str]], index: Tensor, *, epoch: int, encode: Encode | None, seed: int
+) -> dict[str, Any]:
+    """Return all references and, as padded token ids (B, T), one of each drawn by (seed, epoch, index)."""
+    if encode is None:
+        return {"captions": texts}
+    drawn = rng.uniform(seed, epoch, index.numpy(), n=1, stream=_STREAM)[:, 0]
+    rows = [
+        encode(text[int(u * len(text))]) if text else np.zeros(0, dtype=np.int64)
+        for text, u in zip(texts, drawn, strict=True)
+    ]
+    tokens = np.zeros((len(rows), max(1, *(len(row) for row in rows))), dtype=np.int64)
+    for out, row in zip(tokens, rows, strict=True):
+        out[: len(row)] = row
+    return {"captions": texts, "caption": torch.from_numpy(tokens)}
+
+
+def unchain(batch: Batch) -> Batch:
+    """Give each image its own boxes, labels and ignore: lists of B tensors."""
+    if "owner" not in batch:
+        return batch
+    entries: dict[str, Any] = {**batch}
+    counts = torch.bincount(entries.pop("owner"), minlength=len(batch["image"])).tolist()
+    for key in ("boxes", "labels", "ignore"):
+        if key in entries:
+            entries[key] = list(entries[key].split(counts))
+    return entries  # type: ignore[return-value]

@@ -1,0 +1,150 @@
+"""Load COCO 2017 with boxes, and with instance masks where asked for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fovea.data.formats import coco_files
+from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
+from fovea.data.formats.coco_masks import draw_instances, read_shapes
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileImages, check_boxes, check_count, check_split
+from fovea.types import Sample
+
+log = logging.getLogger(__name__)
+
+
+class COCO(FileImages):
+    """Hold everyday scenes with the boxes, and the masks, of 80 kinds of objects.
+
+    Splits: train 118,287 and test 5,000 photos. The annotations of the official test images are not
+    public: the official val is called `test`, val is cut from train. The classes are the 80 in use of the
+    category ids 1 to 90, in their order; `category_ids` says which. Licence: annotations CC BY 4.0,
+    photos under Flickr's terms.
+    Files: `root/coco/{train2017,val2017}/*.jpg`, `root/coco/annotations/instances_{train,val}2017.json`.
+    Boxes are x, y, width, height in the files; those without area are left out. Crowds are `ignore`, and
+    255 in the masks. `keep_empty=False` leaves out images without objects.
+    Lin and others, "Microsoft COCO: common objects in context", 2014, arXiv:1405.0312.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    official: ClassVar[dict[str, int]] = coco_files.OFFICIAL
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str = "train",
+        masks: bool = False,
+        keep_empty: bool = True,
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
+    ) -> None:
+        check_split(split, self.splits)
+        if download:
+            self.prepare(root=root)
+        self.masks, self.channels, self.labels = masks, channels, None
+        self.targets = ("boxes", "labels", "ignore", *(["instances"] if masks else []))
+        self.folder, self.file = coco_files.locate(root, split, kind="instances")
+        document, self._places = read_json(self.file)
+        images = table(document, "images", path=self.file)
+        names = column(images, "file_name", path=self.file, what="images")
+        there = present(names, self.folder, subset=subset, name="COCO 2017", layout=coco_files.LAYOUT)
+        check_count("COCO 2017", split, found=int(there.sum()), official=self.official, subset=subset)
+        self._read_classes(document)
+        self._read_objects(document)
+        self._choose(names, there if keep_empty else there & (self._count_valid() > 0))
+
+    @classmethod
+    def prepare(
+        cls,
+        *,
+        root: str | Path,
+        masks: bool = False,
+        keep_empty: bool = True,
+        channels: int = 3,
+        download: bool = True,
+        subset: bool = False,
+    ) -> None:
+        """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
+        coco_files.prepare(root, kind="instances")
+
+    def _read_classes(self, document: dict[str, Any]) -> None:
+        categories = table(document, "categories", path=self.file)
+        ids = numbers(column(categories, "id", path=self.file, what="categories"), path=self.file, what="id")
+        names = column(categories, "name", path=self.file, what="categories")
+        order = np.argsort(ids)
+        self.category_ids = ids[order]
+        self.classes = [str(names[i]) for i in order]
+
+    def _read_objects(self, document: dict[str, Any]) -> None:
+        """Keep the boxes (M, 4), labels, ignore and places of outlines, those of one image side by side."""
+        rows, path = table(document, "annotations", path=self.file), self.file
+        known = column(table(document, "images", path=path), "id", path=path, what="images")
+        values = {
+            key: column(rows, key, path=path, what="annotations")
+            for key in ("image_id", "category_id", "bbox")
+        }
+        image_ids = numbers(values["image_id"], path=path, what="image_id")
+        owner = positions(image_ids, numbers(known, path=path, what="id"), path=path, what="image id")
+        categories = numbers(values["category_id"], path=path, what="category_id")
+        labels = positions(categories, self.category_ids, path=path, what="category id")
+        xywh = numbers(values["bbox"], path=path, what="bbox", width=4)
+        crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
+        places = np.concatenate([self._places, np.zeros((1, 2), np.int64)])[
+            _outlines(rows, len(self._places))
+        ]
+        order, self._start = group(owner, len(known))
+        self._boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)[
+            order
+        ]
+        self._labels, self._crowd, self._places = labels[order], crowd[order], places[order]
+        self._valid = (self._boxes[:, 2:] > self._boxes[:, :2]).all(axis=1)
+        if lost := int((~self._valid).sum()):
+            log.info("%s: left out %d boxes without area", path, lost)
+
+    def _count_valid(self) -> np.ndarray:
+        total = np.concatenate([[0], np.cumsum(self._valid)])
+        return np.diff(total[self._start])
+
+    def _choose(self, names: list[str], chosen: np.ndarray) -> None:
+        """Keep the images that are there; their objects stay where they are."""
+        picked = np.flatnonzero(chosen)
+        self._spans = np.stack([self._start[picked], self._start[picked + 1]], axis=1)  # (N, 2)
+        self.ids = Strings(f"{self.folder.name}/{names[i]}" for i in picked)
+        self.paths = Paths(self.folder.parent, self.ids)
+
+    def raw_boxes(self, index: int) -> np.ndarray:
+        """Return all boxes (N, 4) as the file says, as x1 y1 x2 y2, also those without area."""
+        return self._boxes[slice(*self._spans[index])]
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return boxes, labels and ignore, and the instances where wanted."""
+        rows = np.arange(*self._spans[index])
+        rows = rows[self._valid[rows]]
+        sample: Sample = {
+            "boxes": check_boxes(self._boxes[rows], image, path=self._where(index)),
+            "labels": self._labels[rows],
+            "ignore": self._crowd[rows],
+        }
+        if self.masks:
+            height, width = image.shape[:2]
+            shapes = read_shapes(self.file, self._places[rows])
+            sample["instances"] = draw_instances(
+                shapes, crowd=sample["ignore"], height=height, width=width, path=self._where(index)
+            )
+        return sample
+
+    def _where(self, index: int) -> Path:
+        return self.file / self.ids[index]  # no file, but the place that an error message names
+
+
+def _outlines(rows: list[dict[str, Any]], count: int) -> np.ndarray:
+    """Return the number of the outline of each object (M,), -1 where it has none."""
+    found = [row.get("segmentation") for row in rows]
+    return np.array([n if isinstance(n, int) and 0 <= n < count else -1 for n in found], dtype=np.int64)

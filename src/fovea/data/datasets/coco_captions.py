@@ -1,0 +1,83 @@
+"""Load COCO 2017 with five descriptions of each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from fovea.data.formats import coco_files
+from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileImages, check_count, check_split
+from fovea.types import Sample
+
+
+class COCOCaptions(FileImages):
+    """Hold everyday scenes, each described by five people or more.
+
+    Splits: train 118,287 photos with 591,753 sentences, and test 5,000 with 25,014. The annotations of
+    the official test images are not public: the official val is called `test`, val is cut from train. No
+    classes. Space around and between the words of a sentence is made even. Licence: annotations CC BY
+    4.0, photos under Flickr's terms.
+    Files: `root/coco/{train2017,val2017}/*.jpg`, `root/coco/annotations/captions_{train,val}2017.json`.
+    Chen and others, "Microsoft COCO captions: data collection and evaluation server", 2015,
+    arXiv:1504.00325.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    official: ClassVar[dict[str, int]] = coco_files.OFFICIAL
+    targets: tuple[str, ...] = ("captions",)
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str = "train",
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
+    ) -> None:
+        check_split(split, self.splits)
+        if download:
+            self.prepare(root=root)
+        self.channels, self.labels, self.classes = channels, None, []
+        folder, self.file = coco_files.locate(root, split, kind="captions")
+        document, _ = read_json(self.file)
+        images = table(document, "images", path=self.file)
+        names = column(images, "file_name", path=self.file, what="images")
+        there = present(names, folder, subset=subset, name="COCO 2017", layout=coco_files.LAYOUT)
+        check_count("COCO 2017", split, found=int(there.sum()), official=self.official, subset=subset)
+        self._read_captions(images, table(document, "annotations", path=self.file), np.flatnonzero(there))
+        self.ids = Strings(f"{folder.name}/{names[i]}" for i in np.flatnonzero(there))
+        self.paths = Paths(folder.parent, self.ids)
+
+    @classmethod
+    def prepare(
+        cls, *, root: str | Path, channels: int = 3, download: bool = True, subset: bool = False
+    ) -> None:
+        """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
+        coco_files.prepare(root, kind="captions")
+
+    def _read_captions(self, images: list[dict], rows: list[dict], picked: np.ndarray) -> None:
+        path = self.file
+        known = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
+        owners = numbers(column(rows, "image_id", path=path, what="annotations"), path=path, what="image_id")
+        owner = positions(owners, known, path=path, what="image id")
+        texts = [
+            " ".join(str(text).split()) for text in column(rows, "caption", path=path, what="annotations")
+        ]
+        order, start = group(owner, len(known))
+        self._captions = Strings(texts[i] for i in order)
+        self._spans = np.stack([start[picked], start[picked + 1]], axis=1)  # (N, 2)
+        if (bare := np.flatnonzero(self._spans[:, 0] == self._spans[:, 1])).size:
+            raise ValueError(f"{path} has no caption of the image {known[picked[bare[0]]]}: get it again")
+
+    def sentences(self, index: int) -> list[str]:
+        """Return the descriptions of one image, without reading it."""
+        return self._captions[slice(*self._spans[index].tolist())]
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return the descriptions."""
+        return {"captions": self.sentences(index)}

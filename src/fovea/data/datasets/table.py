@@ -1,0 +1,167 @@
+"""Load any images that a CSV table lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fovea.data.fetch.download import by_hand
+from fovea.data.formats.masks import read_mask
+from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
+from fovea.data.formats.table_images import Listed, collect, find_file, label_names
+from fovea.data.formats.table_rows import Columns, read_table
+from fovea.data.formats.table_rows import Table as Rows
+from fovea.types import Sample
+
+LAYOUT = """a CSV file with a header, such as
+path,label,split
+photos/a.jpg,cat,train"""
+BOX = ("x1", "y1", "x2", "y2")
+
+
+class Table(FileImages):
+    """Hold the images of a CSV file: one line per image, or one per box or caption.
+
+    `table` is the file, relative to `root` or to the working directory. Its paths are relative to its
+    folder or to `root`, or absolute. Columns: `path`; where wanted `label`; `split` with train, val
+    (valid, validation) or test; `x1`, `y1`, `x2`, `y2`, pixels with exclusive right and bottom edge;
+    `mask`, a path; `caption`. Other names are set by `*_column` and `*_columns`, other columns are
+    ignored. An image without objects has a line with empty label and box. Splits: those of the column
+    `split`, else `all`. Classes: the sorted labels, or `classes` in your order, which masks need:
+    `classes[k]` names the value k. Beside boxes the label of an image is given where all boxes of each
+    image have one class.
+    Counts, licence and citation are those of your images.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        table: str | Path,
+        split: str = "all",
+        path_column: str = "path",
+        label_column: str | None = "label",
+        split_column: str | None = "split",
+        box_columns: Sequence[str] | None = BOX,
+        mask_column: str | None = "mask",
+        caption_columns: Sequence[str] | None = ("caption",),
+        classes: Sequence[str] | None = None,
+        channels: int = 3,
+    ) -> None:
+        boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
+        columns = Columns(path_column, label_column, split_column, boxes, mask_column, captions)
+        rows, self.classes = _read(root, table, columns, classes)
+        check_split(split, _splits(rows))
+        self.channels, self._file = channels, rows.file
+        listed = collect(rows, self.classes)
+        self.targets = _targets(rows, listed)
+        self._keep([image for image in listed if split in ("all", image.split)], Path(root))
+
+    def _keep(self, images: list[Listed], root: Path) -> None:
+        """Pack what the table says of the images of one split."""
+        folders = [self._file.parent, root]
+        find = partial(find_file, folders=folders, file=self._file)
+        names = [find(image.path, line=image.line) for image in images]
+        self.ids, self.paths = Strings(image.path for image in images), Paths(folders[0], names)
+        self.labels = np.array([image.labels[0] for image in images]) if "label" in self.targets else None
+        self._lines = np.array([image.line for image in images], dtype=np.int64)
+        self._boxes = Ragged([np.array(image.boxes).reshape(-1, 4) for image in images], shape=(4,))
+        self._classes = Ragged([np.array(image.labels, dtype=np.int64) for image in images], dtype=np.int64)
+        masks = [find(image.mask, line=image.line) if image.mask else "" for image in images]
+        self._masks = Paths(folders[0], masks)
+        self._captions = Strings(text for image in images for text in image.captions)
+        self._start = np.concatenate(
+            [[0], np.cumsum([len(image.captions) for image in images], dtype=np.int64)]
+        )
+
+    @classmethod
+    def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
+        """Return the splits that the table has; the options are those of the constructor."""
+        return _splits(_read(root, table, _columns(**options), options.get("classes"))[0])
+
+    @classmethod
+    def find_classes(cls, *, root: str | Path, table: str | Path, **options: Any) -> list[str]:
+        """List the class names, none for captions alone; the options are those of the constructor."""
+        return _read(root, table, _columns(**options), options.get("classes"))[1]
+
+    def raw_boxes(self, index: int) -> np.ndarray:
+        """Return the boxes (N, 4) as the table says."""
+        return self._boxes[index]
+
+    def sentences(self, index: int) -> list[str]:
+        """Return the captions of one image, without reading it."""
+        return self._captions[slice(*self._start[index : index + 2].tolist())]
+
+    def files(self, index: int) -> dict[str, Path]:
+        """Return the image, and its mask where there is one."""
+        files = {"image": self.paths[index]}
+        return {**files, "mask": self._masks[index]} if "mask" in self.targets else files
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return what the table says of one image beside its label."""
+        sample: Sample = {}
+        if "boxes" in self.targets:
+            place = Path(f"{self._file}, line {self._lines[index]}")
+            sample["boxes"] = check_boxes(self._boxes[index], image, path=place)
+            sample["labels"] = self._classes[index].copy()
+        if "mask" in self.targets:
+            path = self._masks[index]
+            sample["mask"] = check_same_size(image, read_mask(path, num_classes=len(self.classes)), path=path)
+        if "captions" in self.targets:
+            sample["captions"] = self.sentences(index)
+        return sample
+
+
+def _columns(
+    *,
+    path_column: str = "path",
+    label_column: str | None = "label",
+    split_column: str | None = "split",
+    box_columns: Sequence[str] | None = BOX,
+    mask_column: str | None = "mask",
+    caption_columns: Sequence[str] | None = ("caption",),
+    **others: Any,
+) -> Columns:
+    """Pick the names of the columns out of the options of the constructor."""
+    boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
+    return Columns(path_column, label_column, split_column, boxes, mask_column, captions)
+
+
+def _read(
+    root: str | Path, table: str | Path, columns: Columns, classes: Sequence[str] | None
+) -> tuple[Rows, list[str]]:
+    """Return the lines of the table and the class names."""
+    places = [Path(root) / table, Path(table)]
+    file = next((path for path in places if path.is_file()), None)
+    if file is None:
+        page = "write the table, and name it by data.dataset.table=FILE"
+        raise by_hand(name="the table of images", path=places[0], page=page, layout=LAYOUT)
+    rows = read_table(file, columns)
+    return rows, label_names(rows, classes)
+
+
+def _splits(rows: Rows) -> tuple[str, ...]:
+    if rows.columns.split is None:
+        return ("all",)
+    found = {row.split for row in rows.rows}
+    if "train" not in found:
+        raise ValueError(
+            f"{rows.file} has no image of the split train in its column {rows.columns.split!r}: add some, or "
+            f"set data.dataset.split_column=null to have it split"
+        )
+    return tuple(name for name in ("train", "val", "test") if name in found)
+
+
+def _targets(rows: Rows, images: Sequence[Listed]) -> tuple[str, ...]:
+    """Return what a sample has beside the image: `label` where each image has exactly one class."""
+    one = rows.columns.label and all(len(set(image.labels)) == 1 for image in images)
+    targets = (["label"] if one else []) + (["boxes", "labels"] if rows.columns.boxes else [])
+    targets += (["mask"] if rows.columns.mask else []) + (["captions"] if rows.columns.captions else [])
+    return tuple(targets)

@@ -1,0 +1,149 @@
+"""Load PASCAL VOC 2007 and 2012, with boxes or with masks, from torchvision's folder layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from fovea.data.formats import voc_files
+from fovea.data.formats.masks import read_mask, voc_palette
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileImages, check_boxes, check_count, check_same_size, check_split
+from fovea.data.formats.voc_files import FOLDERS, LISTS, listing, missing
+from fovea.data.formats.voc_xml import Objects, read_objects
+from fovea.types import Sample
+
+OFFICIAL = {
+    (2007, "boxes"): {"train": 2501, "val": 2510, "test": 4952},
+    (2007, "masks"): {"train": 209, "val": 213, "test": 210},
+    (2012, "boxes"): {"train": 5717, "test": 5823},
+    (2012, "masks"): {"train": 1464, "test": 1449},
+}
+CLASSES = (
+    "aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,"
+    "pottedplant,sheep,sofa,train,tvmonitor"
+)
+
+
+class VOC(FileImages):
+    """Hold the photos of PASCAL VOC with boxes (20 classes) or masks (21 with the background).
+
+    Splits: 2007 train 2,501, val 2,510, test 4,952 (masks: 209, 213, 210); 2012 train 5,717, test 5,823
+    (masks: 1,464, 1,449). For 2012 no test annotations are public: the official val is called `test`, val
+    is cut from train. Licence: the Flickr terms of use; research use with citation.
+    Files:
+    `root/VOCdevkit/VOC<year>/{JPEGImages,Annotations,ImageSets,SegmentationClass,SegmentationObject}`.
+    Corners of boxes count from 1 and are inclusive: 1 is taken off xmin and ymin. Difficult objects are
+    `ignore`, parts of objects (heads, hands, feet) are left out. In masks 255 is the border of an object.
+    Everingham, Van Gool, Williams, Winn and Zisserman, "The PASCAL visual object classes (VOC)
+    challenge", 2010.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        year: int = 2012,
+        annotation: str = "boxes",
+        split: str = "train",
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
+    ) -> None:
+        check_split(split, self.find_splits(year=year, annotation=annotation))
+        if download:
+            self.prepare(root=root, year=year, annotation=annotation)
+        self.year, self.annotation, self.channels = year, annotation, channels
+        self.official = OFFICIAL[year, annotation]
+        self.folder = Path(root) / "VOCdevkit" / f"VOC{year}"
+        names = voc_files.names(self.folder, LISTS[year][split], annotation, subset=subset)
+        self.ids = Strings(f"JPEGImages/{name}.jpg" for name in names)
+        self.paths, self.labels = Paths(self.folder, self.ids), None
+        if annotation == "masks":
+            self.classes, self.targets = ["background", *CLASSES.split(",")], ("mask", "instances")
+            self.palette = voc_palette(len(self.classes))
+        else:
+            self.classes, self.targets = CLASSES.split(","), ("boxes", "labels", "ignore")
+        check_count(f"VOC {year}", split, found=len(self), official=self.official, subset=subset)
+
+    @classmethod
+    def find_splits(
+        cls, *, year: int = 2012, annotation: str = "boxes", **options: object
+    ) -> tuple[str, ...]:
+        """Return the splits of a year; ValueError names an unknown year or annotation."""
+        if year not in LISTS:
+            raise ValueError(f"year={year!r} is unknown: choose one of {', '.join(map(str, LISTS))}")
+        if annotation not in FOLDERS:
+            raise ValueError(f"annotation={annotation!r} is unknown: choose one of {', '.join(FOLDERS)}")
+        return tuple(LISTS[year])
+
+    @classmethod
+    def prepare(
+        cls,
+        *,
+        root: str | Path,
+        year: int = 2012,
+        annotation: str = "boxes",
+        channels: int = 3,
+        download: bool = True,
+        subset: bool = False,
+    ) -> None:
+        """Download and unpack the archives (2007: 0.9 GB, 2012: 2 GB) whose images are not all there."""
+        cls.find_splits(year=year, annotation=annotation)
+        voc_files.prepare(root, year, annotation)
+
+    def files(self, index: int) -> dict[str, Path]:
+        """Return the image and its annotation: an XML file, or two PNG files."""
+        path = self.paths[index]
+        if self.annotation == "boxes":
+            return {"image": path, "annotation": self.folder / "Annotations" / f"{path.stem}.xml"}
+        folders = {"mask": "SegmentationClass", "instances": "SegmentationObject"}
+        masks = {role: self.folder / name / f"{path.stem}.png" for role, name in folders.items()}
+        return {"image": path, **masks}
+
+    def extra_files(self) -> list[Path]:
+        """Return the annotation files that belong to no image."""
+        have = {name.removesuffix(".jpg") for name in listing(self.folder / "JPEGImages")}
+        boxes = self.annotation == "boxes"
+        folders = ("Annotations",) if boxes else ("SegmentationClass", "SegmentationObject")
+        found = [self.folder / name / file for name in folders for file in listing(self.folder / name)]
+        return sorted(path for path in found if path.stem not in have)
+
+    def raw_boxes(self, index: int) -> np.ndarray:
+        """Return the boxes (N, 4) as the file says, x1 y1 x2 y2 with exclusive right and bottom edge."""
+        if self.annotation == "masks":
+            return np.zeros((0, 4), dtype=np.float32)
+        return self._objects(index).boxes
+
+    def _there(self, index: int) -> dict[str, Path]:
+        """Return the files of a sample, all of which must be there."""
+        files = self.files(index)
+        for path in files.values():
+            if not path.is_file():
+                raise missing(path, f"It belongs to {files['image']}.")
+        return files
+
+    def _objects(self, index: int) -> Objects:
+        path = self._there(index)["annotation"]
+        return read_objects(path, classes={name: number for number, name in enumerate(CLASSES.split(","))})
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return boxes, labels and ignore, or mask and instances."""
+        files = self._there(index)
+        if self.annotation == "boxes":
+            boxes, labels, ignore = self._objects(index)
+            return {
+                "boxes": check_boxes(boxes, image, path=files["annotation"]),
+                "labels": labels,
+                "ignore": ignore,
+            }
+        mask = read_mask(files["mask"], num_classes=len(self.classes))
+        instances = read_mask(files["instances"], num_classes=255)
+        return {
+            "mask": check_same_size(image, mask, path=files["mask"]),
+            "instances": check_same_size(image, instances, path=files["instances"]),
+        }

@@ -1,0 +1,124 @@
+"""Read the annotation files of COCO into a few arrays."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fovea.data.fetch.download import not_found
+
+log = logging.getLogger(__name__)
+PAGE = "https://cocodataset.org/#download"
+# two levels of brackets for polygons, one of braces for run lengths; inside of a string the quote is escaped
+_SEGMENTATION = re.compile(
+    rb'"segmentation"\s*:\s*(\[[^\[\]{}"]*(?:\[[^\[\]{}"]*\][^\[\]{}"]*)*\]|\{[^{}]*\})(?=\s*[,}])'
+)
+
+
+def read_json(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Return a file with the number of its place in (M, 2) bytes instead of each segmentation.
+
+    The outlines are most of a file, and most of the time to read it: they are read where they are used.
+    """
+    places: list[tuple[int, int]] = []
+
+    def shorten(match: re.Match[bytes]) -> bytes:
+        places.append(match.span(1))
+        return b'"segmentation":%d' % (len(places) - 1)
+
+    text = _SEGMENTATION.sub(shorten, path.read_bytes())
+    collecting = gc.isenabled()
+    gc.disable()  # it looks through the millions of new objects again and again: half of the time
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable JSON ({error}): delete it and get it again") from error
+    finally:
+        if collecting:
+            gc.enable()
+    if not isinstance(document, dict):
+        raise ValueError(
+            f"{path} holds a {type(document).__name__}, expected an object with images, annotations"
+        )
+    return document, np.array(places, dtype=np.int64).reshape(-1, 2)
+
+
+def column(rows: Sequence[Mapping[str, Any]], key: str, *, path: Path, what: str) -> list[Any]:
+    """Return one key of all rows; ValueError names the file and the first row without it."""
+    try:
+        return [row[key] for row in rows]
+    except (KeyError, TypeError):
+        bad = next(i for i, row in enumerate(rows) if not isinstance(row, dict) or key not in row)
+        raise ValueError(f"{path}: {what}[{bad}] has no {key!r}: delete the file and get it again") from None
+
+
+def table(document: Mapping[str, Any], name: str, *, path: Path) -> list[dict[str, Any]]:
+    """Return a list of the document; ValueError says which lists there are."""
+    rows = document.get(name)
+    if not isinstance(rows, list):
+        raise ValueError(f"{path} has no list {name!r}, only {', '.join(sorted(document)) or 'nothing'}")
+    return rows
+
+
+def numbers(values: Sequence[Any], *, path: Path, what: str, width: int = 1) -> np.ndarray:
+    """Return int64 (N,), or for a width above 1 float64 (N, width); ValueError names the first misfit."""
+    try:
+        found = np.array(values, dtype=np.int64 if width == 1 else np.float64)
+        if found.size and found.shape[1:] != ((width,) if width > 1 else ()):
+            raise ValueError
+        return found.reshape(-1, width) if width > 1 else found
+    except (ValueError, TypeError, OverflowError):
+        bad = next((v for v in values if not _fits(v, width)), None)
+        raise ValueError(
+            f"{path} has the {what} {str(bad)[:60]}, expected {width} number(s): correct it"
+        ) from None
+
+
+def _fits(value: Any, width: int) -> bool:
+    items = value if width > 1 and isinstance(value, list) else [value]
+    return len(items) == width and all(isinstance(item, int | float) for item in items)
+
+
+def positions(found: np.ndarray, known: np.ndarray, *, path: Path, what: str) -> np.ndarray:
+    """Return where each number stands in `known`; ValueError names one that is not there, or known twice."""
+    order = np.argsort(known, kind="stable")
+    ranked = known[order]
+    if (twice := np.flatnonzero(ranked[1:] == ranked[:-1])).size:
+        raise ValueError(f"{path} has the {what} {ranked[twice[0]]} twice: remove one or get the file again")
+    at = np.searchsorted(ranked, found)
+    lost = (at == len(ranked)) if not len(ranked) else ranked[np.minimum(at, len(ranked) - 1)] != found
+    if lost.any():
+        raise ValueError(
+            f"{path} has an annotation with the {what} {found[lost][0]}, which the file does not list"
+        )
+    return order[at]
+
+
+def group(owner: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order that brings what belongs together side by side, and where each owner's part starts."""
+    counts = np.bincount(owner, minlength=count)
+    return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
+
+def present(names: Sequence[str], folder: Path, *, subset: bool, name: str, layout: str) -> np.ndarray:
+    """Tell which images are there (N,) bool; without `subset` all must be."""
+    listed = set(os.listdir(folder)) if folder.is_dir() else set()
+    there = np.array([n in listed or ("/" in n and (folder / n).is_file()) for n in names], dtype=bool)
+    lacking = np.flatnonzero(~there)
+    if not len(names) or (len(lacking) and (not subset or not there.any())):
+        reason = (
+            f"{len(lacking)} of its {len(names)} images are missing." if len(names) else "No image is listed."
+        )
+        path = folder / names[lacking[0]] if len(names) else folder
+        raise not_found(name=name, path=path, page=PAGE, reason=reason, layout=layout)
+    if len(lacking):
+        log.info("%s: %d of %d images are there", folder, there.sum(), len(names))
+    return there

@@ -1,0 +1,115 @@
+"""List image files in folders: quickly, in a fixed order, never in circles."""
+
+from __future__ import annotations
+
+import logging
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def visible_folders(folder: Path) -> dict[str, Path]:
+    """Map the names of the folders in a folder to their paths, sorted; hidden ones are left out.
+
+    Names are compared in one Unicode form: systems differ in how they write an accent.
+    """
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if _is_folder(e) and not e.name.startswith((".", "__"))]
+    found: dict[str, Path] = {}
+    for name in sorted(names):
+        form = unicodedata.normalize("NFC", name)
+        if form in found:
+            raise ValueError(f"{folder} has two folders named {form!r}, written in two ways: join them")
+        found[form] = folder / name
+    return dict(sorted(found.items()))
+
+
+def list_images(folder: Path, *, root: Path) -> tuple[list[str], int]:
+    """Return the sorted names, relative to `root`, of all images below a folder, and how many other files.
+
+    Links are followed, but each folder is read once and none outside that holds this one.
+    """
+    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    files = [prefix + name for name in _walk(folder)]
+    images = [name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES]
+    return sorted(images, key=lambda name: name.split("/")), len(files) - len(images)
+
+
+def list_classes(
+    folders: Mapping[str, Path], classes: Sequence[str], *, root: Path
+) -> tuple[list[str], np.ndarray, int]:
+    """Return image names below class folders, their labels (N,) int64, and how many files are no images."""
+    names, labels, others = [], [], 0
+    number = {name: k for k, name in enumerate(classes)}
+    for name, folder in folders.items():
+        found, ignored = list_images(folder, root=root)
+        names += found
+        labels += [number[name]] * len(found)
+        others += ignored
+    return names, np.array(labels, dtype=np.int64), others
+
+
+def present(
+    names: Sequence[str], folder: Path, *, subset: bool, error: Callable[..., FileNotFoundError]
+) -> np.ndarray:
+    """Return the positions of the names that a folder holds; unless a subset is wanted that must be all.
+
+    `error` builds what is raised from `path` and `reason`.
+    """
+    held = set(os.listdir(folder)) if folder.is_dir() else set()
+    absent = [position for position, name in enumerate(names) if name not in held]
+    if absent and (not subset or len(absent) == len(names)):
+        reason = f"{len(absent)} of {len(names)} images are missing."
+        if folder.is_dir():
+            reason += f" {folder.name} holds {describe(folder)}."
+        raise error(path=folder / names[absent[0]], reason=reason)
+    if absent:
+        log.info("%s: left out %d of %d images that are missing", folder, len(absent), len(names))
+    return np.delete(np.arange(len(names)), absent)
+
+
+def describe(folder: Path) -> str:
+    """Say what a folder holds directly: how many images, other files and folders."""
+    with os.scandir(folder) as entries:
+        kinds = [
+            ("folder" if _is_folder(e) else "image" if _is_image(e) else "file", e.name) for e in entries
+        ]
+    names = sorted(name for kind, name in kinds if kind == "folder" and not name.startswith("."))
+    images, files = (sum(kind == k for kind, _ in kinds) for k in ("image", "file"))
+    shown = f" ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})" if names else ""
+    return f"{len(names)} folders{shown}, {images} images and {files} other files"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES
+
+
+def _walk(start: Path) -> Iterator[str]:
+    """Yield the names, relative to `start`, of all files that are not hidden; errors name the folder."""
+    outside, seen, todo = set(Path(os.path.realpath(start)).parents), set(), [""]
+    while todo:
+        below = todo.pop()
+        real = os.path.realpath(start / below)
+        if real in seen or Path(real) in outside:
+            continue  # a link back to a folder that was already read, or up and out
+        seen.add(real)
+        with os.scandir(start / below) as entries:
+            visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        folders = {entry.name for entry in visible if _is_folder(entry)}
+        todo += [f"{below}{name}/" for name in sorted(folders, reverse=True)]
+        files = (entry for entry in visible if entry.name not in folders)
+        # no pipes or sockets: reading one never ends; a broken link is told when it is read
+        yield from (below + entry.name for entry in files if entry.is_symlink() or entry.is_file())

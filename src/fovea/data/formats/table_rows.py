@@ -1,0 +1,162 @@
+"""Read a CSV table of images line by line, and say which line is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+DELIMITERS = (",", ";", "\t", "|")
+LONGEST = 1 << 20  # characters of one cell
+
+
+class Columns(NamedTuple):
+    """The names of the columns; one that the table lacks is not used, but `path` must be there."""
+
+    path: str = "path"
+    label: str | None = "label"
+    split: str | None = "split"
+    boxes: tuple[str, ...] = ("x1", "y1", "x2", "y2")
+    mask: str | None = "mask"
+    captions: tuple[str, ...] = ("caption",)
+
+
+class Row(NamedTuple):
+    """What one line says; None where the table has no such column or the cell is empty."""
+
+    line: int
+    path: str
+    label: str | None
+    split: str | None
+    box: tuple[float, ...] | None
+    mask: str | None
+    captions: tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """The lines of a file, and which of the columns it has (the others are None or empty)."""
+
+    file: Path
+    columns: Columns
+    rows: list[Row]
+
+
+def read_table(file: Path, columns: Columns) -> Table:
+    """Read a table: any of , ; tab and | between the cells, UTF-8 with or without BOM, any line ends."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file}, line {line} is not UTF-8: save the table as UTF-8") from error
+    header_line = re.split("[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+    delimiter = _find_delimiter(header_line, columns.path)
+    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num} cannot be read ({error}): correct it") from error
+    if len(lines) < 2:
+        raise ValueError(f"{file} has no line below the header: expected a header and one line per image")
+    header = [name.strip() for name in lines[0][1]]
+    used = _match(header, columns, file)
+    return Table(file, used, list(_rows(lines[1:], header, used, file)))
+
+
+def _find_delimiter(header: str, path: str) -> str:
+    """Return the delimiter for which the header has the column of the paths, else the one that cuts most."""
+    cut = {
+        mark: [name.strip() for name in next(csv.reader([header], delimiter=mark), [])] for mark in DELIMITERS
+    }
+    return max(DELIMITERS, key=lambda mark: (path in cut[mark], len(cut[mark])))
+
+
+def _match(header: list[str], columns: Columns, file: Path) -> Columns:
+    """Return the columns that the table has; ValueError says which there are if they do not do."""
+    there = f"there are {', '.join(repr(name) for name in header)}"
+    _check_header(header, columns, file, there)
+    label, split, mask = (
+        name if name in header else None for name in (columns.label, columns.split, columns.mask)
+    )
+    boxes = columns.boxes if set(columns.boxes) & set(header) else ()
+    captions = tuple(name for name in columns.captions if name in header)
+    if boxes and not label:
+        raise ValueError(f"{file} has boxes but no column {columns.label!r}; {there}: name their classes")
+    if not (label or mask or captions):
+        raise ValueError(
+            f"{file} has neither labels, masks nor captions; {there}: set data.dataset.label_column, "
+            f"mask_column or caption_columns"
+        )
+    return Columns(columns.path, label, split, boxes, mask, captions)
+
+
+def _check_header(header: list[str], columns: Columns, file: Path, there: str) -> None:
+    for name in header:
+        if header.count(name) > 1:
+            raise ValueError(f"{file} has two columns {name!r}: rename one of them")
+    if columns.path not in header:
+        raise ValueError(
+            f"{file} has no column {columns.path!r} for the images; {there}: "
+            f"set data.dataset.path_column to one of them"
+        )
+    boxes = [name for name in columns.boxes if name in header]
+    if boxes and (len(boxes) != len(columns.boxes) or len(boxes) != 4):
+        raise ValueError(
+            f"{file} has the columns {', '.join(boxes)} of a box, expected {', '.join(columns.boxes)}; "
+            f"{there}: set data.dataset.box_columns to left, top, right, bottom"
+        )
+
+
+def _rows(
+    lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path
+) -> Iterator[Row]:
+    at = {name: number for number, name in enumerate(header)}
+    for line, raw in lines:
+        where = f"{file}, line {line}"
+        if len(raw) != len(header):
+            raise ValueError(f"{where} has {len(raw)} cells, the header {len(header)}: correct it")
+        cells = [cell.strip() for cell in raw]
+        box = _box([cells[at[name]] for name in columns.boxes], columns.boxes, where)
+        label = cells[at[columns.label]] if columns.label else None
+        path = cells[at[columns.path]]
+        if not path or "\0" in path:
+            raise ValueError(f"{where} has no usable path in the column {columns.path!r}: correct it")
+        if label == "" and not (columns.boxes and box is None):
+            raise ValueError(
+                f"{where} has no label in the column {columns.label!r}: add it or remove the line"
+            )
+        if label and columns.boxes and box is None:
+            raise ValueError(f"{where} has the label {label!r} but no box: add it, or leave both empty")
+        mask = (cells[at[columns.mask]] or None) if columns.mask else None
+        captions = tuple(filter(None, (cells[at[name]] for name in columns.captions)))
+        split = _split(cells[at[columns.split]], where) if columns.split else None
+        yield Row(line, path, label or None, split, box, mask, captions)
+
+
+def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:
+    if not any(cells):
+        return None
+    try:
+        box = tuple(float(cell) for cell in cells)
+    except ValueError:
+        raise ValueError(
+            f"{where} has the box {', '.join(cells)!r}, expected 4 numbers: correct it"
+        ) from None
+    x1, y1, x2, y2 = box
+    if not all(map(math.isfinite, box)) or x2 <= x1 or y2 <= y1:
+        left, top, right, bottom = names
+        raise ValueError(
+            f"{where} has the box {', '.join(cells)}: {right} must be above {left}, and {bottom} above {top}"
+        )
+    return box
+
+
+def _split(cell: str, where: str) -> str:
+    if cell.lower() not in SPLITS:
+        raise ValueError(f"{where} has the split {cell!r}: choose one of train, val, test")
+    return SPLITS[cell.lower()]
