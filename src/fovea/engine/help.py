@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.engine.argv import nearest, parse
 from fovea.engine.errors import explain
 from fovea.engine.paths import CONF
+from fovea.engine.resolvers import members
 
 
 def advice(error: BaseException, argv: list[str]) -> str:
@@ -21,7 +24,18 @@ def advice(error: BaseException, argv: list[str]) -> str:
     group = re.search(r"Could not (?:find|override) '?(?:config )?([\w/]+)/([^'/\n]+)'", text)
     if group:
         return _unknown_member(group[1], group[2])
+    missing = re.search(r"You must specify '(\w+)'", text)
+    if missing:
+        return (
+            f"{missing[1]}= is missing: say {missing[1]}=NAME\n  {missing[1]} can be: {members(missing[1])}"
+        )
     return explain(error).split("\nConfig search path")[0]
+
+
+def _command() -> str:
+    """Return the name of the command that runs, which is that of its root config."""
+    name = Path(sys.argv[0]).stem
+    return name if (CONF / f"{name}.yaml").is_file() else "train"
 
 
 def _unknown_key(key: str, argv: list[str]) -> str:
@@ -30,9 +44,8 @@ def _unknown_key(key: str, argv: list[str]) -> str:
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"
     groups = sorted({k.split(".")[0] for k in known})
-    return (
-        f"unknown key {key!r}; top-level keys: {', '.join(groups)} (all keys: python src/train.py --cfg job)"
-    )
+    hint = f"all keys: python src/{_command()}.py --cfg job"
+    return f"unknown key {key!r}; top-level keys: {', '.join(groups)} ({hint})"
 
 
 def _unknown_member(group: str, member: str) -> str:
@@ -58,7 +71,7 @@ def _compose(argv: list[str]) -> Any:
     with initialize_config_dir(str(CONF)):
         for overrides in (picks, []):
             try:
-                return compose("train", overrides=[p for p in overrides if p])
+                return compose(_command(), overrides=[p for p in overrides if p])
             except Exception:
                 continue
     return OmegaConf.create()

@@ -1,0 +1,92 @@
+"""Say what is wrong with a data set: one finding per problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SEVERITIES = ("error", "warning", "note")
+
+# kind: (severity, what it means and what to do)
+KINDS: dict[str, tuple[str, str]] = {
+    "cannot open": ("error", "A split could not be opened; what could be found of its files was checked."),
+    "file count": ("error", "The split has another number of images than officially: files are missing."),
+    "missing image": ("error", "The image is listed, but there is no such file."),
+    "missing mask": ("error", "The image has no mask file."),
+    "missing annotation": ("error", "The image has no annotation file."),
+    "no permission": ("error", "The file may not be read: change its permissions (chmod u+r)."),
+    "empty file": ("error", "The file has no content: get it again or remove it."),
+    "truncated": ("error", "The file ends too early, as after a broken download: get it again."),
+    "corrupt": ("error", "The file cannot be decoded: get it again or remove it."),
+    "bad annotation": ("error", "The annotation cannot be used; the message of the reader says why."),
+    "bad mask": (
+        "error",
+        "The mask cannot be used: values that are no class, or another size than the image.",
+    ),
+    "bad label": ("error", "The label is not the number of a class."),
+    "box without area": ("error", "A box has no area, or is not made of finite numbers."),
+    "box outside": ("error", "A box lies wholly outside its image."),
+    "leakage": ("error", "The same pixels are in two splits: what is measured on them is not to be trusted."),
+    "label conflict": ("error", "The same pixels carry different labels."),
+    "class without images": ("error", "No image of this class is in the training split."),
+    "wrong extension": ("warning", "The content is of another format than the name says: rename the file."),
+    "16-bit or CMYK": ("warning", "16-bit and CMYK images are converted to 8-bit RGB on reading."),
+    "transparent": ("warning", "The image has transparency, which is drawn on white."),
+    "box over edge": ("warning", "A box reaches beyond its image; it is cut to the image."),
+    "extra file": ("warning", "The file belongs to no image, or to an image of no split."),
+    "empty caption": ("warning", "The image has no caption, or an empty one."),
+    "duplicate": ("warning", "The same pixels occur more than once in the split."),
+    "near leakage": ("warning", "Two splits share an image that was encoded, scaled or lit differently."),
+    "near duplicate": ("warning", "The split has the image again, encoded, scaled or lit differently."),
+    "duplicate name": ("warning", "The split lists the same name more than once."),
+    "rare class": ("warning", "The class has fewer than 10 training images."),
+    "imbalance": ("warning", "The largest class has more than 10 times the training images of the smallest."),
+    "ignored mask": ("warning", "Every pixel of the mask is 255, ignore."),
+    "palette": ("note", "The image stores an index into a palette; it is converted on reading."),
+    "grey": ("note", "The image is grey where colour is expected; its channels will be equal."),
+    "colour": ("note", "The image is coloured where grey is expected; it is converted on reading."),
+    "tiny box": ("note", "A box is less than 3 pixels wide or high."),
+    "no object": ("note", "The image shows no object: it serves as a negative example."),
+    "small images": ("note", "Images are smaller than data.image_size and get enlarged."),
+    "long images": ("note", "Images are more than 4 times as long as wide: little of them survives a crop."),
+    "similar images": ("note", "Near-duplicates were not looked for, or are too common to mean anything."),
+    "normalisation": ("note", "data.mean and data.std are not those of the training images."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem: `kind` is a key of KINDS, `file` says what it is about, `index` where in the split."""
+
+    kind: str
+    split: str
+    file: str
+    message: str
+    index: int | None = None
+    partner: tuple[str, int] | None = None  # (split, index) of the other image of a pair
+
+    @property
+    def severity(self) -> str:
+        """How bad it is: error, warning or note."""
+        return KINDS[self.kind][0]
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort by severity and kind, as KINDS lists them; the order within a kind stays."""
+    rank = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), rank[finding.kind]))
+
+
+def count(findings: Sequence[Finding]) -> dict[str, int]:
+    """Count the findings of each severity."""
+    found = Counter(finding.severity for finding in findings)
+    return {severity: found[severity] for severity in SEVERITIES}
+
+
+def by_kind(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Group findings by kind, in the order of `ordered`."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in ordered(findings):
+        groups.setdefault(finding.kind, []).append(finding)
+    return groups
