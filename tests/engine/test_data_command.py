@@ -9,7 +9,7 @@ import pytest
 import runs
 from PIL import Image
 
-from fovea.engine import cli, data, data_samples, help
+from fovea.engine import cli, data, data_samples, resolvers
 
 ACTIONS = ("prepare", "check", "preview", "stats")
 

@@ -33,8 +33,10 @@ def samples_of(out):
 
 
 CASES = [
-    HorizontalFlip(p=0.5), RandomShift(fraction=0.3), RandomAffine(degrees=0, shear=0, scale=0.3, translate=0.3),
-]  # fmt: skip
+    HorizontalFlip(p=0.5),
+    RandomShift(fraction=0.3),
+    RandomAffine(degrees=0, shear=0, scale=0.3, translate=0.3),
+]
 
 
 @pytest.mark.parametrize("augment", CASES, ids=lambda a: type(a).__name__)

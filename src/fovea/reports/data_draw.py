@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 IGNORE = 255
+TINT = 0.35  # of a mask's colour, so that the image's own still shows
 GREY = (128, 134, 140)
 Colour = tuple[int, int, int]
 
@@ -101,7 +102,8 @@ def _stretched(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _overlay(canvas: np.ndarray, mask: np.ndarray, how: Drawing) -> np.ndarray:
     table = np.array([how.colour(k) for k in range(IGNORE)] + [(255, 255, 255)], dtype=np.float32)
-    strength = np.full(IGNORE + 1, 0.35, dtype=np.float32)
+    strength = np.full(IGNORE + 1, TINT, dtype=np.float32)
+    strength[IGNORE] = 0.5
     if how.background:
         strength[0] = 0.0
     part = strength[mask][..., None]
