@@ -171,7 +171,10 @@ def command(monkeypatch, capsys, tmp_path):
         ("trainer.max_epoch=3", "error: unknown key 'trainer.max_epoch'; nearest: trainer.max_epochs"),
         ("batch_size=3", "error: unknown key 'batch_size'; nearest: data.batch_size"),
         ("lr=3", "error: unknown key 'lr'; nearest: optimizer.lr"),
-        ("model=vitt", "error: model=vitt does not exist; nearest: vit\n  model can be: "),
+        (
+            "model=vitt",
+            "error: model=vitt does not exist; nearest: vit, vit_tiny_16, maxvit_tiny\n  model can be: ",
+        ),
         ("optimizer=addam", "error: optimizer=addam does not exist; nearest: adam, adamw"),
         ("experiment=mlp_digit", "error: experiment=mlp_digit does not exist; nearest: mlp_digits"),
     ],

@@ -61,7 +61,19 @@ def test_a_checkpoint_alone_is_measured_beside_itself(trained_run, call, tmp_pat
     shutil.copy(trained_run / "checkpoints" / "best.ckpt", tmp_path / "x.ckpt")
     call("eval", run=tmp_path / "x.ckpt", split="train")
     found = written(tmp_path, "train")["metrics"]
-    assert set(found) == {"train/acc", "train/f1", "train/loss"} and found["train/acc"] > 0.3
+    assert set(found) >= {"train/acc", "train/f1", "train/loss"} and found["train/acc"] > 0.3
+
+
+@pytest.mark.slow
+def test_views_of_an_image_are_averaged_on_request(trained_run, call):
+    call("eval", run=trained_run, split="val")
+    call("eval", run=trained_run, split="val", tta=["shift"])
+    plain = written(trained_run, "val")
+    shifted = json.loads((trained_run / "eval_val_tta.json").read_text())
+    assert plain["tta"] is None and shifted["tta"] == ["shift"]
+    assert plain["metrics"]["val/loss"] != shifted["metrics"]["val/loss"]
+    with pytest.raises(ValueError, match="tta"):
+        call("eval", run=trained_run, split="val", tta=["spin"])
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -106,13 +107,14 @@ def _run(name: str) -> None:
 
 @contextlib.contextmanager
 def _narrow() -> Iterator[None]:
-    """Break what is printed into lines of at most WIDTH columns."""
+    """Break what is printed into lines of at most WIDTH columns; leave out groups without a choice."""
     text = io.StringIO()
     try:
         with contextlib.redirect_stdout(text):
             yield
     finally:
-        for line in text.getvalue().rstrip().splitlines():
+        lines = text.getvalue().rstrip().splitlines()
+        for line in [line for line in lines if not re.fullmatch(r"[a-z]+: \w+", line)]:
             sys.stdout.write(
                 textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
             )

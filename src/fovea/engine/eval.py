@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.engine import build, imports, rundir
@@ -30,8 +32,9 @@ def main(config: DictConfig) -> None:
         trained = open_run(config.run, config.checkpoint)
         metrics = measure(trained, config)
     out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
-    file = out / f"eval_{config.split}.json"
-    facts = {"split": config.split, "checkpoint": str(trained.path), "metrics": metrics}
+    views = None if config.tta is None else list(config.tta)
+    file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
+    facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
     rundir.write_text(file, json.dumps(facts, indent=2) + "\n")
     from fovea.reports.table import text_table
 
@@ -72,6 +75,10 @@ def _adapted(run: DictConfig, config: DictConfig) -> DictConfig:
     """Return the run's config with this machine's data root and workers."""
     run = run.copy()
     run.compile = False
+    if config.get("tta") is not None:
+        if "tta" not in inspect.signature(get_class(run.task._target_)).parameters:
+            raise UsageError(f"tta={list(config.tta)}: this task has no test-time augmentation")
+        run.task.tta = list(config.tta)
     if config.num_workers is not None:
         run.data.num_workers = config.num_workers
     if config.data_root is not None:

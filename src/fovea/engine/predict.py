@@ -130,9 +130,10 @@ def _outputs(trained: Trained, paths: Sequence[Path], config: DictConfig) -> Ite
     import torch
 
     from fovea.data.preprocess import Preprocess
+    from fovea.ops.tta import average
 
     preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
-    net = trained.net.to(place)
+    net, views = trained.net.to(place), trained.config.task.get("tta") or []
     size = count(config, "batch_size", trained.config.data.batch_size)
     for chunk in _chunks(paths, preprocess, size=size):
         arrays = [x[1] for _, x in chunk if not isinstance(x, Exception)]
@@ -140,7 +141,9 @@ def _outputs(trained: Trained, paths: Sequence[Path], config: DictConfig) -> Ite
         if arrays:
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(place)
             with torch.inference_mode():
-                outputs = iter(net(preprocess.to_input(batch)).float().cpu().numpy())
+                given = preprocess.to_input(batch)
+                found = average(net, given, views) if views else net(given)
+                outputs = iter(found.float().cpu().numpy())
         for path, x in chunk:
             yield path, x if isinstance(x, Exception) else (x[0], next(outputs))
 

@@ -42,6 +42,8 @@ def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) 
     best = best_row(rows, mode=mode)
     if best is not None and len(rows) > 1:
         log.info("best: job %s, %s %.4f, %s", best["job"], best["monitor"], best["value"], best["directory"])
+    if sum(r["status"] == "finished" for r in rows) > 1:
+        _compare(sweep_dir)
     for failed in [r for r in rows if r["status"] == "failed"]:
         log.warning("job %s failed: %s", failed["job"], " ".join(str(failed["error"]).split()))
     unfinished = sum(r["status"] != "finished" for r in rows)
@@ -53,6 +55,18 @@ def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) 
             "%d of %d jobs did not finish; repeat only those with:\n  %s", unfinished, len(rows), again
         )
     return 1 if unfinished else 0
+
+
+def _compare(sweep_dir: Path) -> None:
+    """Write the page that compares the jobs; a sweep without it is a sweep all the same."""
+    from fovea.engine.compare import compare_sweep
+
+    again = f"python src/compare.py runs={shlex.quote(str(sweep_dir))}"
+    try:
+        log.info("%s\n  with the speed of each network: %s", compare_sweep(sweep_dir), again)
+    except Exception as error:  # whatever it is, the jobs are done
+        log.warning("the jobs could not be compared (%s); try: %s", error, again)
+        log.debug("", exc_info=True)
 
 
 def table(rows: Sequence[Row]) -> str:

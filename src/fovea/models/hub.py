@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 DEFAULT_TIMEOUT = 10.0
@@ -58,6 +60,19 @@ def fetching(name: str, config: Any) -> Iterator[None]:
         for key, value in before[0].items():
             setattr(constants, key, value)
         socket.setdefaulttimeout(before[1])
+
+
+def fetch(name: str, url: str) -> Path:
+    """Return the file of `url` in torch's cache, downloaded and checked if it is not there yet."""
+    from torch.hub import download_url_to_file, get_dir
+
+    path = Path(get_dir()) / "checkpoints" / os.path.basename(url)
+    if not path.is_file():
+        with fetching(name, SimpleNamespace(hf_hub_id=None, hf_hub_filename=None, url=url)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            digest = path.stem.rpartition("-")[2]  # torchvision puts the start of it into the name
+            download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+    return path
 
 
 def _is_network(error: Exception) -> bool:

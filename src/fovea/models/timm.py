@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from fovea.models.hub import fetching
+from fovea.models.hub import fetch, fetching
+from fovea.models.input_size import check_size
+from fovea.models.published import TORCHVISION, rename_in_order
 from fovea.models.weights import State, load_weights
+
+FILES = tuple(url.rpartition("/")[2] for url in TORCHVISION.values())
 
 
 def create(
@@ -28,49 +31,79 @@ def create(
 ) -> nn.Module:
     """Build timm's net `name`; a `checkpoint` takes the place of published weights.
 
-    The name may carry the tag of its weights: `resnet18`, `resnet18.a1_in1k`. `image_size` is passed on only
-    where the architecture is built for one size.
+    The name may carry the tag of its weights: `resnet18`, `resnet18.a1_in1k`; `mobilenetv2_100.tv_in1k` are
+    torchvision's. `image_size` is tried, and passed on where the architecture is built for one size.
 
     Raises:
-        ValueError: an unknown name, no such weights, or a checkpoint that does not fit.
+        ValueError: an unknown name, no such weights, a checkpoint that does not fit, or an image size that
+            the net does not take.
         FileNotFoundError: weights that are neither cached nor within reach.
     """
     import timm
 
     config = _config(name, pretrained=pretrained and checkpoint is None)
+    base = name.partition(".")[0] if name in TORCHVISION else name
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
-    if config.fixed_input_size and image_size is not None:
-        options["img_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    options |= _sized(base, config, image_size, options)
     options |= {k: v for k, v in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)) if v}
+    if pretrained and checkpoint is None and name in TORCHVISION:
+        checkpoint = str(fetch(name, TORCHVISION[name]))
     try:
         if pretrained and checkpoint is None:
             with fetching(name, config):
                 return timm.create_model(name, pretrained=True, **options)
-        net = timm.create_model(name, pretrained=False, **options)
+        net = timm.create_model(base, pretrained=False, **options)
     except TypeError as error:
         raise ValueError(
             f"{name} does not take one of {options} ({error}): leave that option at 0"
         ) from error
     if checkpoint is not None:
-        head = config.classifier or ()
-        heads = [head] if isinstance(head, str) else list(head)
-        prepare = functools.partial(_adapt, net, in_channels=in_channels)
-        load_weights(net, checkpoint, head=heads, prepare=prepare)
+        _load(net, checkpoint, base, in_channels=in_channels)
     return net
+
+
+def _sized(
+    name: str, config: Any, image_size: int | Sequence[int] | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the option for the image size where there is one, once the net was seen to take the size."""
+    if image_size is None:
+        return {}
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    found = {"img_size": (height, width)} if config.fixed_input_size else {}
+    if (height, width) != tuple(config.input_size[1:]):  # what it was made for needs no trial
+        check_size(name, (height, width), options=options | found)
+    return found
+
+
+def _load(net: nn.Module, checkpoint: str, name: str, *, in_channels: int) -> None:
+    head = net.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
+    heads: list[str] = [head] if isinstance(head, str) else list(head)
+
+    def prepare(state: State) -> State:
+        if checkpoint.endswith(FILES):
+            state = rename_in_order(state, name)
+        if not net.num_classes:  # a net without a head takes what there is of a file with one
+            state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
+        return _adapt(net, state, in_channels=in_channels)
+
+    load_weights(net, checkpoint, head=heads, prepare=prepare)
 
 
 def _config(name: str, *, pretrained: bool) -> Any:
     """Return timm's description of the weights, or say which names are near."""
     import timm
 
+    if name in TORCHVISION:
+        return timm.get_pretrained_cfg(name.partition(".")[0])
     base, _, tag = name.partition(".")
-    tagged = [n for n in timm.list_models(pretrained=True) if n.startswith(f"{base}.")]
+    known = [*timm.list_models(pretrained=True), *TORCHVISION]
+    tagged = [n for n in known if n.startswith(f"{base}.")]
     if not timm.is_model(base):
-        names = timm.list_models(pretrained=True) if tag else timm.list_models()
+        names = known if tag else timm.list_models()
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
         raise ValueError(f"model.name={name!r} is not in timm; near it are {', '.join(near)}")
     if tag and name not in tagged:
-        raise ValueError(f"model.name={name!r}: timm's weights of {base} are {', '.join(tagged) or 'none'}")
+        raise ValueError(f"model.name={name!r}: weights of {base} are {', '.join(tagged) or 'none'}")
     config = timm.get_pretrained_cfg(name)
     if pretrained and not (config and config.has_weights):
         raise ValueError(

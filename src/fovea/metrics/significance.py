@@ -1,0 +1,85 @@
+"""Tell a difference between models from chance: intervals, paired tests, correction for several tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def t_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of a mean, (NaN, NaN) for fewer than two values."""
+    from scipy.special import stdtrit
+
+    known = np.asarray(values, dtype=float)
+    if len(known) < 2:
+        return math.nan, math.nan
+    half = float(stdtrit(len(known) - 1, 0.5 + level / 2)) * known.std(ddof=1) / math.sqrt(len(known))
+    return float(known.mean() - half), float(known.mean() + half)
+
+
+def wilson(correct: int, total: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a proportion (Wilson 1927)."""
+    from scipy.special import ndtri
+
+    if not 0 <= correct <= total or total < 1:
+        raise ValueError(f"{correct} of {total} is no proportion")
+    z = float(ndtri(0.5 + level / 2))
+    share, spread = correct / total, z * z / total
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
+
+
+def mcnemar(only_first: int, only_second: int, *, mid: bool = False) -> float:
+    """Return the two-sided exact p of McNemar's test (1947) on the images that only one model gets right.
+
+    Under the null hypothesis each of them falls to either model with probability 1/2. The mid-p variant
+    (Fagerland, Lydersen & Laake 2013) counts half of the observed outcome's probability.
+    """
+    from scipy.special import bdtr, gammaln
+
+    few, total = min(only_first, only_second), only_first + only_second
+    if few < 0:
+        raise ValueError(f"counts must not be negative: {only_first}, {only_second}")
+    if total == 0:
+        return 1.0
+    p = 2 * float(bdtr(few, total, 0.5))
+    if mid:
+        log_choose = gammaln(total + 1) - gammaln(few + 1) - gammaln(total - few + 1)
+        p -= math.exp(float(log_choose) - total * math.log(2))
+    return min(1.0, p)
+
+
+def paired_bootstrap(
+    differences: np.ndarray, *, draws: int = 10_000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Resample images with their paired differences (N,): return low, high and two-sided p of the mean.
+
+    Percentile interval and p = 2 min(P(mean* <= 0), P(mean* >= 0)), Efron & Tibshirani 1993, ch. 13 and 15;
+    p is never below 2 / (draws + 1).
+    """
+    values, counts = np.unique(np.asarray(differences, dtype=float), return_counts=True)
+    total = int(counts.sum())
+    if not total:
+        raise ValueError("there is no image to resample")
+    rng, means = np.random.default_rng(seed), []
+    step = max(1, 4_000_000 // len(values))
+    for start in range(0, draws, step):  # counts of equal differences are all that a resample is
+        drawn = rng.multinomial(total, counts / total, size=min(step, draws - start))
+        means.append(drawn @ values / total)
+    found = np.concatenate(means)
+    tolerance = 1e-12  # sums of equal terms in another order
+    below, above = (found <= tolerance).sum(), (found >= -tolerance).sum()
+    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high), min(1.0, 2 * (min(int(below), int(above)) + 1) / (draws + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values of several tests so that the chance of any false alarm stays bounded (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted

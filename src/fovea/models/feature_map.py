@@ -1,0 +1,85 @@
+"""Take the last feature map of any net of timm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fovea.models.timm import create
+
+
+class FeatureMap(nn.Module):
+    """Map images (B, 3, H, W) to the map (B, num_features, h, w) that the head of `name` would see.
+
+    What only the head used is removed, so that every parameter takes part. Tokens of a transformer are put
+    back on their grid, without the class token.
+
+    Args:
+        skip: modules that are left out, such as the last pooling of a VGG.
+        image_size: the size of the images, for architectures that are built for one.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+        skip: Sequence[str] = (),
+        image_size: int | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = create(
+            name=name, num_classes=0, pretrained=pretrained, checkpoint=checkpoint, image_size=image_size
+        )
+        for module in skip:
+            _remove(self.net, module, name=name)
+        self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
+        self.pretrained_cfg = self.net.pretrained_cfg
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (224, 224)
+        self._drop_unused(int(height), int(width))
+
+    def _drop_unused(self, height: int, width: int) -> None:
+        """Remove the modules whose parameters `forward` does not reach, found without computing values."""
+        names = [n for n, _ in self.named_parameters()]
+        meta = {n: v.detach().to("meta") for n, v in (*self.named_parameters(), *self.named_buffers())}
+        for name in names:
+            meta[name].requires_grad_()
+        image = torch.empty(1, 3, height, width, device="meta")
+        found: Any = functional_call(self.eval(), meta, (image,))
+        self.train()
+        grads = torch.autograd.grad(found.sum(), [meta[n] for n in names], allow_unused=True)
+        used = {n for n, g in zip(names, grads, strict=True) if g is not None}
+        unused = [
+            n for n, m in self.named_modules()
+            if n and any(True for _ in m.parameters()) and not any(u.startswith(f"{n}.") for u in used)
+        ]  # fmt: skip
+        for module in unused:
+            if not any(module.startswith(f"{other}.") for other in unused):
+                self.set_submodule(module, nn.Identity())
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Say which parameters form which layer, as the net itself does."""
+        from fovea.models.inner_layers import matcher
+
+        return matcher({"net": self.net}, coarse=coarse)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map (B, num_features, h, w)."""
+        x = self.net.forward_features(x)  # type: ignore[operator]
+        if x.ndim == 4:
+            return x if x.shape[1] == self.num_features else x.permute(0, 3, 1, 2)  # Swin's are (B, h, w, D)
+        x = x[:, getattr(self.net, "num_prefix_tokens", 0) :]  # (B, N, D)
+        return x.transpose(1, 2).unflatten(2, self.net.patch_embed.grid_size)  # type: ignore[union-attr, arg-type]
+
+
+def _remove(net: nn.Module, module: str, *, name: str) -> None:
+    try:
+        net.set_submodule(module, nn.Identity(), strict=True)
+    except (AttributeError, ValueError) as error:
+        known = ", ".join(n for n, _ in net.named_children())
+        raise ValueError(f"skip: {name} has no module {module!r}; its parts are {known}") from error

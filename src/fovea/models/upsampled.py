@@ -1,0 +1,63 @@
+"""Let a pretrained backbone see small or grey images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from fovea.models.adapt_input import AdaptInput, normalisation
+from fovea.models.inner_layers import matcher
+
+
+class Upsampled(nn.Module):
+    """Enlarge images on the device, in colour and in the backbone's own normalisation, before the backbone.
+
+    Args:
+        backbone: builds a net, given `num_classes`, `pretrained` and `checkpoint`.
+        mean, std: what the data are normalised with.
+        size: the side of the images that the backbone sees, or [H, W].
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Callable[..., nn.Module],
+        num_classes: int,
+        in_channels: int = 3,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int | Sequence[int] = 224,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+    ) -> None:
+        super().__init__()
+        if in_channels != len(mean):
+            raise ValueError(
+                f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
+            )
+        net: Any = backbone(num_classes=num_classes, pretrained=pretrained, checkpoint=checkpoint)
+        self.net = net
+        self.adapt = AdaptInput(mean=mean, std=std, size=size, **normalisation(net))
+        self.num_classes, self.num_features = num_classes, int(net.num_features)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the layer of the backbone that maps features to logits."""
+        return self.net.get_classifier()
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Say which parameters form which layer, as the backbone does."""
+        return matcher({"net": self.net}, coarse=coarse)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to the backbone's last feature map."""
+        return self.net.forward_features(self.adapt(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Map features to logits (B, num_classes), or to what the last layer sees."""
+        return self.net.forward_head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, num_classes)."""
+        return self.net(self.adapt(x))
