@@ -1,5 +1,6 @@
 """Every experiment composes, builds with random weights and runs one batch of every stage."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from fovea.engine.validate import validate
 
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 FOLDERS = ("folder", "efficientnet_cats")  # only the files know the classes
+LARGE = ("flowers", "cars", "cats", "folder", "bilinear", "vgg16", "transfer")  # nets for 224 pixels
+SMALL = [name for name in EXPERIMENTS if not any(part in name for part in LARGE)]
 
 
 class Noise:
@@ -86,3 +89,20 @@ def test_runs_one_batch(experiment, tmp_path, monkeypatch):
     session.run()
     assert session.metrics["test/loss"] > 0
     assert session.summary.facts["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SMALL)
+def test_runs_on_the_embedded_digits(experiment, tmp_path):
+    given = ["data=digits", "trainer.fast_dev_run=true", "trainer.accelerator=cpu", "trainer.devices=1"]
+    given += ["model.pretrained=false", "trainer.precision=32-true", "data.num_workers=0"]
+    given += ["data.batch_size=16", "data.train_fraction=null", "data.targets=null"]
+    config = composed(experiment, tmp_path / "run", *given).copy()
+    del config.hydra
+    config = plain(config)
+    assert config.data.name == "digits" and config.data.channels == 1
+    (tmp_path / "run").mkdir()
+    session = Session(config, None, Summary(tmp_path / "run", config), Family())
+    session.run()
+    assert session.summary.facts["data"]["source"] == "embedded"
+    assert math.isfinite(session.metrics["test/loss"])

@@ -195,3 +195,13 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
     with pytest.raises(ValueError, match=r"holds no tensors.*epoch"):
         load_weights(net, tmp_path / "empty.pt")
+
+
+def test_a_new_head_on_trained_weights_starts_near_zero(tmp_path):
+    trained = create(name="mobilenetv2_035", num_classes=7)
+    torch.save(trained.state_dict(), tmp_path / "x.pth")
+    torch.manual_seed(0)
+    other = create(name="mobilenetv2_035", num_classes=10, checkpoint=str(tmp_path / "x.pth"))
+    same = create(name="mobilenetv2_035", num_classes=7, checkpoint=str(tmp_path / "x.pth"))
+    assert 0.008 < other.classifier.weight.std() < 0.012 and not other.classifier.bias.any()
+    assert torch.equal(same.classifier.weight, trained.classifier.weight)

@@ -51,7 +51,10 @@ def create(
     try:
         if pretrained and checkpoint is None:
             with fetching(name, config):
-                return timm.create_model(name, pretrained=True, **options)
+                net = timm.create_model(name, pretrained=True, **options)
+            if num_classes and num_classes != config.num_classes:
+                _calm_head(net)
+            return net
         net = timm.create_model(base, pretrained=False, **options)
     except TypeError as error:
         raise ValueError(
@@ -86,7 +89,16 @@ def _load(net: nn.Module, checkpoint: str, name: str, *, in_channels: int) -> No
             state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
         return _adapt(net, state, in_channels=in_channels)
 
-    load_weights(net, checkpoint, head=heads, prepare=prepare)
+    if load_weights(net, checkpoint, head=heads, prepare=prepare):
+        _calm_head(net)
+
+
+def _calm_head(net: Any) -> None:
+    """Start a new head on a trained backbone near zero: as timm draws it, the first losses can be near 9."""
+    head = net.get_classifier()
+    if isinstance(head, nn.Linear):
+        nn.init.trunc_normal_(head.weight, std=0.01)
+        nn.init.zeros_(head.bias)
 
 
 def _config(name: str, *, pretrained: bool) -> Any:

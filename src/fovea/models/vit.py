@@ -174,7 +174,7 @@ class ViT(nn.Module):
             )
         x = self.patch_embed(x)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + N, dim)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, dim)
         return self.norm(self.blocks(self.pos_drop(x + self.pos_embed)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

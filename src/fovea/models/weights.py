@@ -24,8 +24,8 @@ def load_weights(
     *,
     head: Iterable[str] = (),
     prepare: Callable[[State], State] | None = None,
-) -> None:
-    """Copy the checkpoint's tensors into `net`; a head for another number of classes stays as it is.
+) -> set[str]:
+    """Copy the checkpoint's tensors into `net`; return those left as they are, of a head for other classes.
 
     `head` lists the modules that may differ in shape. `prepare` rewrites the tensors for this architecture
     (renames, resized embeddings) before they are compared.
@@ -51,6 +51,7 @@ def load_weights(
             ", ".join(f"{k} {_shape(state[k])} -> {_shape(own[k])}" for k in sorted(skipped)),
         )
     net.load_state_dict({k: v for k, v in state.items() if k not in skipped}, strict=False)
+    return skipped
 
 
 def read_state(path: str | Path) -> State:

@@ -13,6 +13,7 @@ from fovea.reports.run import Run
 ASIDE = (
     "seed", "run_dir", "resume", "test", "experiment", "sweep_name", "sweep_dir", "sweep", "paths", "report",
     "checkpoint", "logger", "hydra", "data.root", "data.download", "data.num_workers", "data.cache",
+    "precision_reason",
 )  # fmt: skip
 Settings = dict[str, Any]  # dotted key -> scalar or list
 
