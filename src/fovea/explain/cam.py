@@ -1,0 +1,85 @@
+"""Map what the last features say about a class: Zhou et al. (2016), https://arxiv.org/abs/1512.04150."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fovea.explain.layers import cam_layer, to_grid
+from fovea.explain.method import enlarge, explaining, score_gradient, unit_range, watch
+from fovea.explain.record import record
+from fovea.explain.targets import ClassScore, Target
+
+Grid = Callable[[Tensor], Tensor]  # features of a layer to (B, D, h, w)
+
+
+class ActivationMap:
+    """Hold what all class activation maps share: the layer, its grid, and the finish.
+
+    Args:
+        layer: dotted path of the layer to read; None: see `cam_layer`.
+        grid: puts the layer's output on a grid (B, D, h, w); None: see `to_grid`.
+        stretch: stretch each map to 0…1; else it keeps the units of the method's equation.
+    """
+
+    def __init__(self, *, layer: str | None = None, grid: Grid | None = None, stretch: bool = True) -> None:
+        self.layer, self.grid, self.stretch = layer, grid, stretch
+
+    def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the net's output, and the layer's as the module gives it, both in one graph."""
+        layer = cam_layer(net, image) if self.layer is None else self.layer
+        with record(net, layer) as seen:
+            output = net(image)
+        if layer not in seen:
+            raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
+        return output, seen[layer]
+
+    def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
+        """Return features of a layer as (B, D, h, w)."""
+        return self.grid(features) if self.grid else to_grid(net, features, tuple(image.shape[-2:]))
+
+    def finish(self, maps: Tensor, image: Tensor) -> Tensor:
+        """Bring maps (B, h, w) to the images' size (B, H, W)."""
+        maps = enlarge(maps.detach(), (image.shape[-2], image.shape[-1]))
+        return unit_range(maps) if self.stretch else maps
+
+
+class CAM(ActivationMap):
+    """Weigh the channels of the last map by the weights that the head gives their averages: equation 2.
+
+    Takes nets whose head is one linear layer on the average of the features, `forward_features` or those of
+    `layer`; this is checked on the images. The map has no ReLU: its average is the logit, less the bias.
+    """
+
+    def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+        """Map images (B, C, H, W) to maps (B, H, W)."""
+        with explaining(net):
+            with torch.no_grad():
+                features, logits = self._features(net, image)
+            features = self.on_grid(net, features, image)  # (B, D, h, w)
+            pooled = watch(features.mean((2, 3)))  # (B, D)
+            head = _head(net)
+            found = head(pooled) if getattr(head, "in_features", None) == pooled.shape[1] else None
+            if found is None or not torch.allclose(found, logits, rtol=1e-3, atol=1e-4):
+                raise ValueError(
+                    f"the logits of {type(net).__name__} are not a linear layer on the average of its last "
+                    "map, as CAM needs: use Grad-CAM, or name the averaged layer with layer="
+                )
+            weights = score_gradient((target or ClassScore())(found), pooled)  # w of the class, (B, D)
+            return self.finish((weights[:, :, None, None] * features).sum(1), image)
+
+    def _features(self, net: Any, image: Tensor) -> tuple[Tensor, Tensor]:
+        if self.layer is None and callable(getattr(net, "forward_features", None)):
+            features = net.forward_features(image)
+            return features, net(image)
+        output, features = self.run(net, image)
+        return features, output
+
+
+def _head(net: Any) -> Any:
+    if callable(getattr(net, "get_classifier", None)):
+        return net.get_classifier()
+    return next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)

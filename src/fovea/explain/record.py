@@ -1,0 +1,46 @@
+"""Tap what the modules of a net give, and leave no trace."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def record(net: nn.Module, *paths: str) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of the modules at `paths` (`layer4.1.conv2`) while the block runs.
+
+    What is collected is in the graph, so `torch.autograd.grad` takes it. The layers above see a copy, which
+    they may change in place. Of a module that runs several times the last output stays; of several outputs
+    the first tensor.
+
+    Raises:
+        KeyError: a path that the net has not, with those near it.
+    """
+    modules = dict(net.named_modules())
+    for path in paths:
+        if path not in modules:
+            near = difflib.get_close_matches(path, modules, n=5, cutoff=0.0)
+            raise KeyError(f"{type(net).__name__} has no module {path!r}; near it are {', '.join(near)}")
+    seen: dict[str, Tensor] = {}
+    handles = [modules[path].register_forward_hook(partial(_tap, seen, path)) for path in paths]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tap(seen: dict[str, Tensor], path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, Tensor):
+        seen[path] = output
+        return output.clone()  # an in-place ReLU above would overwrite what is collected
+    first = next((o for o in output if isinstance(o, Tensor)), None) if isinstance(output, tuple) else None
+    if first is not None:
+        seen[path] = first
+    return output
