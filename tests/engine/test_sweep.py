@@ -93,7 +93,8 @@ def test_a_killed_job_fails_alone_and_only_it_is_repeated(tmp_path):
     assert code == 0 and [table(tmp_path)[j]["status"] for j in "01"] == ["finished", "finished"]
     assert (tmp_path / "s/1/summary.json").stat().st_mtime_ns == kept
     assert "job 1 is finished already" in shown
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["0", "1", "sweep.csv"]
+    assert (tmp_path / "s/comparison/compare.html").stat().st_size > 1000
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["0", "1", "comparison", "sweep.csv"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "terminal"]
 
 
@@ -196,7 +197,14 @@ def test_distributed_jobs_in_a_row_with_one_failing_have_a_directory_each(tmp_pa
     rows = table(tmp_path)
     assert code == 1, shown
     assert [rows[j]["status"] for j in "0123"] == ["finished", "failed", "finished", "finished"]
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["0", "1", "2", "3", "sweep.csv"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "comparison",
+        "sweep.csv",
+    ]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "terminal"]
     for job in "023":
         facts = summary(tmp_path / "s" / job)

@@ -35,7 +35,7 @@ def build_views(
     if choice.num_folds is not None or choice.fold is not None:
         fractions = {name: value for name, value in fractions.items() if name != "val"}
     lacking = {name: value for name, value in fractions.items() if name not in views}
-    base = views.pop("all", None) or views["train"]
+    base = views.pop("all") if "all" in views else views["train"]
     views = {"train": base, **views}
     if lacking:
         labels, names = _strata(base)

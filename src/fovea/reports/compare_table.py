@@ -99,7 +99,12 @@ def spread(row: Row, metric: str) -> str:
     values = row.values(metric)
     if not values:
         return MISSING
-    return number(row.mean(metric)) + (f" ± {number(row.std(metric))}" if len(values) > 1 else "")
+    mean = number(row.mean(metric))
+    if len(values) < 2:
+        return mean
+    plain = "e" not in mean and "." in mean
+    spread = f"{row.std(metric):.{len(mean.partition('.')[2])}f}" if plain else number(row.std(metric))
+    return f"{mean} ± {spread}"
 
 
 def _interval(row: Row, metric: str, paired: bool) -> str:
