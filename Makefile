@@ -22,10 +22,10 @@ train: $(STAMP)  ## train the default experiment (vit_digits: real MNIST digits,
 	$(BIN)/python src/train.py $(ARGS)
 
 test: $(STAMP)  ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-slow: $(STAMP)  ## run the slow tests: resume, distributed, sweeps, real results
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 smoke: $(STAMP)  ## build every experiment and run one batch of it (random weights, generated images)
 	$(BIN)/python -m pytest tests/test_experiments.py -m "slow or not slow" $(ARGS)

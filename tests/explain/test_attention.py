@@ -9,6 +9,8 @@ from torch import nn
 
 from fovea.explain.attention import attention_modules, capture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", MADE)
 def test_output_is_unchanged_and_rows_sum_to_one(name):

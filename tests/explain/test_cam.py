@@ -14,6 +14,8 @@ from fovea.explain.score_cam import ScoreCAM
 from fovea.explain.targets import ClassScore, MaskArea
 from fovea.models.timm import create
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {
     "grad_cam": (GradCAM, pytorch_grad_cam.GradCAM),
     "grad_cam++": (GradCAMPlusPlus, pytorch_grad_cam.GradCAMPlusPlus),

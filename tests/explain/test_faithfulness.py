@@ -28,6 +28,8 @@ from fovea.explain.score_cam import ScoreCAM
 from fovea.explain.smooth_grad import SmoothGrad
 from fovea.explain.targets import ClassScore
 
+pytestmark = pytest.mark.slow
+
 N = 8
 
 

@@ -12,6 +12,8 @@ from fovea.explain.guided import GuidedBackprop, GuidedGradCAM, guided_grad_cam,
 from fovea.explain.saliency import Saliency
 from fovea.explain.targets import ClassScore
 
+pytestmark = pytest.mark.slow
+
 CLASSES = torch.tensor([3, 1])
 
 

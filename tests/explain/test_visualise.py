@@ -7,6 +7,8 @@ from fovea.explain.filters import class_weights
 from fovea.explain.parametrise import Pixels, blur, draw_move, moments, roll
 from fovea.explain.visualise import Ascent, visualise_channel, visualise_class
 
+pytestmark = pytest.mark.slow
+
 # untrained nets have logits that are small beside the penalty, and patterns that a shift destroys
 QUICK = Ascent(steps=20, keep=3, l2=0.0, jitter=0)
 

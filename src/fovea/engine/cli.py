@@ -114,7 +114,10 @@ def _narrow() -> Iterator[None]:
             yield
     finally:
         lines = text.getvalue().rstrip().splitlines()
-        for line in [line for line in lines if not re.fullmatch(r"[a-z]+: \w+", line)]:
+        for line in lines:
+            group = re.fullmatch(r"([a-z]+): \w+", line)
+            if group and (CONF / group[1]).is_dir():
+                continue
             sys.stdout.write(
                 textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
             )
