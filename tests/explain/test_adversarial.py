@@ -14,6 +14,8 @@ from fovea.explain.filters import class_weights
 from fovea.explain.parametrise import Pixels
 from fovea.explain.visualise import Ascent, visualise_class
 
+pytestmark = pytest.mark.slow
+
 EPS = 8 / 255
 NETS = ["cnn", "tiny", "resnet", "vit"]
 

@@ -10,6 +10,8 @@ from fovea.explain.attention import capture
 from fovea.explain.attention_stats import attention_distance, attention_entropy, entropy, per_layer
 from fovea.explain.windows import dense, dilated_layout, global_layout, shifted_layout
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_head_that_looks_at_itself_and_one_that_looks_everywhere():
     n = 6

@@ -13,6 +13,8 @@ from fovea.models.lenet import LeNet
 from fovea.models.timm import create
 from fovea.models.upsampled import Upsampled
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {
     "resnet": "layer4",
     "vgg": "features.9",

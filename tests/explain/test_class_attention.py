@@ -17,6 +17,8 @@ from fovea.explain.class_attention import (
 )
 from fovea.explain.windows import dense, global_layout
 
+pytestmark = pytest.mark.slow
+
 
 def captured(net, image):
     with torch.no_grad(), capture(net) as maps:

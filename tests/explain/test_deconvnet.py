@@ -13,6 +13,8 @@ from fovea.explain.targets import ClassScore
 from fovea.models.alexnet import AlexNet
 from fovea.models.convnet import ConvNet
 
+pytestmark = pytest.mark.slow
+
 THIN = {"num_classes": 5, "widths": (8, 12, 12, 12, 8), "hidden": [16], "grid": 1}
 
 

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fovea.explain.embedding import cosine, euclidean, features, neighbours, pca, tsne
 
+pytestmark = pytest.mark.slow
+
 
 def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -4,6 +4,8 @@ from inner_nets import make, pictures, untouched
 
 from fovea.explain.feature_maps import as_pictures, feature_maps, strongest, take
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "path", "shape"),

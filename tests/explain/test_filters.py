@@ -13,6 +13,8 @@ from fovea.explain.filters import (
 from fovea.explain.montage import montage, over_iterations
 from fovea.models.mlp import MLP
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "path"),

@@ -6,6 +6,8 @@ from torch import nn
 from fovea.explain.inversion import Inversion, invert
 from fovea.explain.parametrise import alpha_norm, blur, total_variation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "path"), [("cnn", "stages"), ("tiny", "stages.0"), ("resnet", "layer2"), ("vit", "blocks.0")]

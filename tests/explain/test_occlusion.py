@@ -6,6 +6,8 @@ from torch import nn
 from fovea.explain.occlusion import Occlusion
 from fovea.explain.targets import ClassScore
 
+pytestmark = pytest.mark.slow
+
 
 def by_hand(net, x, classes, *, window, stride, fill):
     """Cover one square at a time and average the drops at each pixel."""

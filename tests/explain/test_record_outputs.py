@@ -4,6 +4,8 @@ from torch import nn
 
 from fovea.explain.record import record
 
+pytestmark = pytest.mark.slow
+
 
 def net():
     torch.manual_seed(0)

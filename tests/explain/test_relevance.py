@@ -9,6 +9,8 @@ from fovea.explain.method import enlarge
 from fovea.explain.relevance import Relevance, relevance, weighted
 from fovea.explain.targets import ClassScore
 
+pytestmark = pytest.mark.slow
+
 
 def test_equations_on_numbers_that_fit_on_paper():
     weights = torch.tensor([[[0.5, 0.5], [0.2, 0.8]], [[1.0, 0.0], [0.4, 0.6]]])[None]  # two heads

@@ -20,6 +20,8 @@ from fovea.explain.rollout import (
 from fovea.explain.targets import ClassScore
 from fovea.explain.windows import dense, global_layout, shifted_layout
 
+pytestmark = pytest.mark.slow
+
 
 def random_maps(layers=3, heads=2, n=5):
     torch.manual_seed(0)

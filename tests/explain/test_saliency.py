@@ -10,6 +10,8 @@ from fovea.explain.saliency import InputTimesGradient, Saliency
 from fovea.explain.smooth_grad import SmoothGrad
 from fovea.explain.targets import ClassScore, MaskArea, Probability
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "saliency": Saliency(),
     "times": InputTimesGradient(),

@@ -3,6 +3,8 @@ import torch
 
 from fovea.explain.targets import ClassScore, MaskArea, Probability, pin, take, tile
 
+pytestmark = pytest.mark.slow
+
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 4.0]])
 
 

@@ -7,6 +7,8 @@ from attention_nets import GLOBAL, WINDOWED, net_and_image
 from fovea.explain.attention import capture
 from fovea.explain.windows import dense, dilated_layout, global_layout, shifted_layout, token_map
 
+pytestmark = pytest.mark.slow
+
 
 def test_shifted_windows_by_hand():
     layout = shifted_layout((4, 4), window=(2, 2), shift=(1, 1))

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from fovea.models.feature_map import FeatureMap
 from fovea.models.timm import create
 
+pytestmark = pytest.mark.slow
+
 NETS = {
     "vgg11": (512, 32), "resnet10t": (512, 32), "mobilenetv3_small_050": (288, 32), "densenet121": (1024, 32),
     "swin_tiny_patch4_window7_224": (768, 32), "vit_tiny_patch16_224": (192, 16),

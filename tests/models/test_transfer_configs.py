@@ -10,6 +10,8 @@ from fovea.engine.paths import CONF
 from fovea.models import timm
 from fovea.optim.finetune import Finetune
 
+pytestmark = pytest.mark.slow
+
 SIDE = {"maxvit_tiny": 64, "bilinear": 64, "bilinear_shared": 64}
 MODELS = ["upsampled", "bilinear", "bilinear_shared", "resnet50", "efficientnet_b0", "vit_tiny_16"]
 MODELS += ["vit_small", "vit_base", "deit_small", "swin_tiny", "maxvit_tiny"]
