@@ -184,3 +184,18 @@ def test_missing_file_and_wrong_channels(tmp_path):
         read_image(tmp_path / "nothing.jpg")
     with pytest.raises(ValueError, match="channels=4"):
         read_image(tmp_path / "nothing.jpg", channels=4)
+
+
+def test_an_image_that_claims_to_be_beyond_all_limits_is_named(tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 100)) + chunk(b"IEND", b"")
+    path = tmp_path / "huge.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.raises(ValueError, match=r"huge\.png cannot be read as an image"):
+        read_image(path)

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+import pytest
 
 from fovea.data.datasets.scenes import Scenes
 from fovea.data.scenes.colours import HABIT, USUAL
@@ -38,6 +39,7 @@ def measures(difficulty):
     }
 
 
+@pytest.mark.slow
 def test_everything_gets_harder_with_the_difficulty():
     rows = [measures(d) for d in STEPS]
     for name in rows[0]:
@@ -67,6 +69,7 @@ def front_colours(split, count):
     return ab, plan.shape[:, -1] * len(TEXTURES) + plan.texture[:, -1]
 
 
+@pytest.mark.slow
 def test_shape_and_texture_tell_the_colour_of_scenes_not_seen_before():
     seen, kind = front_colours("train", 1500)
     new, new_kind = front_colours("val", 500)

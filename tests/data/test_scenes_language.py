@@ -147,6 +147,7 @@ def test_a_wrong_sentence_is_found_out():
     assert all(true(s, things) for s in right) and not any(true(s, things) for s in wrong)
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_every_word_that_occurs():
     words = set()
     for difficulty in (0.2, 0.6, 1.0):

@@ -172,6 +172,7 @@ def test_figures_of_an_earlier_comparison_go(call, logs, tmp_path):
     assert not (figures / "effect_old.png").exists() and (figures / "own.png").exists()
 
 
+@pytest.mark.slow
 def test_trained_networks_are_measured_and_their_images_drawn(call, trained_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(trained_run, copy)

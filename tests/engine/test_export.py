@@ -58,6 +58,7 @@ def model_of(folder):
     return export_example.open_model(folder / facts(folder)["file"], facts(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", EACH)
 def test_the_folder_alone_predicts_as_the_run_does(run, images, call, tmp_path, form):
     call("export", run=run, format=form, rounds=2)
@@ -83,6 +84,7 @@ def _is_number(text):
     return text.replace(".", "", 1).isdigit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ALL)
 def test_the_file_gives_the_outputs_of_the_network_for_any_batch(run, call, form):
     call("export", run=run, format=form, rounds=2)

@@ -22,6 +22,7 @@ def python(code, *args):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_metrics_come_without_the_parts_of_scipy_that_no_run_needs():
     out = python(
         "import sys\n"

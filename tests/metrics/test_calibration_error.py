@@ -85,6 +85,7 @@ def _rank(rank, path, results):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_with_uneven_parts_give_the_same_bits(tmp_path):
     context = mp.get_context("spawn")
     results = context.Queue()

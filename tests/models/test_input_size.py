@@ -25,6 +25,7 @@ def test_a_size_that_the_net_cannot_take_is_refused_with_those_it_can(name, size
     assert f"it takes {good}" in text and "data.image_size" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [(RESNET, 8), ("vgg11", 32), ("swin_tiny_patch4_window7_224", 64), ("convnext_atto", [32, 96])],

@@ -44,6 +44,7 @@ def test_full_vgg16_is_torchvisions():
     assert shapes[0] == shapes[1] and list(shapes[0]) == list(shapes[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("side", [32, 45])
 def test_equals_torchvision(batch_norm, side):

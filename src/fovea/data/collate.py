@@ -20,23 +20,24 @@ _STREAM = 106
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack images, masks and labels; chain the boxes of all samples, with the number of their image."""
-    first = samples[0]
-    image = torch.from_numpy(np.stack([sample["image"] for sample in samples]))  # (B, H, W, C)
-    batch: dict[str, Any] = {"image": image.permute(0, 3, 1, 2).contiguous()}
+    given: Any = samples  # whose keys are variables below
+    first = given[0]
+    image = torch.from_numpy(np.stack([sample["image"] for sample in given]))  # (B, H, W, C)
+    batch: Any = {"image": image.permute(0, 3, 1, 2).contiguous()}
     for key in ("mask", "instances", "keypoints"):
         if key in first:
-            batch[key] = torch.from_numpy(np.stack([sample[key] for sample in samples]))  # type: ignore[literal-required]
+            batch[key] = torch.from_numpy(np.stack([sample[key] for sample in given]))
     if "label" in first:
-        batch["label"] = torch.tensor([sample["label"] for sample in samples])
+        batch["label"] = torch.tensor([sample["label"] for sample in given])
     for key in BOXES:
         if key in first:
-            rows: list[np.ndarray] = [np.asarray(sample[key], dtype=CHAINS[key][1]) for sample in samples]  # type: ignore[literal-required]
+            rows: list[np.ndarray] = [np.asarray(sample[key], dtype=CHAINS[key][1]) for sample in given]
             batch[key] = torch.from_numpy(np.concatenate(rows))
             owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
             batch["owner"] = torch.from_numpy(owner)
     if "captions" in first:
-        batch["captions"] = [sample["captions"] for sample in samples]
-    return batch  # type: ignore[return-value]
+        batch["captions"] = [sample["captions"] for sample in given]
+    return batch
 
 
 def captions(
@@ -60,9 +61,9 @@ def unchain(batch: Batch) -> Batch:
     """Give each image its own boxes, labels and ignore: lists of B tensors."""
     if "owner" not in batch:
         return batch
-    entries: dict[str, Any] = {**batch}
+    entries: Any = {**batch}
     counts = torch.bincount(entries.pop("owner"), minlength=len(batch["image"])).tolist()
     for key in ("boxes", "labels", "ignore"):
         if key in entries:
             entries[key] = list(entries[key].split(counts))
-    return entries  # type: ignore[return-value]
+    return entries

@@ -71,7 +71,10 @@ def _jpeg_components(data: bytes) -> int:
 
 
 def _decode_fast(data: bytes) -> np.ndarray | None:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # a size beyond all limits; Pillow will say so
+        return None
     if image is None:
         return None
     return image[..., None] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

@@ -95,23 +95,23 @@ class Store:
         return self.finish(sample) if self.finish else sample
 
     def _append(
-        self, samples: list[Sample | None], chains: dict[str, list[np.ndarray]], captions: list[list[str]]
+        self, samples: list[Any], chains: dict[str, list[np.ndarray]], captions: list[list[str]]
     ) -> None:
         good = next((sample for sample in samples if sample is not None), None)
         if good is None:
             raise ValueError(f"none of {len(samples)} images of {self.view.name(0)} … can be read")
         for key in RASTERS:
             if key in good:
-                empty = np.zeros([0] * good[key].ndim, dtype=good[key].dtype)  # type: ignore[literal-required]
-                arrays = [empty if sample is None else sample[key] for sample in samples]  # type: ignore[literal-required]
+                empty = np.zeros([0] * good[key].ndim, dtype=good[key].dtype)
+                arrays = [empty if sample is None else sample[key] for sample in samples]
                 if key not in self.rasters:
-                    self.rasters[key] = Dense(len(self), good[key]) if self.dense else Rasters()  # type: ignore[literal-required]
+                    self.rasters[key] = Dense(len(self), good[key]) if self.dense else Rasters()
                 self.rasters[key].extend(arrays)
         for key, (shape, dtype) in CHAINS.items():
             if key in good:
                 none: np.ndarray = np.zeros((0, *shape), dtype=dtype)
                 chain = chains.setdefault(key, [])
-                chain += [none if sample is None else sample[key] for sample in samples]  # type: ignore[literal-required]
+                chain += [none if sample is None else sample[key] for sample in samples]
         if "captions" in good:
             captions += [[] if sample is None else sample["captions"] for sample in samples]
 

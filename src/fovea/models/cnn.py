@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models.pooled import Pooled
+
 
 def conv_block(
     in_channels: int, out_channels: int, *, batch_norm: bool = True, stride: int = 1
@@ -21,7 +23,7 @@ def conv_block(
     )
 
 
-class CNN(nn.Module):
+class CNN(Pooled):
     """Stack stages of 3x3 convolutions, halve the side between stages, average the last map.
 
     Args:
@@ -53,7 +55,6 @@ class CNN(nn.Module):
                 for i, o in itertools.pairwise(widths)
             )
         )
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
         self.apply(_init)
@@ -64,10 +65,6 @@ class CNN(nn.Module):
         convs = (conv_block(i, o, batch_norm=batch_norm) for i, o in itertools.pairwise(widths))
         return nn.Sequential(nn.MaxPool2d(2), *convs)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Say which parameters form the stem and the stages, as timm's nets do; the rest is the head."""
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
@@ -75,15 +72,6 @@ class CNN(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H / 2^s, W / 2^s)."""
         return self.stages(self.stem(x))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average the map, then give logits (B, num_classes), or what the last layer sees."""
-        x = self.pool(x).flatten(1)  # (B, num_features)
-        return x if pre_logits else self.head(self.head_drop(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _init(module: nn.Module) -> None:

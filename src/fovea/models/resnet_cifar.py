@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.models.checks import blocks_per_stage, check_images
+from fovea.models.pooled import Pooled
 
 SMALLEST = 8  # the last map then has 2x2 pixels
 
@@ -86,7 +87,7 @@ class Unit(nn.Module):
         return kept + y
 
 
-class ResNet(nn.Module):
+class ResNet(Pooled):
     """Stack three stages of residual units with 16, 32 and 64 channels, and average the last map.
 
     Args:
@@ -122,13 +123,8 @@ class ResNet(nn.Module):
             before = shape[-1]
         self.norm = nn.BatchNorm2d(before) if pre_activation else nn.Identity()
         self.act = nn.ReLU() if pre_activation else nn.Identity()
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(self.num_features, num_classes)
         self.apply(_init)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
@@ -141,15 +137,6 @@ class ResNet(nn.Module):
         check_images(x, net="this ResNet", channels=self.in_channels, smallest=SMALLEST)
         x = self.stem_act(self.stem_norm(self.stem(x)))
         return self.act(self.norm(self.stages(x)))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average the map, then give logits (B, num_classes), or what the last layer sees."""
-        x = self.pool(x).flatten(1)  # (B, num_features)
-        return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _stage(before: int, shape: list[int], *, units: int, stride: int, **options: bool) -> nn.Sequential:

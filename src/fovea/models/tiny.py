@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models.pooled import Pooled
+
 
 def _conv(width_in: int, width: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -38,7 +40,7 @@ class Block(nn.Module):
         return self.act(self.body(x) + self.shortcut(x))
 
 
-class Tiny(nn.Module):
+class Tiny(Pooled):
     """Stack residual blocks whose side halves from stage to stage, and average the last map.
 
     Args:
@@ -74,13 +76,8 @@ class Tiny(nn.Module):
                 for number, ((i, o), depth) in enumerate(steps)
             )
         )
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Say which parameters form the stem and the stages; the rest is the head."""
@@ -89,12 +86,3 @@ class Tiny(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H', W')."""
         return self.stages(self.stem(x))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average the map, then give logits (B, num_classes), or what the last layer sees."""
-        x = self.pool(x).flatten(1)  # (B, num_features)
-        return x if pre_logits else self.head(self.head_drop(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))

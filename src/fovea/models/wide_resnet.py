@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.models.checks import blocks_per_stage, check_images
+from fovea.models.pooled import Pooled
 
 SMALLEST = 8  # the last map then has 2x2 pixels
 
@@ -37,7 +38,7 @@ class Unit(nn.Module):
         return kept + self.conv2(self.drop(y))
 
 
-class WideResNet(nn.Module):
+class WideResNet(Pooled):
     """Stack three stages of pre-activation units with 16 k, 32 k and 64 k channels: WRN-depth-k.
 
     Args:
@@ -69,13 +70,8 @@ class WideResNet(nn.Module):
             before = channels
         self.norm = nn.BatchNorm2d(before)
         self.act = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(before, num_classes)
         self.apply(_init)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
@@ -87,15 +83,6 @@ class WideResNet(nn.Module):
         """Map (B, C, H, W) to the last map (B, 64 k, H / 4, W / 4), rounded up."""
         check_images(x, net="a wide ResNet", channels=self.in_channels, smallest=SMALLEST)
         return self.act(self.norm(self.stages(self.stem(x))))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average the map, then give logits (B, num_classes), or what the last layer sees."""
-        x = self.pool(x).flatten(1)  # (B, 64 k)
-        return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _init(module: nn.Module) -> None:

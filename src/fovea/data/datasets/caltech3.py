@@ -12,6 +12,7 @@ import numpy as np
 from fovea.data.fetch.download import extract, not_found
 from fovea.data.fetch.install import install
 from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.formats.matlab import read_matlab
 from fovea.data.sources import FileImages, check_boxes, check_count, check_split
 from fovea.types import Sample
 
@@ -179,14 +180,10 @@ def _read_mat(path: Path) -> np.ndarray:
     """Return the box (1, 4) of a MATLAB file."""
     if not path.is_file():
         raise _missing(path, "Its image is there.")
-    from scipy.io import loadmat
-
-    try:
-        top, bottom, left, right = loadmat(path)["box_coord"].astype(np.float32).reshape(-1)
-    except Exception as error:  # loadmat fails in many ways on a damaged file
-        raise ValueError(
-            f"{path} has no readable 'box_coord' of 4 numbers ({error}): delete it and get it again"
-        ) from error
+    box = read_matlab(path, "box_coord").reshape(-1)
+    if box.shape != (4,) or box.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: 'box_coord' must hold 4 numbers, found {box.dtype} {box.shape}")
+    top, bottom, left, right = box.astype(np.float32)
     return np.array([[left - 1, top - 1, right, bottom]], dtype=np.float32)
 
 

@@ -86,7 +86,7 @@ def decode(path: Path | None, channels: int) -> np.ndarray | None:
 
     try:
         return None if path is None else read_image(path, channels=channels)
-    except Exception:
+    except (OSError, ValueError):
         return None
 
 
@@ -103,9 +103,11 @@ def blame(error: Exception, files: dict[str, Path], *, decoded: bool) -> Problem
 
 def raw_boxes(part: Part, index: int) -> np.ndarray | None:
     """Return the boxes (N, 4) as the file says, where the data set tells and the annotation can be read."""
+    if not hasattr(part.dataset, "raw_boxes"):
+        return None
     try:
         return part.dataset.raw_boxes(part.at(index))
-    except Exception:  # no such method, or a damaged annotation, which loading reports
+    except (OSError, ValueError):  # a damaged annotation, which loading reports
         return None
 
 
