@@ -25,6 +25,16 @@ MADE = {
         (32, 48),
         partial(timm.create_model, "vit_little_patch16_reg4_gap_256", img_size=(32, 48), depth=2),
     ),
+    "registers_token": (
+        (28, 42),
+        partial(
+            timm.create_model, "vit_small_patch14_reg4_dinov2", img_size=(28, 42), depth=2, embed_dim=48
+        ),
+    ),
+    "gap": (
+        (32, 48),
+        partial(timm.create_model, "vit_base_patch16_gap_224", img_size=(32, 48), depth=2, embed_dim=48),
+    ),
     "eva": ((42, 56), partial(timm.create_model, "eva02_tiny_patch14_224", img_size=(42, 56), depth=2)),
     "beit": (
         (32, 48),
@@ -57,7 +67,10 @@ MADE = {
         ),
     ),
 }  # fmt: skip
-GLOBAL = ("vit", "vit_mean", "timm_vit", "timm_any_size", "distilled", "registers", "eva", "beit")
+GLOBAL = (
+    "vit", "vit_mean", "timm_vit", "timm_any_size", "distilled", "registers", "registers_token", "gap",
+    "eva", "beit",
+)  # fmt: skip
 WINDOWED = ("swin", "swin_padded", "swin_any_size", "swin_v2", "maxvit", "maxvit_bias")
 
 

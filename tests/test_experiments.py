@@ -20,13 +20,15 @@ from fovea.engine.validate import validate
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 FOLDERS = ("folder", "efficientnet_cats")  # only the files know the classes
 LARGE = ("flowers", "cars", "cats", "folder", "bilinear", "vgg16", "transfer")  # nets for 224 pixels
-SMALL = [name for name in EXPERIMENTS if not any(part in name for part in LARGE)]
+DENSE = ("unet", "fcn", "colorize", "scenes")  # masks, or what only generated scenes have
+SMALL = [name for name in EXPERIMENTS if not any(part in name for part in LARGE + DENSE)]
 
 
 class Noise:
     """Random images with the shape and classes that a config asks for."""
 
     splits = ("train", "val", "test")
+    targets = ("label", "mask")
     source = "generated"
 
     def __init__(self, *, split, num_classes, size, channels):
@@ -40,7 +42,8 @@ class Noise:
 
     def load(self, index):
         image = np.random.default_rng(index).integers(0, 256, self.shape, dtype=np.uint8)
-        return {"image": image, "label": int(self.labels[index])}
+        mask = np.full(self.shape[:2], self.labels[index], dtype=np.uint8)
+        return {"image": image, "label": int(self.labels[index]), "mask": mask}
 
 
 def composed(experiment: str, run_dir: Path, *overrides: str):
@@ -74,6 +77,8 @@ def test_runs_one_batch(experiment, tmp_path, monkeypatch):
     given += ["model.pretrained=false", "trainer.precision=32-true", "data.num_workers=0"]
     if experiment in FOLDERS:
         given += ["data.root=/nowhere", "data.num_classes=5"]
+    if any(part in experiment for part in DENSE):
+        given += ["data.image_size=64"]  # their nets take any size
     config = composed(experiment, tmp_path / "run", *given)
     config = config.copy()
     del config.hydra

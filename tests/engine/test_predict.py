@@ -13,6 +13,7 @@ from fovea.data.images import read_image
 from fovea.data.preprocess import Preprocess
 from fovea.engine import checkpoint, cli, predict
 from fovea.engine.errors import UsageError
+from fovea.engine.image_files import find_images
 from fovea.reports import predicted
 
 
@@ -167,19 +168,19 @@ def huge():
 
 
 def test_a_file_a_folder_and_a_glob(images, tmp_path):
-    assert predict.find_images(str(images / "cat" / "1.png")) == [images / "cat" / "1.png"]
-    assert len(predict.find_images(str(images))) == 7
-    assert predict.find_images(str(images / "*" / "[05].png")) == [images / "cat/0.png", images / "dog/5.png"]
-    assert len(predict.find_images(str(images / "**" / "*.png"))) == 7
+    assert find_images(str(images / "cat" / "1.png")) == [images / "cat" / "1.png"]
+    assert len(find_images(str(images))) == 7
+    assert find_images(str(images / "*" / "[05].png")) == [images / "cat/0.png", images / "dog/5.png"]
+    assert len(find_images(str(images / "**" / "*.png"))) == 7
     strange = images / "a[1].png"
     shutil.copy(images / "cat" / "1.png", strange)
-    assert predict.find_images(str(strange)) == [strange]
+    assert find_images(str(strange)) == [strange]
     with pytest.raises(UsageError, match="is no file, no folder and matches no file"):
-        predict.find_images(str(images / "*.jpg"))
+        find_images(str(images / "*.jpg"))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.txt").touch()
     with pytest.raises(UsageError, match="there is no image in the folder"):
-        predict.find_images(str(tmp_path / "none"))
+        find_images(str(tmp_path / "none"))
 
 
 def test_failures_only_keeps_what_is_wrong(untrained_run, images, call, capsys):

@@ -7,7 +7,13 @@ import torch
 from attention_nets import MADE, net_and_image
 
 from fovea.explain.attention import capture
-from fovea.explain.attention_stats import attention_distance, attention_entropy, entropy, per_layer
+from fovea.explain.attention_stats import (
+    attention_distance,
+    attention_entropy,
+    entropy,
+    per_layer,
+    share_inside,
+)
 from fovea.explain.windows import dense, dilated_layout, global_layout, shifted_layout
 
 pytestmark = pytest.mark.slow
@@ -78,3 +84,13 @@ def test_every_net_agrees_with_the_whole_grid(name):
         assert (
             0 < found[path]["entropy"].min() <= found[path]["entropy"].max() <= math.log(maps[path].shape[-1])
         )
+
+
+def test_share_inside_by_hand():
+    maps = torch.tensor([[[1.0, 3.0], [-5.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    region = torch.tensor([[1.0, 0.0], [1.0, 1.0]]).expand(3, 2, 2)
+    found = share_inside(maps, region)
+    assert found[:2].tolist() == [0.25, 0.75]  # the even map gives the region's share of the image
+    assert found[2].isnan()
+    with pytest.raises(ValueError, match=r"must be \(B, H, W\)"):
+        share_inside(maps, region[:1])

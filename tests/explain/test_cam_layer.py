@@ -148,3 +148,22 @@ def test_nets_without_a_map_are_refused():
 
 def test_all_nets_are_listed():
     assert set(LAYERS) == set(CNNS) | set(TRANSFORMERS)
+
+
+@pytest.mark.parametrize("reg_tokens", [0, 3])
+def test_below_the_class_token_every_token_is_a_patch(reg_tokens):
+    net = VisionTransformer(
+        img_size=(32, 48),
+        patch_size=8,
+        embed_dim=16,
+        depth=1,
+        num_heads=2,
+        num_classes=2,
+        reg_tokens=reg_tokens,
+    ).eval()
+    with torch.no_grad(), record(net, "patch_embed", "blocks.0.norm1") as seen:
+        net(torch.randn(1, 3, 32, 48))
+    patches, tokens = seen["patch_embed"], seen["blocks.0.norm1"]
+    assert tokens.shape[1] == patches.shape[1] + 1 + reg_tokens
+    assert torch.equal(to_grid(net, patches).flatten(2), patches.transpose(1, 2))
+    assert torch.equal(to_grid(net, tokens).flatten(2), tokens[:, 1 + reg_tokens :].transpose(1, 2))

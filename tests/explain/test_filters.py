@@ -4,11 +4,12 @@ from inner_nets import linear, make
 from torch import nn
 
 from fovea.explain.filters import (
-    class_templates,
+    as_pictures,
     class_weights,
     filter_layer,
+    filter_weights,
     first_filters,
-    hidden_templates,
+    hidden_weights,
 )
 from fovea.explain.montage import montage, over_iterations
 from fovea.models.mlp import MLP
@@ -36,7 +37,9 @@ def test_filters_of_another_layer_and_of_none():
     assert first_filters(make("cnn"), "stages.0.1.0").shape == (12, 8, 3, 3)
     with pytest.raises(ValueError, match="not a 2D convolution"):
         first_filters(make("cnn"), "head")
-    with pytest.raises(ValueError, match="hidden_templates"):
+    with pytest.raises(KeyError, match=r"stem\.0"):
+        filter_weights(make("cnn"), "stm.0")
+    with pytest.raises(ValueError, match="hidden_weights"):
         first_filters(linear())
 
 
@@ -53,14 +56,15 @@ def test_the_templates_of_softmax_regression_are_its_weights():
     for label in range(5):
         (gradient,) = torch.autograd.grad(net(image)[0, label], image)
         torch.testing.assert_close(weights[label], gradient[0])
-    torch.testing.assert_close(class_templates(net, (3, 16, 16)), hidden_templates(net, (3, 16, 16)))
+    assert torch.equal(weights, hidden_weights(net, (3, 16, 16)))
+    assert as_pictures(weights).min() >= 0 and as_pictures(weights).max() <= 1
 
 
 def test_a_two_layer_net_has_templates_of_units_and_of_classes():
     torch.manual_seed(0)
     net = MLP(num_classes=4, in_channels=3, image_size=(6, 8), hidden=(7,))
     shape = (3, 6, 8)
-    assert hidden_templates(net, shape).shape == (7, *shape)
+    assert hidden_weights(net, shape).shape == (7, *shape)
     expected = (net.head.weight @ net.blocks[0][0].weight).detach().reshape(4, *shape)
     torch.testing.assert_close(class_weights(net, shape), expected)
     with torch.no_grad():
@@ -72,9 +76,9 @@ def test_a_two_layer_net_has_templates_of_units_and_of_classes():
 
 def test_nets_without_templates_are_refused():
     with pytest.raises(ValueError, match="BatchNorm2d"):
-        class_templates(make("cnn"), (3, 16, 16))
+        class_weights(make("cnn"), (3, 16, 16))
     with pytest.raises(ValueError, match="192"):
-        class_templates(linear(), (3, 8, 8))
+        class_weights(linear(), (3, 8, 8))
 
 
 def test_a_montage_puts_every_picture_in_its_place():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from inner_nets import PIXELS, linear, make, pictures, untouched
@@ -5,7 +7,7 @@ from inner_nets import PIXELS, linear, make, pictures, untouched
 from fovea.explain.feature_maps import feature_maps
 from fovea.explain.filters import class_weights
 from fovea.explain.parametrise import Pixels, blur, draw_move, moments, roll
-from fovea.explain.visualise import Ascent, visualise_channel, visualise_class
+from fovea.explain.visualise import Ascent, join, visualise_channel, visualise_class
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +78,32 @@ def test_blur_takes_the_roughness_away():
         seen = visualise_class(make("cnn"), 0, size=16, pixels=PIXELS, ascent=ascent).pictures[-1]
         rough.append((seen[..., 1:] - seen[..., :-1]).abs().mean())
     assert rough[1] < 0.5 * rough[0]
+
+
+def test_scales_let_coarse_shapes_grow_as_fast_as_texture():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(1, 3, 16, 16, generator=generator)
+    plain = Ascent(steps=1, l2=0.0, jitter=0, blur_every=0, noise=0.0, clip=False, keep=2)
+    pixels = Pixels(mean=[0.5] * 3, std=[1e-3] * 3)
+
+    def step(**options):
+        climb = replace(plain, **options)
+        found = climb(lambda x: (x * weight).sum(dim=(1, 2, 3)), (1, 3, 16, 16), pixels, weight)
+        return (found.pictures[1] - found.pictures[0]) / 1e-3
+
+    parts = [blur(weight, sigma) for sigma in (0.7, 3.0)]
+    wanted = sum(part / part.square().mean().sqrt() for part in parts)
+    wanted = plain.lr * wanted / wanted.square().mean().sqrt()
+    torch.testing.assert_close(step(scales=(0.7, 3.0)), wanted, atol=1e-3, rtol=1e-2)
+    assert step(scales=(0.7, 3.0)).square().mean().sqrt() == pytest.approx(plain.lr, rel=1e-2)
+
+
+def test_climbs_of_several_classes_join():
+    ascent = Ascent(steps=2, keep=2)
+    parts = [visualise_class(make("cnn"), k, size=16, pixels=PIXELS, ascent=ascent) for k in ([0, 1], [2])]
+    whole = join(parts)
+    assert whole.pictures.shape == (2, 3, 3, 16, 16) and whole.scores.shape == (2, 3)
+    assert torch.equal(whole.pictures[:, 2:], parts[1].pictures) and whole.iterations == [0, 2]
 
 
 def test_a_channel_rises():

@@ -102,9 +102,11 @@ def test_global_maps_lose_only_the_prefix(name):
     with torch.no_grad(), capture(net) as maps:
         net(image)
     (path, layout), *_ = maps.layouts.items()
-    prefix = {"vit": 1, "vit_mean": 0, "distilled": 2, "registers": 4}.get(name, 1)
+    prefix = {"vit": 1, "vit_mean": 0, "distilled": 2, "registers": 4, "registers_token": 5, "gap": 0}.get(
+        name, 1
+    )
     assert layout.prefix == prefix
-    patch = {"vit": 4, "vit_mean": 4, "eva": 14}.get(name, 16)
+    patch = {"vit": 4, "vit_mean": 4, "eva": 14, "registers_token": 14}.get(name, 16)
     assert layout.grid == (image.shape[2] // patch, image.shape[3] // patch)
     assert torch.equal(dense(maps[path], layout), maps[path][:, :, prefix:, prefix:])
     assert torch.equal(

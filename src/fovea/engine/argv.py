@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def rewrite(argv: list[str], *, conf: Path = CONF) -> list[str]:
         return [*argv, *extra, *_sweep_name(line)]
     _refuse_in_run(line)
     return [*argv, *members.own_values(line, conf=conf)]
+
+
+def bracketed(argv: list[str], keys: Collection[str]) -> list[str]:
+    """Return `argv` with `key=a,b` written `key=[a,b]` for these keys, which Hydra takes for a sweep else."""
+    return [_bracketed(word) if word.partition("=")[0] in keys else word for word in argv]
+
+
+def _bracketed(word: str) -> str:
+    key, _, value = word.partition("=")
+    if "," not in value or value[0] in "[{'\"" or "(" in value:
+        return word
+    return f"{key}=[{','.join(_quoted(v.strip()) for v in value.split(',') if v.strip())}]"
 
 
 def _refuse_in_sweep(line: CommandLine) -> None:

@@ -58,6 +58,7 @@ WHITELIST = [
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
 WIDTH = 110
+LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which a,b is a list, not a sweep
 
 
 def command(name: str) -> None:
@@ -67,6 +68,7 @@ def command(name: str) -> None:
     try:
         if name == "train":
             sys.argv[1:] = argv.rewrite(sys.argv[1:])
+        sys.argv[1:] = argv.bracketed(sys.argv[1:], LISTS.get(name, ()))
         helps = {"-h", "--help"} & set(sys.argv[1:])
         with _narrow() if helps else contextlib.nullcontext():
             _run(name)

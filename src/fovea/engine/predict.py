@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,13 +13,11 @@ from omegaconf import DictConfig
 from fovea.engine import build, truth
 from fovea.engine import log as logs
 from fovea.engine.errors import UsageError
+from fovea.engine.image_files import MEMORY, find_images, unreadable
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, count, device, open_run, require
 
 log = logging.getLogger(__name__)
-MEMORY = 256 * 2**20  # bytes of decoded images held at a time
-# beyond what a data set is made of: what cameras and browsers save
-PHOTOS = {".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".tga"}
 
 
 def main(config: DictConfig) -> None:
@@ -31,53 +28,25 @@ def main(config: DictConfig) -> None:
         out_dir = _output(config)
         paths = _without_own(find_images(str(config.input)), out_dir)
         trained = open_run(config.run, config.checkpoint)
+        infer = _infer(trained, config)
         known = _truth(config, paths, trained.classes)
         sink = build.make(trained.config.report.predict)(
             out_dir=out_dir,
             paths=[str(p) for p in paths],
             classes=trained.classes,
+            labelling=trained.labelling,
             top_k=count(config, "top_k"),
             failures_only=bool(config.failures_only),
             pictures=bool(config.annotate),
         )
-        unreadable = _fill(sink, _outputs(trained, paths, config), known)
+        outputs = _outputs(trained, paths, config) if infer is None else _whole(trained, paths, config, infer)
+        failed = _fill(sink, outputs, known)
         log.info("\n%s", sink.finish())
-    if unreadable:
-        listed = "\n".join(f"  {line}" for line in unreadable)
-        log.warning("%d of %d files could not be read:\n%s", len(unreadable), len(paths), listed)
-    if len(unreadable) == len(paths):
+    if failed:
+        listed = "\n".join(f"  {line}" for line in failed)
+        log.warning("%d of %d files could not be read:\n%s", len(failed), len(paths), listed)
+    if len(failed) == len(paths):
         raise UsageError("no image could be read")
-
-
-def find_images(pattern: str) -> list[Path]:
-    """Return the files that a file name, a folder or a glob stands for, in a stable order.
-
-    In a folder only visible files with an image's ending count; files named one by one are always tried.
-    """
-    path = Path(pattern)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        return _in_folder(path)
-    found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
-    if not found:
-        raise UsageError(
-            f"input={pattern} is no file, no folder and matches no file (quote a glob: input='dir/*.png')"
-        )
-    return found
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    from fovea.data.formats.listing import SUFFIXES
-
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    found = sorted(p for p in files if p.suffix.lower() in SUFFIXES | PHOTOS)
-    if not found:
-        raise UsageError(f"there is no image in the folder {folder}")
-    if len(found) < len(files):
-        log.info("%s: %d files without an image's ending are left out", folder, len(files) - len(found))
-    return found
 
 
 def _output(config: DictConfig) -> Path:
@@ -93,7 +62,7 @@ def _without_own(paths: list[Path], out_dir: Path) -> list[Path]:
     kept = []
     for path in paths:
         place = path.resolve()
-        if place != own / "predictions.png" and place.parent != own / "annotated":
+        if place != own / "predictions.png" and place.parent not in (own / "annotated", own / "masks"):
             kept.append(path)
     if not kept:
         raise UsageError(f"the images are what predict wrote into {out_dir}; choose another output=DIR")
@@ -115,14 +84,47 @@ def _truth(config: DictConfig, paths: list[Path], classes: list[str]) -> dict[Pa
 
 def _fill(sink: Any, outputs: Iterator[tuple[Path, Any]], known: dict[Path, int | None]) -> list[str]:
     """Hand every output on; return what is to say about the files that could not be read."""
-    unreadable = []
+    failed = []
     for path, found in outputs:
         if isinstance(found, Exception):
-            text = str(found)
-            unreadable.append(text if str(path) in text else f"{path}: {text}")
+            failed.append(unreadable(path, found))
         else:
             sink.add(str(path), *found, known[path])
-    return unreadable
+    return failed
+
+
+def _infer(trained: Trained, config: DictConfig) -> Any:
+    """Build what predicts an image at its own size; None where the task predicts from the input size."""
+    node, options = trained.config.report.get("infer"), {}
+    if config.window is not None:
+        if node is None:
+            raise UsageError(f"window={config.window} is for runs that predict maps, such as segmentation")
+        options["window"] = config.window
+    return None if node is None else build.make(node, **options)
+
+
+def _whole(
+    trained: Trained, paths: Sequence[Path], config: DictConfig, infer: Any
+) -> Iterator[tuple[Path, Any]]:
+    """Yield each path with its image and the output at its size, or with the error that reading it gave."""
+    import torch
+
+    from fovea.data.images import read_image, to_channels
+    from fovea.data.preprocess import Preprocess
+
+    preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
+    net = trained.net.to(place)
+    for path in paths:
+        try:
+            image = read_image(path, channels=3)
+            array = np.ascontiguousarray(to_channels(image, channels=preprocess.channels))
+        except Exception as error:  # as in _chunks
+            yield path, error
+            continue
+        with torch.inference_mode():
+            given = torch.from_numpy(array).permute(2, 0, 1)[None].to(place)
+            output = infer(net, given, preprocess)[0].cpu().numpy()
+        yield path, (image, output)
 
 
 def _outputs(trained: Trained, paths: Sequence[Path], config: DictConfig) -> Iterator[tuple[Path, Any]]:

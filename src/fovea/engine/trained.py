@@ -29,6 +29,12 @@ class Trained:
         return list(self.checkpoint["fovea"]["classes"])
 
     @property
+    def labelling(self) -> dict[str, Any]:
+        """What other numbers mean: the palette of masks, the words of captions."""
+        known = ("version", "config", "classes", "preprocessing")
+        return {key: value for key, value in self.checkpoint["fovea"].items() if key not in known}
+
+    @property
     def preprocessing(self) -> Any:
         """How images become inputs."""
         return self.checkpoint["fovea"]["preprocessing"]

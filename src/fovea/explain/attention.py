@@ -29,6 +29,11 @@ class Maps(dict[str, Tensor]):
         self.layouts: dict[str, Layout] = {}
 
 
+def precise(weights: Tensor) -> Tensor:
+    """Bring half precision to float32: sums over layers and tokens would lose what tells patches apart."""
+    return weights.to(torch.promote_types(weights.dtype, torch.float32))
+
+
 class _Explicit(TorchFunctionMode):
     """Compute what attention asks for with a softmax that can be seen; acts in this thread alone."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fovea.explain.attention import Maps
+from fovea.explain.attention import Maps, precise
 from fovea.explain.windows import Layout
 
 
@@ -51,9 +51,20 @@ def per_layer(maps: Maps, *, image_size: tuple[int, int]) -> dict[str, dict[str,
     found = {}
     for path, layout in maps.layouts.items():
         size = (image_size[0] / layout.grid[0], image_size[1] / layout.grid[1])
-        weights = maps[path].detach()
+        weights = precise(maps[path].detach())
         found[path] = {
             "distance": attention_distance(weights, layout, patch_size=size).mean(dim=0),
             "entropy": attention_entropy(weights, layout).mean(dim=0),
         }
     return found
+
+
+def share_inside(maps: Tensor, region: Tensor) -> Tensor:
+    """Return the share of each map (B, H, W) that lies in its region (B, H, W): (B,), NaN where a map is 0.
+
+    Negative values count as 0. Of an even map it is the share of the image that the region covers.
+    """
+    if maps.shape != region.shape:
+        raise ValueError(f"maps {tuple(maps.shape)} and regions {tuple(region.shape)} must be (B, H, W)")
+    positive = precise(maps).clamp_min(0)
+    return (positive * region).sum((1, 2)) / positive.sum((1, 2))

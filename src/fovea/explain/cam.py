@@ -38,8 +38,9 @@ class ActivationMap:
         return output, seen[layer]
 
     def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
-        """Return features of a layer as (B, D, h, w)."""
-        return self.grid(features) if self.grid else to_grid(net, features, tuple(image.shape[-2:]))
+        """Return features of a layer as (B, D, h, w), in single precision at least."""
+        grid = self.grid(features) if self.grid else to_grid(net, features, tuple(image.shape[-2:]))
+        return grid.float() if grid.dtype in (torch.bfloat16, torch.float16) else grid
 
     def finish(self, maps: Tensor, image: Tensor) -> Tensor:
         """Bring maps (B, h, w) to the images' size (B, H, W)."""
@@ -54,22 +55,27 @@ class CAM(ActivationMap):
     `layer`; this is checked on the images. The map has no ReLU: its average is the logit, less the bias.
     """
 
+    @property
+    def signed(self) -> bool:
+        """Whether negative values speak against the class."""
+        return not self.stretch
+
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W)."""
         with explaining(net):
             with torch.no_grad():
                 features, logits = self._features(net, image)
-            features = self.on_grid(net, features, image)  # (B, D, h, w)
-            pooled = watch(features.mean((2, 3)))  # (B, D)
+            grid = self.on_grid(net, features, image)  # (B, D, h, w)
+            pooled = watch(grid.mean((2, 3)).to(features))  # (B, D)
             head = _head(net)
             found = head(pooled) if getattr(head, "in_features", None) == pooled.shape[1] else None
-            if found is None or not torch.allclose(found, logits, rtol=1e-3, atol=1e-4):
+            if found is None or not _agree(found, logits):
                 raise ValueError(
                     f"the logits of {type(net).__name__} are not a linear layer on the average of its last "
                     "map, as CAM needs: use Grad-CAM, or name the averaged layer with layer="
                 )
             weights = score_gradient((target or ClassScore())(found), pooled)  # w of the class, (B, D)
-            return self.finish((weights[:, :, None, None] * features).sum(1), image)
+            return self.finish((weights[:, :, None, None] * grid).sum(1), image)
 
     def _features(self, net: Any, image: Tensor) -> tuple[Tensor, Tensor]:
         if self.layer is None and callable(getattr(net, "forward_features", None)):
@@ -77,6 +83,13 @@ class CAM(ActivationMap):
             return features, net(image)
         output, features = self.run(net, image)
         return features, output
+
+
+def _agree(found: Tensor, logits: Tensor) -> bool:
+    """Say whether logits are the same but for rounding, which in half precision is coarse."""
+    coarse = max(torch.finfo(t.dtype).eps for t in (found, logits))
+    size = float(logits.abs().amax())
+    return torch.allclose(found.float(), logits.float(), rtol=1e-3, atol=max(1e-4, 4 * coarse * size))
 
 
 def _head(net: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.explain.attention import Maps, capture
+from fovea.explain.attention import Maps, capture, precise
 from fovea.explain.attention_stats import entropy
 from fovea.explain.method import enlarge, explaining
 from fovea.explain.targets import Target
@@ -70,9 +70,10 @@ def readout(net: nn.Module, layout: Layout) -> Tensor:
 def step(row: Tensor, weights: Tensor, layout: Layout) -> Tensor:
     """Multiply rows (B, tokens) by the matrices (B windows, n, n) of one layer; padding has no weight."""
     index = layout.index.to(row.device)
-    matrices = layout.split(weights)  # (B, windows, n, n)
+    matrices = layout.split(weights).to(row.dtype)  # (B, windows, n, n)
     parts = F.pad(row, (0, 1))[:, index]  # (B, windows, n)
-    parts = (parts.unsqueeze(-2) @ matrices).squeeze(-2)
+    with torch.autocast(row.device.type, enabled=False):
+        parts = (parts.unsqueeze(-2) @ matrices).squeeze(-2)
     out = row.new_zeros(len(row), layout.tokens + 1)
     return out.index_add(1, index.flatten(), parts.flatten(1))[:, : layout.tokens]
 
@@ -83,6 +84,7 @@ def class_map(net: nn.Module, weights: Tensor, layout: Layout) -> Tensor:
     (B windows, heads, n, n) to (B, heads, h, w). Of a net that averages its tokens this is the attention that
     each patch receives.
     """
+    weights = precise(weights)
     images = len(layout.split(weights))
     row = readout(net, layout).to(weights).expand(images, -1)
     rows = [step(row, weights[:, head], layout) for head in range(weights.shape[1])]
@@ -107,6 +109,8 @@ class ClassAttention:
         fuse: `mean_heads`, `max_heads`, `min_heads` or any function (B, heads, n, n) -> (B, n, n).
         head_discard_ratio: share of heads left out first, see `discard_heads`.
     """
+
+    targeted = False
 
     def __init__(self, *, layer: int = -1, fuse: Fuse = mean_heads, head_discard_ratio: float = 0.0) -> None:
         self.layer, self.fuse, self.head_discard_ratio = layer, fuse, head_discard_ratio

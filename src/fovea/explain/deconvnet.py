@@ -35,7 +35,41 @@ class Deconvnet:
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return deconv_gradient(net, image, target).abs().amax(1)
+        return deconv_gradient(net, image, target).float().abs().amax(1)
+
+
+def chain_layer(net: nn.Module, image: Tensor) -> str:
+    """Return the last convolution of a net whose features a chain of convolutions makes.
+
+    Raises:
+        ValueError: a net with branches, with what can be shown instead.
+    """
+    convs = [path for path, module in _chain(net) if isinstance(module, nn.Conv2d)]
+    if not convs or not _whole(net, image[:1]):
+        begins = f", or layer={convs[-1]}, up to which it is one" if convs else ""
+        raise ValueError(
+            f"{type(net).__name__} is no chain of convolutions, as AlexNet, ZFNet and VGG are: use "
+            f"feature_maps, or the maps of deconvnet and guided_backprop{begins}"
+        )
+    return convs[-1]
+
+
+def chain_output(net: nn.Module, image: Tensor, layer: str) -> Tensor:
+    """Return what `layer` of the leading chain gives for images (B, C, H, W): (B, D, h, w)."""
+    with explaining(net), torch.no_grad():
+        for _, module in _until(net, layer):
+            image, _ = _forward(module, image)
+        return image
+
+
+def _whole(net: nn.Module, image: Tensor) -> bool:
+    """Say whether the chain makes all that the head sees."""
+    if not callable(getattr(net, "forward_features", None)):
+        chained = sum(isinstance(module, nn.Conv2d) for _, module in _chain(net))
+        return chained == sum(isinstance(module, nn.Conv2d) for module in net.modules())
+    with explaining(net), torch.no_grad():
+        seen = net.forward_features(image)  # type: ignore[operator]
+    return torch.equal(chain_output(net, image, list(_chain(net))[-1][0]), seen)
 
 
 def project(net: nn.Module, image: Tensor, *, layer: str, channel: int) -> tuple[Tensor, Tensor]:
@@ -81,9 +115,13 @@ def _until(net: nn.Module, layer: str) -> list[tuple[str, nn.Module]]:
 
 def _chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Walk the layers that follow one another, as far as each can be turned round."""
+    begun = False
     for path, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.ReLU | nn.MaxPool2d | nn.BatchNorm2d | nn.Dropout | nn.Identity):
+            begun = begun or isinstance(module, nn.Conv2d)
             yield path, module
+        elif not begun and isinstance(module, nn.AdaptiveAvgPool2d):
+            continue  # a part of the head that is declared first
         elif path and type(module) is not nn.Sequential:
             return
 

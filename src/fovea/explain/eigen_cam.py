@@ -19,7 +19,7 @@ def eigen_cam(features: Tensor) -> Tensor:
     rows = features.flatten(2).transpose(1, 2)  # (B, h w, D)
     centred = rows - rows.mean(1, keepdim=True)
     _, _, right = torch.linalg.svd(centred, full_matrices=False)  # right (B, min(h w, D), D)
-    along = (centred @ right[:, 0, :, None])[..., 0]  # (B, h w)
+    along = (centred * right[:, :1]).sum(2)  # (B, h w)
     strength = rows.norm(dim=2)
     agrees = (along * (strength - strength.mean(1, keepdim=True))).sum(1, keepdim=True)
     along = torch.where(agrees < 0, -along, along)
@@ -28,6 +28,8 @@ def eigen_cam(features: Tensor) -> Tensor:
 
 class EigenCAM(ActivationMap):
     """Show where a layer's features vary most. No gradients; the target has no part in it."""
+
+    targeted = False
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W)."""

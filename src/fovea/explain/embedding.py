@@ -15,22 +15,26 @@ from fovea.explain.method import explaining
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
+def head_input(net: nn.Module, image: Tensor) -> tuple[Tensor, Any]:
+    """Return what the last layer of the net sees of normalised images (B, D), and the net's output."""
+    if not callable(getattr(net, "forward_features", None)) or not callable(
+        getattr(net, "forward_head", None)
+    ):
+        raise ValueError(f"{type(net).__name__} has no forward_features and forward_head: see models/cnn.py")
+    with explaining(net), torch.no_grad():
+        given = net.forward_features(image)  # type: ignore[operator]
+        seen = net.forward_head(given.clone(), pre_logits=True).flatten(1)  # type: ignore[operator]
+        return seen, net.forward_head(given)  # type: ignore[operator]
+
+
 def features(net: nn.Module, images: Tensor | Iterable[Any], *, batch_size: int = 256) -> Tensor:
     """Return what the last layer of the net sees (N, D), on the CPU.
 
     `images` are normalised, (N, C, H, W), of which `batch_size` pass at a time, or a loader of such batches,
     of (images, …) or of {"image": images}.
     """
-    if not callable(getattr(net, "forward_features", None)) or not callable(
-        getattr(net, "forward_head", None)
-    ):
-        raise ValueError(f"{type(net).__name__} has no forward_features and forward_head: see models/cnn.py")
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    found = []
-    with explaining(net), torch.no_grad():
-        for batch in _batches(images, batch_size):
-            given = net.forward_features(batch.to(device))  # type: ignore[operator]
-            found.append(net.forward_head(given, pre_logits=True).flatten(1).cpu())  # type: ignore[operator]
+    found = [head_input(net, batch.to(device))[0].cpu() for batch in _batches(images, batch_size)]
     if not found:
         raise ValueError("there are no images to take features of")
     return torch.cat(found)  # (N, D)

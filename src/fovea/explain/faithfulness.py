@@ -1,15 +1,14 @@
-"""Measure whether maps say what the net looks at: deletion, insertion, pointing game, randomised weights."""
+"""Measure whether maps say what the net looks at: deletion, insertion, pointing game."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
-from fovea.explain.method import Method, explaining
+from fovea.explain.method import enlarge, explaining
+from fovea.explain.parametrise import blur as smooth
 from fovea.explain.targets import Probability, Target, pin
 
 
@@ -59,9 +58,7 @@ def insertion(
     Give more where the net still knows the blurred image: all maps then score alike.
     """
     sigma = blur if blur is not None else max(5 * min(image.shape[-2:]) / 224, 0.5)
-    reach = min(int(2 * sigma + 0.5), min(image.shape[-2:]) - 1)
-    blurred = gaussian_blur(image, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
-    return _replace(net, blurred, image, maps, target, asked=image, steps=steps)
+    return _replace(net, smooth(image, sigma), image, maps, target, asked=image, steps=steps)
 
 
 def _replace(
@@ -118,40 +115,21 @@ def pointing_game(maps: Tensor, regions: Tensor, *, tolerance: int = 15) -> Tens
     return (near & regions.bool()).flatten(1).any(1)
 
 
-def randomisation_check(
-    method: Method, net: nn.Module, image: Tensor, target: Target | None = None, *, seed: int = 0
-) -> dict[str, Tensor]:
-    """Draw the layers' weights anew from the top down; return how like the maps stay, by layer.
-
-    Adebayo et al. (2018), https://arxiv.org/abs/1810.03292, section 3: cascading randomisation. Values (B,)
-    are Spearman's rank correlations with the maps of `net` itself, of absolute values; they must fall. The
-    class asked about is that which `net` predicts. `net` is left as it was.
-    """
-    with explaining(net), torch.no_grad():
-        settled = pin(target, net(image))
-    before = method(net, image, settled).abs()
-    found, net = {}, copy.deepcopy(net)
-    devices = [image.device] if image.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        for path, module in reversed(list(net.named_modules())):
-            if any(True for _ in module.parameters(recurse=False)) and hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-                found[path] = rank_correlation(before, method(net, image, settled).abs())
-    return found
+def centre_map(net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+    """Map images to a Gaussian at their centre, sigma a quarter of each side: a guess without looking."""
+    down, across = (
+        torch.exp(-0.5 * (torch.linspace(-2, 2, n, device=image.device) ** 2)) for n in image.shape[-2:]
+    )
+    return (down[:, None] * across).expand(len(image), -1, -1)
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Return Spearman's rank correlation (B,) of two batches of maps (B, H, W); equal values share a rank."""
-    ranks = torch.stack([_shared_ranks(m.flatten(1)) for m in (first, second)])  # (2, B, H W)
-    a, b = ranks - ranks.mean(2, keepdim=True)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
+class RandomMap:
+    """Map images to noise on a coarse grid, enlarged as class activation maps are; each call draws anew."""
 
+    def __init__(self, *, seed: int = 0, side: int = 7) -> None:
+        self.side, self.generator = side, torch.Generator().manual_seed(seed)
 
-def _shared_ranks(values: Tensor) -> Tensor:
-    rows = []
-    for row in values:
-        _, inverse, counts = row.unique(return_inverse=True, return_counts=True)
-        middle = counts.cumsum(0) - (counts - 1) / 2  # the mean rank of each distinct value
-        rows.append(middle[inverse])
-    return torch.stack(rows).double()
+    def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+        """Map images (B, C, H, W) to maps (B, H, W), whatever the net."""
+        drawn = torch.rand(len(image), self.side, self.side, generator=self.generator)
+        return enlarge(drawn.to(image.device), (image.shape[-2], image.shape[-1]))

@@ -8,6 +8,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from fovea.explain.record import find
+
 SILENT = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Dropout, nn.Identity, nn.Flatten, nn.Sequential)
 
 
@@ -17,28 +19,31 @@ def filter_layer(net: nn.Module) -> str:
         if isinstance(module, nn.Conv2d):
             return path
     raise ValueError(
-        f"{type(net).__name__} has no 2D convolution: its first weights are shown by hidden_templates"
+        f"{type(net).__name__} has no 2D convolution: its first weights are shown by hidden_weights"
     )
 
 
-def first_filters(net: nn.Module, path: str | None = None) -> Tensor:
-    """Return the first filters as pictures (K, C, h, w) in 0…1, a weight of zero being mid-grey.
-
-    Krizhevsky et al. 2012, figure 3. Each filter has its own scale. A `path` names another convolution.
-    """
-    layer = net.get_submodule(filter_layer(net) if path is None else path)
+def filter_weights(net: nn.Module, path: str | None = None) -> Tensor:
+    """Return a copy of the first convolution's filters (K, C, h, w), or of those of the one at `path`."""
+    path = filter_layer(net) if path is None else path
+    layer = find(net, path)
     if not isinstance(layer, nn.Conv2d):
         raise ValueError(f"{path} is a {type(layer).__name__}, not a 2D convolution")
-    return as_pictures(layer.weight)
+    return _copy(layer.weight)
 
 
-def hidden_templates(net: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Return what each unit of the first linear layer looks for, as pictures (units, C, H, W) in 0…1.
+def first_filters(net: nn.Module, path: str | None = None) -> Tensor:
+    """Return the first filters as pictures (K, C, h, w) in 0…1, a weight of zero being mid-grey."""
+    return as_pictures(filter_weights(net, path))
+
+
+def hidden_weights(net: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Return what each unit of the first linear layer adds up: (units, C, H, W).
 
     For softmax regression the units are the classes; for a two-layer net they are the hidden units. `shape`
     is C, H, W of the images.
     """
-    return as_pictures(_layers(net, shape)[0].weight.detach().reshape(-1, *shape))
+    return _copy(_layers(net, shape)[0].weight).reshape(-1, *shape)
 
 
 def class_weights(net: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -47,24 +52,23 @@ def class_weights(net: nn.Module, shape: Sequence[int]) -> Tensor:
     The product of the layers' matrices: exactly the weights of softmax regression; for deeper perceptrons the
     linear part, without the nonlinearities.
     """
-    total = None
-    for layer in _layers(net, shape):
-        weight = layer.weight.detach()
-        total = weight if total is None else weight @ total  # (out, C H W)
-    assert total is not None
-    return total.reshape(-1, *shape)
-
-
-def class_templates(net: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Return the template of each class of a linear or multilayer net: (num_classes, C, H, W) in 0…1."""
-    return as_pictures(class_weights(net, shape))
+    first, *others = (_copy(layer.weight) for layer in _layers(net, shape))
+    for weight in others:
+        first = weight @ first  # (out, C H W)
+    return first.reshape(-1, *shape)
 
 
 def as_pictures(weight: Tensor) -> Tensor:
-    """Map each of (K, C, h, w) to 0…1 about mid-grey by its own largest size, colours kept in proportion."""
-    weight = weight.detach().float()
+    """Map each of (K, C, h, w) to 0…1 about mid-grey by its own largest size, colours kept in proportion.
+
+    Krizhevsky et al. 2012, figure 3.
+    """
     largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     return 0.5 + 0.5 * weight / largest
+
+
+def _copy(weight: Tensor) -> Tensor:
+    return weight.detach().float().cpu().clone()
 
 
 def _layers(net: nn.Module, shape: Sequence[int]) -> list[nn.Linear]:
@@ -77,6 +81,6 @@ def _layers(net: nn.Module, shape: Sequence[int]) -> list[nn.Linear]:
     if other or not layers or [size for size, _ in sizes] != widths[:-1]:
         raise ValueError(
             f"templates need a chain of linear layers from {prod(shape)} = {tuple(shape)} inputs; "
-            f"{type(net).__name__} has {', '.join(other) or sizes}: use first_filters or visualise_class"
+            f"{type(net).__name__} has {', '.join(other) or sizes}: use the filters or class_visualisation"
         )
     return layers

@@ -92,7 +92,7 @@ class GuidedBackprop:
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return guided_gradient(net, image, target).abs().amax(1)
+        return guided_gradient(net, image, target).float().abs().amax(1)
 
 
 def guided_grad_cam(
@@ -113,4 +113,4 @@ class GuidedGradCAM:
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return guided_grad_cam(net, image, target, layer=self.layer).abs().amax(1)
+        return guided_grad_cam(net, image, target, layer=self.layer).float().abs().amax(1)

@@ -22,6 +22,8 @@ class IntegratedGradients:
         batch_size: images in a pass, at least as many as are explained at once.
     """
 
+    signed = True
+
     def __init__(self, *, baseline: float | Tensor = 0.0, steps: int = 50, batch_size: int = 32) -> None:
         if steps < 1:
             raise ValueError(f"steps={steps}: take one or more")
@@ -40,4 +42,4 @@ class IntegratedGradients:
                 n_steps=self.steps,
                 internal_batch_size=max(self.batch_size, len(image)),
             )
-            return found.detach().sum(1)
+            return found.detach().float().sum(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -59,9 +60,8 @@ def to_grid(net: nn.Module, features: Tensor, size: Sequence[int] | None = None)
         return features.permute(0, 3, 1, 2) if _channels_last(net, features) else features
     if features.ndim != 3:
         raise ValueError(f"features of shape {tuple(features.shape)} have no positions: name another layer")
-    tokens = features[:, _first(net, "num_prefix_tokens", default=0) :]  # (B, N, D)
-    grid = _grid(net, tokens.shape[1], size)
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    prefix, grid = _placed(net, features.shape[1], size)
+    return features[:, prefix:].transpose(1, 2).unflatten(2, grid)  # of (B, prefix + h w, D)
 
 
 def _is_attention(module: nn.Module) -> bool:
@@ -142,18 +142,34 @@ def _grids(net: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int, in
             yield int(grid[0]), int(grid[1])
 
 
-def _grid(net: nn.Module, count: int, size: Sequence[int] | None) -> tuple[int, int]:
+def _placed(net: nn.Module, count: int, size: Sequence[int] | None) -> tuple[int, tuple[int, int]]:
+    """Return how many of the tokens come before the patches, and the grid of the patches.
+
+    Below the layer that adds the class token, as in `patch_embed`, there are patches alone.
+    """
+    prefix = _first(net, "num_prefix_tokens", default=0)
+    leading = dict.fromkeys((prefix, 0))
+    for grid_of in (partial(_known_grid, net, size=size), _square):
+        for first in leading:
+            if grid := grid_of(count - first):
+                return first, grid
+    raise ValueError(
+        f"{count - prefix} tokens are no square, and {type(net).__name__} has no grid of so many: give size="
+        "(H, W) of the images, or a function of your own with grid="
+    )
+
+
+def _known_grid(net: nn.Module, count: int, *, size: Sequence[int] | None) -> tuple[int, int] | None:
     for h, w in _grids(net, size):
-        shrink = isqrt(h * w // count) if count else 0  # a hierarchical net halves the sides
+        shrink = isqrt(h * w // count) if count > 0 else 0  # a hierarchical net halves the sides
         if shrink and (h // shrink) * (w // shrink) == count and not (h % shrink or w % shrink):
             return h // shrink, w // shrink
-    side = isqrt(count)
-    if not side or side * side != count:
-        raise ValueError(
-            f"{count} tokens are no square, and {type(net).__name__} has no grid of so many: give size="
-            "(H, W) of the images, or a function of your own with grid="
-        )
-    return side, side
+    return None
+
+
+def _square(count: int) -> tuple[int, int] | None:
+    side = isqrt(max(count, 0))
+    return (side, side) if side and side * side == count else None
 
 
 def _channels_last(net: nn.Module, features: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -14,7 +14,11 @@ from fovea.explain.targets import Target
 
 
 class Method(Protocol):
-    """Map images (B, C, H, W), normalised, to maps (B, H, W) of what mattered for the target's score."""
+    """Map images (B, C, H, W), normalised, to maps (B, H, W) of what mattered for the target's score.
+
+    A method in whose maps negative values speak against the target says so with `signed = True`; one in
+    which the target plays no part, with `targeted = False`.
+    """
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Explain the score of `target`; None is the logit of the predicted class."""
@@ -26,15 +30,25 @@ def explaining(net: nn.Module) -> Iterator[None]:
     """Run `net` in evaluation mode with gradients on, and put the mode of every module back.
 
     Also within `torch.no_grad` and `torch.inference_mode`, where `watch` makes images that have gradients.
+    What is compiled runs as it was written, so that hooks see it and nothing is compiled anew.
     """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with _as_written(net), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def is_compiled(net: nn.Module) -> bool:
+    """Whether `torch.compile` wraps a module of the net, or `Module.compile` replaced its call."""
+    return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules())
+
+
+def _as_written(net: nn.Module) -> AbstractContextManager[object]:
+    return torch.compiler.set_stance("force_eager") if is_compiled(net) else nullcontext()
 
 
 def watch(image: Tensor) -> Tensor:

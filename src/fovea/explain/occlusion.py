@@ -21,6 +21,8 @@ class Occlusion:
         batch_size: covered images in a pass.
     """
 
+    signed = True
+
     def __init__(self, *, window: int = 16, stride: int = 8, fill: float = 0.0, batch_size: int = 32) -> None:
         if not 1 <= stride <= window:
             raise ValueError(f"window={window}, stride={stride}: a stride is 1 up to the window")
@@ -39,4 +41,4 @@ class Occlusion:
                 baselines=self.fill,
                 perturbations_per_eval=max(self.batch_size // len(image), 1),
             )
-        return drop[:, 0]  # a square covers all colours, so they share the value
+        return drop[:, 0].float()  # a square covers all colours, so they share the value

@@ -97,7 +97,7 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
             raise ValueError(f"target={text}: say top-1 or more")
         return int(top[1]), None
     if text in classes:
-        return 1, classes.index(text)
+        return 1, _only([i for i, name in enumerate(classes) if name == text], text)
     if re.fullmatch(r"\d+", text):
         if int(text) >= len(classes):
             raise ValueError(f"target={text}: the classes are 0 to {len(classes) - 1}")
@@ -106,8 +106,8 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
     same = [
         i for i, name in enumerate(lower) if text.lower() in re.split(r",\s*", name) or text.lower() == name
     ]
-    if len(same) == 1:
-        return 1, same[0]
+    if same:
+        return 1, _only(same, text)
     inside = [classes[i] for i, name in enumerate(lower) if text.lower() in name]
     near = inside[:5] or [
         classes[lower.index(n)] for n in difflib.get_close_matches(text.lower(), lower, n=5, cutoff=0.0)
@@ -116,3 +116,11 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
         f"target={text} is no class; near it are {', '.join(map(repr, near))}; other targets: predicted, "
         "true, top-3, a class's index"
     )
+
+
+def _only(found: list[int], text: str) -> int:
+    if len(found) > 1:
+        raise ValueError(
+            f"target={text} is the name of {len(found)} classes: say target={found[0]} or {found[1]}"
+        )
+    return found[0]

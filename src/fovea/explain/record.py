@@ -22,18 +22,23 @@ def record(net: nn.Module, *paths: str) -> Iterator[dict[str, Tensor]]:
     Raises:
         KeyError: a path that the net has not, with those near it.
     """
-    modules = dict(net.named_modules())
-    for path in paths:
-        if path not in modules:
-            near = difflib.get_close_matches(path, modules, n=5, cutoff=0.0)
-            raise KeyError(f"{type(net).__name__} has no module {path!r}; near it are {', '.join(near)}")
+    modules = {path: find(net, path) for path in paths}
     seen: dict[str, Tensor] = {}
-    handles = [modules[path].register_forward_hook(partial(_tap, seen, path)) for path in paths]
+    handles = [module.register_forward_hook(partial(_tap, seen, path)) for path, module in modules.items()]
     try:
         yield seen
     finally:
         for handle in handles:
             handle.remove()
+
+
+def find(net: nn.Module, path: str) -> nn.Module:
+    """Return the module at a dotted path; KeyError with the paths near one that the net has not."""
+    modules = dict(net.named_modules())
+    if path not in modules:
+        near = difflib.get_close_matches(path, modules, n=5, cutoff=0.0)
+        raise KeyError(f"{type(net).__name__} has no module {path!r}; near it are {', '.join(near)}")
+    return modules[path]
 
 
 def _tap(seen: dict[str, Tensor], path: str, module: nn.Module, inputs: Any, output: Any) -> Any:

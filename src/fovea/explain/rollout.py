@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.explain.attention import Maps, capture
+from fovea.explain.attention import Maps, capture, precise
 from fovea.explain.class_attention import Fuse, discard_heads, mean_heads, placed, readout, step
 from fovea.explain.method import enlarge, explaining
 from fovea.explain.targets import ClassScore, Target
@@ -87,7 +87,7 @@ def read(net: nn.Module, maps: Maps, matrices: dict[str, Tensor]) -> Tensor:
     paths = placed(net, maps)
     last, first = maps.layouts[paths[-1]], maps.layouts[paths[0]]
     images = len(last.split(maps[paths[-1]]))
-    start = readout(net, last).to(maps[paths[-1]]).expand(images, -1)
+    start = readout(net, last).to(matrices[paths[-1]]).expand(images, -1)
     end = follow(start, ((matrices[path], maps.layouts[path]) for path in reversed(paths)))
     return end[:, : first.patches].unflatten(1, first.grid)
 
@@ -103,6 +103,8 @@ class Rollout:
         discard_ratio: share of smallest weights of each fused map set to 0.
         head_discard_ratio: share of heads left out first, see `discard_heads`.
     """
+
+    targeted = False
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class Rollout:
             net(image)
         matrices = {
             path: layer_matrix(
-                self.fuse(discard_heads(weights, self.head_discard_ratio)),
+                self.fuse(discard_heads(precise(weights), self.head_discard_ratio)),
                 residual=self.residual,
                 discard_ratio=self.discard_ratio,
             )
@@ -137,8 +139,8 @@ def with_gradients(net: nn.Module, image: Tensor, target: Target | None) -> tupl
         seen = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
         found = torch.autograd.grad(score, list(seen.values()), allow_unused=True, materialize_grads=True)
     maps.clear()
-    maps.update({path: weights.detach() for path, weights in seen.items()})
-    return maps, dict(zip(seen, found, strict=True))
+    maps.update({path: precise(weights.detach()) for path, weights in seen.items()})
+    return maps, {path: precise(grad) for path, grad in zip(seen, found, strict=True)}
 
 
 class GradientRollout:

@@ -23,7 +23,7 @@ def scorer(net: nn.Module, image: Tensor, target: Target | None) -> Callable[[Te
 
     def score(images: Tensor) -> Tensor:
         asked = tile(settled, batch=len(image), length=len(images), device=images.device)
-        return asked(net(images))
+        return asked(net(images.to(image)))  # noise makes full precision of half
 
     return score
 
@@ -38,7 +38,7 @@ class Saliency:
         """Map images (B, C, H, W) to maps (B, H, W), not negative."""
         with explaining(net):
             image = watch(image)
-            return Gradient(scorer(net, image, target)).attribute(image, abs=True).detach().amax(1)
+            return Gradient(scorer(net, image, target)).attribute(image, abs=True).detach().float().amax(1)
 
 
 class InputTimesGradient:
@@ -48,8 +48,10 @@ class InputTimesGradient:
     the map sums to the score.
     """
 
+    signed = True
+
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W)."""
         with explaining(net):
             image = watch(image)
-            return InputXGradient(scorer(net, image, target)).attribute(image).detach().sum(1)
+            return InputXGradient(scorer(net, image, target)).attribute(image).detach().float().sum(1)

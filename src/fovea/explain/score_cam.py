@@ -41,7 +41,7 @@ class ScoreCAM(ActivationMap):
             settled = pin(target, output)
             features = self.on_grid(net, features, image)  # (B, D, h, w)
             scores = [self._scores(net, image, i, features[i], settled) for i in range(len(image))]
-            weights = torch.stack(scores).softmax(1)[:, :, None, None]  # (B, D, 1, 1)
+            weights = torch.stack(scores).float().softmax(1)[:, :, None, None]  # (B, D, 1, 1)
             return self.finish((weights * features).sum(1).relu(), image)
 
     def _scores(self, net: nn.Module, image: Tensor, row: int, channels: Tensor, target: Target) -> Tensor:
@@ -54,5 +54,5 @@ class ScoreCAM(ActivationMap):
             low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
             masked = image[row : row + 1] * (masks - low) / (high - low + 1e-8)  # (n, C, H, W)
             rows = torch.full((len(masked),), row, device=image.device)
-            found.append(take(target, rows)(net(masked)))
+            found.append(take(target, rows)(net(masked.to(image))))
         return torch.cat(found)

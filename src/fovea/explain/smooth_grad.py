@@ -54,4 +54,4 @@ class SmoothGrad:
             stdevs=spread,
             abs=False,
         )
-        return mean.detach().abs().amax(1)
+        return mean.detach().float().abs().amax(1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,13 @@ class Climb:
     scores: Tensor
 
 
+def join(climbs: Iterable[Climb]) -> Climb:
+    """Join climbs of the same length for different classes."""
+    found = list(climbs)
+    pictures, scores = (torch.cat([getattr(c, n) for c in found], dim=1) for n in ("pictures", "scores"))
+    return replace(found[0], pictures=pictures, scores=scores)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ascent:
     """Climb score(x) - l2 |x|² from noise, x being the normalised image.
@@ -44,6 +51,8 @@ class Ascent:
         l2: weight of the penalty, against a score in logits.
         jitter: the image is rolled by up to so many pixels before each step, and back after it.
         blur_every, blur_sigma: a Gaussian of so many pixels after each so many steps; 0 is never.
+        scales: the gradient is the sum of its blurs by these Gaussians, each made equally large, so that
+            coarse shapes grow as fast as fine texture (the Laplacian pyramid of "Inceptionism"); none: as is.
         clip: whether pictures stay within 0…1.
         noise: standard deviation of the start around the mean image; 0 starts at the mean image.
         keep: how many pictures are kept, evenly over the iterations.
@@ -55,6 +64,7 @@ class Ascent:
     jitter: int = 2
     blur_every: int = 10
     blur_sigma: float = 0.5
+    scales: Sequence[float] = ()
     normalise: bool = True
     clip: bool = True
     noise: float = 0.1
@@ -86,11 +96,18 @@ class Ascent:
         moved = roll(image, (down, right))
         leaf = watch(moved)
         gradient = score_gradient(score(leaf.clone()), leaf) - 2 * self.l2 * moved
+        if self.scales:
+            gradient = torch.stack([_even(blur(gradient, sigma)) for sigma in self.scales]).sum(dim=0)
         if self.normalise:
-            size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            gradient = gradient / size.clamp(min=torch.finfo(size.dtype).tiny)
+            gradient = _even(gradient)
         moved = roll(moved + self.lr * gradient, (-down, -right))
         return pixels.clip(moved) if self.clip else moved
+
+
+def _even(gradient: Tensor) -> Tensor:
+    """Bring the root mean square of each of (B, C, H, W) to 1."""
+    size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return gradient / size.clamp(min=torch.finfo(size.dtype).tiny)
 
 
 def visualise_class(

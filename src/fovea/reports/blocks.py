@@ -120,10 +120,18 @@ class Picture:
 
     def html(self) -> str:
         """Render a figure at the size it was drawn for."""
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
         data = self.path.read_bytes()
         width = int.from_bytes(data[16:20], "big") * 96 // DPI  # the PNG header, in CSS pixels
-        return f"<figure>{_image(data, 'image/png', self.alt, width)}{caption}</figure>"
+        return _figure(_image(data, "image/png", self.alt, width), self.caption)
+
+
+class Animation(Picture):
+    """A GIF with its caption, carried inside the page; on paper it stands still."""
+
+    def html(self) -> str:
+        """Render a figure of the GIF's own size, which its header says."""
+        data = self.path.read_bytes()
+        return _figure(_image(data, "image/gif", self.alt, int.from_bytes(data[6:8], "little")), self.caption)
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,10 @@ class Bars:
         )
         size = f'viewBox="0 0 100 {self.height}" preserveAspectRatio="none"'
         return f'<svg class="bars" role="img" aria-label="{escape(self.label)}" {size}>{bars}</svg>'
+
+
+def _figure(image: str, caption: str) -> str:
+    return f"<figure>{image}{f'<figcaption>{escape(caption)}</figcaption>' if caption else ''}</figure>"
 
 
 def _image(data: bytes, kind: str, alt: str, width: int | None = None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fovea.explain.questions import Asked
+if TYPE_CHECKING:
+    from fovea.explain.questions import Asked
 
 
 @dataclass(frozen=True, kw_only=True)

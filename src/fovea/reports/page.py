@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from fovea.reports import commands, curves, parts
+from fovea.reports import commands, curves, explain_sheet, parts
 from fovea.reports.blocks import Section, Text
 from fovea.reports.formats import date
 from fovea.reports.run import STATUSES, Run, read_run
@@ -32,6 +32,7 @@ def write_report(run_dir: Path, sections: Callable[[Path], list[Section]] | None
         *_guarded("Learning curves", lambda: curves.sections(run)),
         *parts.results(run),
         *(_guarded("Task", lambda: sections(run.dir)) if sections else []),
+        *_guarded("Explanations", lambda: explain_sheet.sections(run.dir)),
         *parts.data(run),
         *parts.timing(run),
         *commands.sections(run),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class ClassPredictions:
         out_dir: Path,
         paths: Sequence[str],
         classes: Sequence[str],
+        labelling: Mapping[str, Any] | None = None,  # what a sink is told of masks and captions
         top_k: int = 5,
         failures_only: bool = False,
         pictures: bool = True,
