@@ -22,6 +22,12 @@ def count_classes(config: DictConfig) -> None:
     config.data.num_classes = len(dataset.func.find_classes(**dataset.keywords))
 
 
+def follow_aspect(config: DictConfig) -> None:
+    """Make `data.image_size`, the longest side, a height and a width with the aspect of the data."""
+    dataset = make(config.data.dataset)
+    config.data.image_size = dataset.func.find_size(longest=config.data.image_size, **dataset.keywords)
+
+
 def datamodule(config: DictConfig, preprocessing: dict[str, Any]) -> Any:
     """Build the data module; nothing is read yet."""
     from fovea.data.module import DataModule

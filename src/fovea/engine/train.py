@@ -43,6 +43,10 @@ def plain(config: DictConfig) -> DictConfig:
         from fovea.engine import build
 
         build.count_classes(config)
+    if config.data.get("keep_aspect") and isinstance(config.data.image_size, int):
+        from fovea.engine import build
+
+        build.follow_aspect(config)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     return OmegaConf.create({k: v for k, v in resolved.items() if k not in ("sweep_name", "sweep_dir")})

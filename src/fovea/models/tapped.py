@@ -1,0 +1,116 @@
+"""Look at a picture with some layers of a frozen net."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+DEPTHS = 5
+
+
+class Tapped(nn.Module):
+    """Map images (B, 3, H, W) to what the modules at `layers` give, by dotted path, each (B, D, N).
+
+    The net never trains: its parameters need no gradient, and it stays in eval mode. What only layers above
+    those named use is removed, so that it costs neither time nor space in a checkpoint.
+
+    Raises:
+        ValueError: a layer that the net has not, or one whose output is no map of features.
+    """
+
+    def __init__(self, *, net: nn.Module, layers: Sequence[str], size: tuple[int, int]) -> None:
+        super().__init__()
+        modules = dict(net.named_modules())
+        for layer in layers:
+            if layer not in modules or not layer:
+                near = ", ".join(difflib.get_close_matches(layer, filter(None, modules), n=5, cutoff=0.0))
+                raise ValueError(f"{type(net).__name__} has no layer {layer!r}; near it are {near}")
+        self.net, self.layers = net.requires_grad_(False), tuple(layers)
+        self.eval()
+        _drop_unused(self, size)
+
+    def train(self, mode: bool = True) -> Tapped:
+        """Stay in eval mode: statistics and dropout stand still."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the features of each layer."""
+        seen: dict[str, Tensor] = {}
+        modules = dict(self.net.named_modules())
+        handles = [modules[p].register_forward_hook(partial(_note, seen, p)) for p in self.layers]
+        try:
+            self.net(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {layer: self._flat(seen, layer) for layer in self.layers}
+
+    def _flat(self, seen: dict[str, Tensor], layer: str) -> Tensor:
+        features = seen.get(layer)
+        if features is None or features.ndim not in (3, 4):
+            shape = "nothing that is looked at" if features is None else f"shape {tuple(features.shape)}"
+            raise ValueError(f"layer {layer!r} gives {shape}, no map of features: name another")
+        if features.ndim == 3:  # (B, N, D), the tokens of a transformer
+            return features.transpose(1, 2)
+        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":  # timm's name for Swin's (B, h, w, D)
+            features = features.permute(0, 3, 1, 2)
+        return features.flatten(2)
+
+
+def depths(net: nn.Module) -> list[str]:
+    """Return up to five layers at several depths, those that timm lists for the net, without the deepest.
+
+    Raises:
+        ValueError: a net without such a list; name the layers then.
+    """
+    info: Any = getattr(net, "feature_info", None)
+    modules = dict(net.named_modules())
+    known = [entry["module"] for entry in info or () if entry["module"] in modules][:-1]
+    if not known:
+        raise ValueError(
+            f"{type(net).__name__} does not list its layers: name some with model.net.content_layers=[…] "
+            "and model.net.style_layers=[…]"
+        )
+    count = min(DEPTHS, len(known))
+    return [known[round(i * (len(known) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _note(seen: dict[str, Tensor], layer: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+    if not isinstance(output, Tensor):
+        return output
+    seen[layer] = output
+    return output.clone()  # an activation above may change it in place
+
+
+def _drop_unused(tapped: Tapped, size: tuple[int, int]) -> None:
+    """Remove the modules whose parameters no tapped layer depends on, found without computing values."""
+    if not tapped.layers:
+        tapped.net = nn.Identity()
+        return
+    tensors = (*tapped.named_parameters(), *tapped.named_buffers())
+    meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    names = [name for name, _ in tapped.named_parameters()]
+    for name in names:
+        meta[name].requires_grad_()
+    found: Any = functional_call(tapped, meta, (torch.empty(1, 3, *size, device="meta"),))
+    total = sum(features.sum() for features in found.values())
+    grads = torch.autograd.grad(total, [meta[n] for n in names], allow_unused=True)
+    used = [n for n, g in zip(names, grads, strict=True) if g is not None]
+    kept = {tuple(n.split(".")[:i]) for n in used for i in range(1, n.count(".") + 1)}
+    dropped: list[str] = []
+    for name, module in list(tapped.named_modules()):
+        inside = any(name.startswith(f"{other}.") for other in dropped)
+        if (
+            name
+            and not inside
+            and any(True for _ in module.parameters())
+            and tuple(name.split(".")) not in kept
+        ):
+            tapped.set_submodule(name, nn.Identity())
+            dropped.append(name)
