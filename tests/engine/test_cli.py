@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from fovea.engine import build, cli, errors, train
+from fovea.engine.cli import fold
 
 EXPERIMENTS = sorted(p.stem for p in (runs.ROOT / "conf" / "experiment").glob("*.yaml"))
 
@@ -30,6 +32,26 @@ def shell(monkeypatch, capsys, tmp_path, own_process):
     return run
 
 
+def unfolded(text):
+    names = []
+    for word in re.split(r",\s+", text.strip()):
+        start, brace, ends = word.rstrip("}").partition("{")
+        names += [start + end for end in ends.split(",")] if brace else [word]
+    return sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["cnn_digits", "cnn_fashion", "folder"], "cnn_{digits,fashion}, folder"),
+        (["a_b", "a_b_c", "a_b_d", "ab"], "a_b, a_b_{c,d}, ab"),
+        (["csv", "wandb"], "csv, wandb"),
+    ],
+)
+def test_names_that_begin_alike_are_folded(names, text):
+    assert fold(names) == text and unfolded(text) == names
+
+
 def test_help_fits_one_screen_and_names_every_experiment(shell):
     for flag in ("--help", "-h"):
         code, out, err = shell(flag)
@@ -37,8 +59,7 @@ def test_help_fits_one_screen_and_names_every_experiment(shell):
         lines = out.rstrip().splitlines()
         assert len(lines) <= 45 and max(map(len, lines)) <= 120
         text = out.split("experiment: ")[1]
-        words = text.split("finetune: ")[0].replace(",", " ").split()
-        assert words == EXPERIMENTS
+        assert unfolded(text.split("finetune: ")[0]) == EXPERIMENTS
         for key in ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "seed", "run_dir", "resume"):
             assert key in out
 
@@ -57,7 +78,7 @@ def test_help_fits_one_screen_with_twice_as_many_experiments(shell, monkeypatch)
     monkeypatch.setattr(Hydra, "format_config_groups", more)
     lines = shell("--help")[1].rstrip().splitlines()
     assert len(lines) <= 45 and max(map(len, lines)) <= 120
-    assert sum("another_experiment_" in line for line in lines) > 1
+    assert sum("another_experiment_" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["eval", "predict"])

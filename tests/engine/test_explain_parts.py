@@ -74,8 +74,8 @@ def views(label=(-1, -1), dtype=torch.float32):
 def test_lists_without_brackets():
     keys = ("run", "method", "model.name", "layer")
     given = ["run=logs/a,logs/b=1", "method=cam", "model.name=[a,b]", "target=a,b", "layer='x,y'", "-m"]
-    assert bracketed(given, keys) == ["run=['logs/a','logs/b=1']", *given[1:]]
-    assert bracketed(["method=cam, grad_cam,"], keys) == ["method=['cam','grad_cam']"]
+    assert bracketed(given, keys) == ["run=[logs/a,'logs/b=1']", *given[1:]]
+    assert bracketed(["method=cam, grad_cam,"], keys) == ["method=[cam,grad_cam]"]
 
 
 def test_models_of_one_name_are_told_apart():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,9 @@ def _bracketed(word: str) -> str:
     key, _, value = word.partition("=")
     if "," not in value or value[0] in "[{'\"" or "(" in value:
         return word
-    return f"{key}=[{','.join(_quoted(v.strip()) for v in value.split(',') if v.strip())}]"
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    words = [part if re.fullmatch(r"[A-Za-z_./][\w./-]*", part) else _quoted(part) for part in parts]
+    return f"{key}=[{','.join(words)}]"
 
 
 def _refuse_in_sweep(line: CommandLine) -> None:

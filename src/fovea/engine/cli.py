@@ -57,7 +57,9 @@ WHITELIST = [
 ]
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
-WIDTH = 110
+WIDTH = 116
+# Groups that the help of a command leaves out: those of other commands, and what comes with a task.
+HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which a,b is a list, not a sweep
 
 
@@ -70,7 +72,7 @@ def command(name: str) -> None:
             sys.argv[1:] = argv.rewrite(sys.argv[1:])
         sys.argv[1:] = argv.bracketed(sys.argv[1:], LISTS.get(name, ()))
         helps = {"-h", "--help"} & set(sys.argv[1:])
-        with _narrow() if helps else contextlib.nullcontext():
+        with _narrow(HIDDEN.get(name, frozenset())) if helps else contextlib.nullcontext():
             _run(name)
         sweep = sys.modules.get("fovea.engine.sweep")
         sys.exit(0 if sweep is None else sweep.exit_code)
@@ -108,8 +110,8 @@ def _run(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _narrow() -> Iterator[None]:
-    """Break what is printed into lines of at most WIDTH columns; leave out groups without a choice."""
+def _narrow(hidden: frozenset[str]) -> Iterator[None]:
+    """Break what is printed into lines of at most WIDTH columns; leave out groups that offer no choice here."""
     text = io.StringIO()
     try:
         with contextlib.redirect_stdout(text):
@@ -117,12 +119,30 @@ def _narrow() -> Iterator[None]:
     finally:
         lines = text.getvalue().rstrip().splitlines()
         for line in lines:
-            group = re.fullmatch(r"([a-z]+): \w+", line)
+            group = re.fullmatch(r"([a-z]+): ([\w, ]+)", line)
             if group and (CONF / group[1]).is_dir():
-                continue
+                if group[1] in hidden or "," not in group[2]:
+                    continue
+                line = f"{group[1]}: {fold(group[2].split(', '))}"
             sys.stdout.write(
                 textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
             )
+
+
+def fold(names: list[str]) -> str:
+    """Write names that begin alike as one: `cnn_{digits,fashion}`, where several do."""
+    ends: dict[str, list[str]] = {}
+    for name in names:
+        ends.setdefault(name.rpartition("_")[0], []).append(name)
+    words = []
+    for name in names:
+        start, _, end = name.rpartition("_")
+        same = ends[start]
+        if not start or len(same) < 2:
+            words.append(name)
+        elif name == same[0]:
+            words.append(f"{start}_{{{','.join(n.rpartition('_')[2] for n in same)}}}")
+    return ", ".join(words)
 
 
 def _fail(error: BaseException, *, code: int) -> None:

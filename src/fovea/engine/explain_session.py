@@ -104,9 +104,10 @@ class Session:
                 try:
                     blocks = study(subject, place)
                     self.shown += 1
-                except ValueError as error:
-                    blocks = [Text(str(error), "note")]
-                    self.problems.append(f"{subject.name}: {name}: {error}")
+                except (ValueError, KeyError) as error:  # the latter names a layer that there is not
+                    said = str(error.args[0] if error.args else error)
+                    blocks = [Text(said, "note")]
+                    self.problems.append(f"{subject.name}: {name}: {said}")
                     log.warning("%s", self.problems[-1])
                 page.study(study.title, subject.name, blocks)
 

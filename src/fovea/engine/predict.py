@@ -97,8 +97,8 @@ def _infer(trained: Trained, config: DictConfig) -> Any:
     """Build what predicts an image at its own size; None where the task predicts from the input size."""
     node, options = trained.config.report.get("infer"), {}
     if config.window is not None:
-        if node is None:
-            raise UsageError(f"window={config.window} is for runs that predict maps, such as segmentation")
+        if node is None or "window" not in node:
+            raise UsageError(f"window={config.window} is for runs that predict masks")
         options["window"] = config.window
     return None if node is None else build.make(node, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +28,23 @@ class ActivationMap:
 
     def __init__(self, *, layer: str | None = None, grid: Grid | None = None, stretch: bool = True) -> None:
         self.layer, self.grid, self.stretch = layer, grid, stretch
+        self._found: WeakKeyDictionary[nn.Module, dict[torch.Size, str]] = WeakKeyDictionary()
 
     def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the net's output, and the layer's as the module gives it, both in one graph."""
-        layer = cam_layer(net, image) if self.layer is None else self.layer
+        layer = self._own_layer(net, image) if self.layer is None else self.layer
         with record(net, layer) as seen:
             output = net(image)
         if layer not in seen:
             raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
         return output, seen[layer]
+
+    def _own_layer(self, net: nn.Module, image: Tensor) -> str:
+        """Find the layer once for each net and size of image: the search costs about a forward pass."""
+        known, size = self._found.setdefault(net, {}), image.shape[1:]
+        if size not in known:
+            known[size] = cam_layer(net, image)
+        return known[size]
 
     def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
         """Return features of a layer as (B, D, h, w), in single precision at least."""
