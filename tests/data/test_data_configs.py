@@ -16,7 +16,8 @@ from toy_data import Toy
 from fovea.engine import build
 from fovea.engine.paths import CONF
 
-DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+PAIRS = ("content_style",)  # of pictures, and no set
+DATA = sorted({path.stem for path in (CONF / "data").glob("*.yaml")} - {*PAIRS})
 AUGMENT = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
 WRITERS = {**formats_labels.WRITERS, **formats_masks.WRITERS, **formats_boxes.WRITERS}
 FILELESS = ("digits", "scenes")

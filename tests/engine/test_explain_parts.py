@@ -167,7 +167,7 @@ def test_a_method_that_a_net_cannot_give_says_so_once(monkeypatch):
             tried.append(args)
             return super().__call__(*args)
 
-    monkeypatch.setattr("fovea.engine.explain_maps.possible", lambda net, image: ["grad_cam"])
+    monkeypatch.setattr("fovea.engine.explain_maps.possible", lambda net, image, target: ["grad_cam"])
     net = explained_nets.built("our_tiny")
     mapper = Mapper(subject(net), [Way(name="rollout", call=Never()), Way(name="grad_cam", call=GradCAM())])
     before = explained_nets.state_of(net)

@@ -56,8 +56,9 @@ class WandbMedia(Checkpoint):
         with self.logger.harmless("record the confusion matrix"):
             if (folder / "test.npz").is_file():
                 with np.load(folder / "test.npz") as saved:
-                    plot = confusion(saved["target"], saved["probs"], classes)
-                self.logger.log_metrics({"test/confusion_matrix": plot})
+                    plot = confusion(saved["target"], saved["probs"], classes) if "probs" in saved else None
+                if plot is not None:  # of one label per image; of masks the report has a figure
+                    self.logger.log_metrics({"test/confusion_matrix": plot})
         with self.logger.harmless("record the mistakes"):
             if (folder / "mistakes.npz").is_file():
                 with np.load(folder / "mistakes.npz") as saved:

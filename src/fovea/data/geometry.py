@@ -16,6 +16,7 @@ INTERPOLATION = {
     "lanczos": cv2.INTER_LANCZOS4,
     "area": cv2.INTER_AREA,
 }
+NEAREST = cv2.INTER_NEAREST_EXACT  # by the centres of pixels: INTER_NEAREST moves a mask by half a pixel
 RESIZE = ("crop", "pad", "stretch")
 IGNORED = 255  # what a mask says about pixels beside the image
 VISIBLE = 0.25  # a box that keeps less of its area is dropped
@@ -115,9 +116,9 @@ def fit_sample(
     flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation]
     out: Sample = {**sample, "image": where.raster(image, flag=flag)}
     if "mask" in sample:
-        out["mask"] = where.raster(sample["mask"], flag=cv2.INTER_NEAREST, fill=IGNORED)
+        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORED)
     if "instances" in sample:
-        out["instances"] = where.raster(sample["instances"], flag=cv2.INTER_NEAREST)
+        out["instances"] = where.raster(sample["instances"], flag=NEAREST)
     if "keypoints" in sample:
         out["keypoints"] = visible(where.points(sample["keypoints"]), size)
     if "boxes" in sample:

@@ -111,7 +111,7 @@ def _run(name: str) -> None:
 
 @contextlib.contextmanager
 def _narrow(hidden: frozenset[str]) -> Iterator[None]:
-    """Break what is printed into lines of at most WIDTH columns; leave out groups that offer no choice here."""
+    """Break what is printed into lines of at most WIDTH columns; leave out groups without a choice here."""
     text = io.StringIO()
     try:
         with contextlib.redirect_stdout(text):
@@ -136,7 +136,7 @@ def fold(names: list[str]) -> str:
         ends.setdefault(name.rpartition("_")[0], []).append(name)
     words = []
     for name in names:
-        start, _, end = name.rpartition("_")
+        start = name.rpartition("_")[0]
         same = ends[start]
         if not start or len(same) < 2:
             words.append(name)

@@ -42,7 +42,10 @@ def _explain(config: DictConfig, out_dir: Path) -> None:
     explain_methods.check_layers(ways, [model.net for model in models])
     asked = [questions(model, config.target) for model in models]
     images = explain_images.find(config, models, without=written(out_dir))
-    readers = [Reader(images, model) for model in models]
+    readers = [
+        Reader(images, model, getattr(its, "label_of", None))
+        for model, its in zip(models, asked, strict=True)
+    ]
     common = {"device": place, "ids": images.ids, "batch_size": size}
     common["methods"] = {way.key: way.call for way in ways}
     subjects = [

@@ -29,6 +29,7 @@ class Images:
     Attributes:
         about: where they come from.
         names: what the numbers of labels and boxes mean.
+        masked: whether there are masks, which tell true classes too.
     """
 
     ids: list[str]
@@ -36,6 +37,7 @@ class Images:
     sample: Callable[[int], Sample]
     about: str
     names: list[str]
+    masked: bool = False
 
     def take(self, rows: Sequence[int]) -> Images:
         """Return some of them."""
@@ -62,7 +64,7 @@ def find(config: DictConfig, models: Sequence[Opened], *, without: set[Path]) ->
         raise UsageError(f"input={wanted} is a split of the data of a run: say run=DIR")
     else:
         found = _of_files(str(wanted), config, models, without)
-    if _asks_true(config) and not any(found.truth):
+    if _asks_true(config) and not any(found.truth) and not found.masked:
         raise UsageError(
             "target=true needs true classes: images in folders named like the classes, or truth=CSV with "
             "columns path and label"
@@ -128,6 +130,7 @@ def _of_split(trained: Trained, split: str, config: DictConfig) -> Images:
         sample=view.load,
         about=f"{split} split of {run.data.name}",
         names=names,
+        masked="mask" in view.targets,
     )
 
 

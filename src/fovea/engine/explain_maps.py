@@ -91,9 +91,14 @@ class Mapper:
         said = [f"{self.subject.name}: {key}: {self.problems[key]}" for key in self.silent]
         self.silent = []
         if said and self.first is not None:
-            can = possible(self.subject.net, self.first)
+            can = possible(self.subject.net, self.first, self._usual_target(self.first))
             said.append(f"{self.subject.name} gives {', '.join(can) or 'none of the methods'}")
         return said
+
+    def _usual_target(self, image: Tensor) -> Any:
+        with explaining(self.subject.net), torch.no_grad():
+            output = self.subject.net(image)
+        return self.subject.questions.target(self.subject.questions.best(output))
 
 
 def _dtype(net: Any) -> torch.dtype:

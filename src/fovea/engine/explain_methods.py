@@ -80,16 +80,16 @@ def group() -> list[str]:
     return sorted(p.stem for p in (CONF / "method").glob("*.yaml"))
 
 
-def possible(net: Any, image: Any) -> list[str]:
+def possible(net: Any, image: Any, target: Any = None) -> list[str]:
     """Name the methods of the group that give maps of this net, by trying each on one image (1, C, H, W)."""
-    return [name for name in group() if _gives(name, net, image)]
+    return [name for name in group() if _gives(name, net, image, target)]
 
 
 class _Enough(Exception):
     """A method has run the net often enough to show that it takes it."""
 
 
-def _gives(name: str, net: Any, image: Any) -> bool:
+def _gives(name: str, net: Any, image: Any, target: Any) -> bool:
     from fovea.reports.study import Study
 
     passes = 0
@@ -107,7 +107,7 @@ def _gives(name: str, net: Any, image: Any) -> bool:
         if isinstance(method, Study):
             return False
         hook = net.register_forward_pre_hook(count)
-        method(net, image)
+        method(net, image, target)
         return True
     except _Enough:
         return True

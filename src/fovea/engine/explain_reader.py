@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fovea.data.geometry import fit_sample
 from fovea.data.images import to_channels
@@ -20,9 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Reader:
-    """Turn samples into what one model sees."""
+    """Turn samples into what one model sees; `label_of` tells the classes (B,) of masks (B, H, W)."""
 
-    def __init__(self, images: Images, model: Opened) -> None:
+    def __init__(
+        self, images: Images, model: Opened, label_of: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.label_of = label_of
         self.images, self.preprocess = images, Preprocess(model.preprocessing)  # type: ignore[arg-type]
         number = {name: i for i, name in enumerate(model.classes)}
         self.label = [-1 if name is None else number.get(name, -1) for name in images.truth]
@@ -46,13 +50,17 @@ class Reader:
         stacked = np.stack(arrays) if arrays else np.zeros((0, height, width, 3), np.uint8)
         batch = torch.from_numpy(stacked).permute(0, 3, 1, 2)
         boxed, masked = (bool(fitted) and all(key in s for s in fitted) for key in ("boxes", "mask"))
+        mask = torch.from_numpy(np.stack([s["mask"] for s in fitted])).long() if masked else None
+        label = torch.tensor([self.label[row] for row in samples], dtype=torch.int64)
+        if mask is not None and self.label_of is not None:
+            label = self.label_of(mask)
         views = Views(
             image=self.preprocess.to_input(batch),
             rows=list(samples),
-            label=torch.tensor([self.label[row] for row in samples], dtype=torch.int64),
+            label=label,
             boxes=[torch.from_numpy(s["boxes"]) for s in fitted] if boxed else None,
             box_labels=[torch.from_numpy(self.numbers[s["labels"]]) for s in fitted] if boxed else None,
-            mask=torch.from_numpy(np.stack([s["mask"] for s in fitted])).long() if masked else None,
+            mask=mask,
         )
         return views, np.stack([to_channels(a, channels=3) for a in stacked]) if arrays else stacked
 

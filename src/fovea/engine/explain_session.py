@@ -87,7 +87,7 @@ class Session:
                 id=self.images.ids[row],
                 picture=picture,
                 predicted=best,
-                truth=self.images.truth[row],
+                truth=self.images.truth[row] or (mapper.subject.classes[label] if label >= 0 else None),
                 correct=None if label < 0 else best.label == label,
                 seen=seen,
             )

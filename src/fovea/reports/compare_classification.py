@@ -76,7 +76,7 @@ class ClassComparison:
         found = [(row, *disagreements(base, row)) for row in others[: self.pairs]]
         ids = base.tested[0].ids
         wanted = {str(ids[i]) for _, *both in found for part in both for i in part[: self.shown]}
-        images, notes = _read(pictures, sorted(wanted))
+        images, notes = read_pictures(pictures, sorted(wanted))
         blocks: list[Block] = [Text(line, "note") for line in (ORDER, *notes)]
         for row, right, wrong in found:
             blocks += self._pair(base, row, right, images, folder)
@@ -107,7 +107,7 @@ class ClassComparison:
         return [Heading(title), *([Gallery(items)] if items else [])]
 
 
-def _read(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_pictures(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Read the pictures that there are; say why others are missing."""
     try:
         images = pictures(ids) if ids else {}

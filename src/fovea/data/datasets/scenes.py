@@ -97,8 +97,10 @@ class Scenes:
         return Strings(f"{self.split}/{i:05d}" for i in range(self.count))
 
     @cached_property
-    def labels(self) -> np.ndarray:
-        """The shape in front of every scene (N,) int64, without rendering one."""
+    def labels(self) -> np.ndarray | None:
+        """The shape in front of every scene (N,) int64, without rendering one; None in a set for masks."""
+        if self.classes != list(SHAPES):  # the classes of pixels, of which background is one
+            return None
         return labels_of(self.seed, self.split, np.arange(self.count))
 
     @property
