@@ -129,6 +129,8 @@ def want(views: Mapping[str, View], targets: Sequence[str] | None, *, name: str)
 def check_batch_size(train: View, *, batch_size: int, name: str) -> None:
     """Raise ValueError where the training images do not fill one batch."""
     size = len(train)
+    if not size:
+        raise ValueError(f"{name} has no training image")
     if batch_size > size:
         raise ValueError(
             f"data.batch_size={batch_size} is more than the {size} training images of {name}: "

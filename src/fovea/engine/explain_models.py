@@ -85,6 +85,10 @@ def _told_apart(models: list[Opened]) -> list[str]:
 
 def _of_run(run: str, config: DictConfig) -> Opened:
     trained = open_run(run, config.checkpoint)
+    if trained.config.report.get("explain", "classes") is None:
+        raise UsageError(
+            f"run={run}: {trained.config.experiment} has no classes to ask about; report.html shows what it does"
+        )
     return Opened(
         name=str(trained.config.model.name),
         net=trained.net,

@@ -18,6 +18,7 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, count, device, open_run, require
 
 log = logging.getLogger(__name__)
+OWN = ("annotated", "masks", "coloured")  # folders of pictures that predict writes
 
 
 def main(config: DictConfig) -> None:
@@ -28,6 +29,8 @@ def main(config: DictConfig) -> None:
         out_dir = _output(config)
         paths = _without_own(find_images(str(config.input)), out_dir)
         trained = open_run(config.run, config.checkpoint)
+        if trained.config.report.get("predict") is None:
+            raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
         infer = _infer(trained, config)
         known = _truth(config, paths, trained.classes)
         sink = build.make(trained.config.report.predict)(
@@ -62,7 +65,7 @@ def _without_own(paths: list[Path], out_dir: Path) -> list[Path]:
     kept = []
     for path in paths:
         place = path.resolve()
-        if place != own / "predictions.png" and place.parent not in (own / "annotated", own / "masks"):
+        if place != own / "predictions.png" and place.parent not in [own / part for part in OWN]:
             kept.append(path)
     if not kept:
         raise UsageError(f"the images are what predict wrote into {out_dir}; choose another output=DIR")

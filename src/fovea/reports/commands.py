@@ -10,6 +10,9 @@ from pathlib import Path
 from fovea.reports.blocks import Block, Code, Section, Text
 from fovea.reports.run import Run
 
+# Commands that take images, unless `report` of the run's config says null: what its task cannot do
+INPUT = {"predict": "Predict images or a folder of images", "explain": "See what it looks at"}
+
 
 def sections(run: Run) -> list[Section]:
     """List the commands that this run directory allows."""
@@ -25,8 +28,11 @@ def sections(run: Run) -> list[Section]:
         blocks.append(
             Code(f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint", copy=True)
         )
-        use = f"python src/predict.py {override('run', where)} input=PATH"
-        blocks.append(Code(use, "Predict images or a folder of images", copy=True))
+        blocks += [
+            Code(f"python src/{name}.py {override('run', where)} input=PATH", label, copy=True)
+            for name, label in INPUT.items()
+            if (run.config.get("report") or {}).get(name, "unknown") is not None
+        ]
     else:
         blocks.append(
             Text("No checkpoint was saved, so the run can be repeated but neither resumed nor used.")

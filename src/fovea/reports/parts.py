@@ -27,8 +27,11 @@ def headline(run: Run) -> list[Block]:
     if best.get("value") is not None:
         epoch = f"in epoch {best['epoch']}" if best.get("epoch") is not None else ""
         pairs.append((f"Best {best.get('monitor')}", metric(best.get("value")), epoch))
-    tests = [(name, metric(value), "") for name, value in metrics.items() if name.startswith("test/")]
-    pairs += tests[:4]
+    ranked = f"test/{str(best.get('monitor')).partition('/')[2]}"  # what the run is about comes first
+    names = [ranked, *(name for name in metrics if name.startswith("test/") and name != ranked)]
+    parts = "test/loss_"  # of the loss; the table of results has them
+    shown = [name for name in names if name in metrics and not name.startswith(parts)]
+    pairs += [(name, metric(metrics[name]), "") for name in shown[:4]]
     total, _, trained = parameters(run.section("model")).partition(", ")
     name = str(run.section("model").get("name") or "")
     pairs.append(("Parameters", total, ", ".join(filter(None, [name, trained]))))

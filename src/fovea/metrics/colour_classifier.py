@@ -1,0 +1,114 @@
+"""Ask a classifier whether it still knows what is on a coloured picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+Net = Callable[[Tensor], Any]
+LOAD: dict[str, Callable[[str, torch.device], Net]] = {
+    "torchscript": lambda file, device: torch.jit.load(file, map_location=device),
+    "torch_export": lambda file, device: torch.export.load(file).module().to(device),
+}
+
+
+class ClassifierAccuracy(Metric):
+    """Count the predicted pictures whose class a classifier names rightly.
+
+    `folder` is what `python src/export.py run=DIR format=torchscript` (or torch_export) has written; pictures
+    are prepared the way its export.json says.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    right: Tensor
+    asked: Tensor
+
+    def __init__(self, *, folder: str | Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder, self.about = Path(folder), _about(Path(folder))
+        self.add_state("right", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("asked", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, label: Tensor | None = None) -> None:
+        """Add a batch of sRGB pictures (B, 3, H, W) in 0…1 with their classes (B,)."""
+        classes = len(self.about["classes"])
+        if label is None or label.ndim != 1:
+            raise ValueError("metrics.values.classifier_acc.folder is for data with labels: set it to null")
+        if label.device.type == "cpu" and len(label) and int(label.max()) >= classes:
+            raise ValueError(
+                f"{self.folder} knows {classes} classes, a label is {int(label.max())}: export a "
+                "classifier of these data"
+            )
+        net = _open(str(self.folder / self.about["file"]), self.about["format"], preds.device)
+        with torch.no_grad():
+            found = net(prepare(preds, self.about["preprocessing"]))
+        self.right += (found.argmax(dim=1) == label).sum()
+        self.asked += len(label)
+
+    def compute(self) -> Tensor:
+        """Return the share of pictures."""
+        return self.right / self.asked
+
+
+def classifier_accuracy(*, folder: str | None = None) -> ClassifierAccuracy | None:
+    """Return the metric where there is a classifier to ask."""
+    return None if folder is None else ClassifierAccuracy(folder=folder)
+
+
+def prepare(rgb: Tensor, how: Mapping[str, Any]) -> Tensor:
+    """Turn pictures (B, 3, H, W) in 0…1 into the inputs of a net with this preprocessing."""
+    x = (rgb.float() * 255).round() / 255
+    if how["channels"] == 1:
+        x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    x = _fit(x, how)
+    mean, std = (x.new_tensor(how[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    return (x - mean) / std
+
+
+def _fit(x: Tensor, how: Mapping[str, Any]) -> Tensor:
+    """Bring pictures to the net's size: cut the centre, pad with black, or stretch."""
+    size, sides, resize = [int(s) for s in how["image_size"]], list(x.shape[2:]), how.get("resize", "crop")
+    if sides == size or resize == "stretch":
+        return _resized(x, size)
+    ratios = [s / n for s, n in zip(size, sides, strict=True)]
+    if resize == "pad":
+        inner = [min(s, max(1, round(n * min(ratios)))) for s, n in zip(size, sides, strict=True)]
+        top, left = ((s - n) // 2 for s, n in zip(size, inner, strict=True))
+        below, right = size[0] - inner[0] - top, size[1] - inner[1] - left
+        return F.pad(_resized(x, inner), (left, right, top, below))
+    scale = max(ratios) / how["crop_pct"]
+    kept = [max(1, min(n, round(s / scale))) for s, n in zip(size, sides, strict=True)]
+    top, left = (round((n - k) / 2) for n, k in zip(sides, kept, strict=True))
+    return _resized(x[:, :, top : top + kept[0], left : left + kept[1]], size)
+
+
+def _resized(x: Tensor, size: list[int]) -> Tensor:
+    if list(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    file = folder / "export.json"
+    make = "python src/export.py run=DIR format=torchscript"
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}: make the folder with {make}, or set folder to null")
+    about = json.loads(file.read_text(encoding="utf-8"))
+    if about.get("format") not in LOAD:
+        raise ValueError(f"{file} is about format={about.get('format')}, which this cannot ask: {make}")
+    return about
+
+
+@lru_cache(maxsize=2)
+def _open(file: str, kind: str, device: torch.device) -> Net:
+    return LOAD[kind](file, device)
