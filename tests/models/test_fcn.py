@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.slow
 def test_a_batch_is_learned():
-    from fovea.models.feature_maps import FeatureMaps
+    from fovea.models.strided_maps import FeatureMaps
 
     torch.manual_seed(0)
     backbone = partial(FeatureMaps, name="mobilenetv3_small_050")

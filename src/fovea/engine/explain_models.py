@@ -87,7 +87,7 @@ def _of_run(run: str, config: DictConfig) -> Opened:
     trained = open_run(run, config.checkpoint)
     if trained.config.report.get("explain", "classes") is None:
         raise UsageError(
-            f"run={run}: {trained.config.experiment} has no classes to ask about; report.html shows what it does"
+            f"run={run}: {trained.config.experiment} has no classes to ask about; see its report.html"
         )
     return Opened(
         name=str(trained.config.model.name),

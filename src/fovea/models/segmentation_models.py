@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.models.checks import check_images
-from fovea.models.feature_maps import copy_values, fixed_size, numbers, whole_net
 from fovea.models.padded import Padded
+from fovea.models.strided_maps import copy_values, fixed_size, numbers, whole_net
 from fovea.models.weights import load_weights, read_state
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fovea.models.feature_maps import FeatureMaps, fixed_size
+from fovea.models.strided_maps import FeatureMaps, fixed_size
 from fovea.models.timm import create
 from fovea.optim.parts import layer_ids
 
