@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 import torch
 
+from fovea.callbacks.collector import Collector
 from fovea.metrics.colour import ab_error, colourfulness, image_psnr
 from fovea.tasks.colorization import recoloured
 
@@ -18,7 +17,7 @@ SIDE = 192  # pixels of a kept picture at most
 COLUMNS = ("ab_error", "grey_error", "psnr", "colourfulness", "true_colourfulness", "pixels")
 
 
-class ColourPredictions(L.Callback):
+class ColourPredictions(Collector):
     """Write `test.npz` (one row for each picture) and `colours.npz` (some pictures).
 
     test.npz: ids; ab_error, that of a grey picture, psnr, colourfulness, and that of the truth;
@@ -26,24 +25,12 @@ class ColourPredictions(L.Callback):
     colours.npz: group (best, worst or first), row in test.npz, truth and pred (H, W, 3), error (H, W) in ab.
     """
 
-    def __init__(self, *, dirpath: Path | str | None = None) -> None:
-        self.dirpath = None if dirpath is None else Path(dirpath)
-        self._rows: list[torch.Tensor] = []
-        self._kept: dict[str, list[tuple[float, int, Any]]] = {}
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def clear(self) -> None:
         """Start with nothing."""
-        self._rows, self._kept = [], {"best": [], "worst": [], "first": []}
+        self._rows: list[torch.Tensor] = []
+        self._kept: dict[str, list[tuple[float, int, Any]]] = {"best": [], "worst": [], "first": []}
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, outputs: Any, batch: Any, data: Any) -> None:
         """Measure the pictures of the batch, and keep some."""
         image, ab, target = batch["image"].float(), outputs["preds"], outputs["target"]
         pictures = recoloured(image, ab)
@@ -65,25 +52,20 @@ class ColourPredictions(L.Callback):
             push = heapq.heappush if len(heap) < KEPT else heapq.heapreplace
             push(heap, (rank, row, _pictures(*shown)))
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather from all processes and write."""
-        rows = torch.cat(self._rows).numpy() if self._rows else np.zeros((0, 1 + len(COLUMNS)))
-        everywhere: list[Any] = [(rows, self._kept)]
-        if trainer.world_size > 1:
-            everywhere = [None] * trainer.world_size
-            torch.distributed.all_gather_object(everywhere, (rows, self._kept))
+    def collected(self) -> Any:
+        """Return the measures and the kept pictures."""
+        return (torch.cat(self._rows).numpy(), self._kept) if self._rows else None
+
+    def write(self, everywhere: list[Any], data: Any) -> None:
+        """Write both files."""
         rows = np.concatenate([found for found, _ in everywhere])
-        if not len(rows) or not trainer.is_global_zero or self.dirpath is None:
-            return
         kept = {
             name: sorted((one for _, found in everywhere for one in found[name]), key=lambda k: (-k[0], k[1]))
-            for name in self._kept
+            for name in ("best", "worst", "first")
         }
-        self._write(trainer.datamodule.test, rows[np.argsort(rows[:, 0], kind="stable")], kept)  # type: ignore[attr-defined]
+        self._write(data.test, rows[np.argsort(rows[:, 0], kind="stable")], kept)
 
     def _write(self, dataset: Any, rows: np.ndarray, kept: dict[str, list[tuple[float, int, Any]]]) -> None:
-        assert self.dirpath is not None
-        self.dirpath.mkdir(parents=True, exist_ok=True)
         ids = np.asarray(dataset.ids)
         columns = dict(zip(COLUMNS, rows[:, 1:].T, strict=True))
         np.savez(self.dirpath / "test.npz", ids=ids[rows[:, 0].astype(int)].astype(str), **columns)  # type: ignore[arg-type]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 import torch
 from torch import Tensor
 
+from fovea.callbacks.collector import Collector
 from fovea.ops.segmentation import confusion, iou_per_class
 
 SHOWN = 8  # of the best and of the worst images
 Lowest = tuple[Tensor, Tensor, Tensor]  # score (n,), index (n,), maps (n, 2, H, W): truth and prediction
 
 
-class MaskPredictions(L.Callback):
+class MaskPredictions(Collector):
     """Write `test.npz` and `masks.npz` for a net that gives class maps.
 
     `test.npz` holds for every image (N) and class (K): ids, and the pixels that are `right`, `found` and
@@ -28,27 +28,19 @@ class MaskPredictions(L.Callback):
     def __init__(self, *, dirpath: Path | str | None = None, shown: int = SHOWN) -> None:
         if shown < 0:
             raise ValueError(f"report.collect.shown={shown} must be at least 0")
-        self.dirpath, self.shown = None if dirpath is None else Path(dirpath), shown
+        super().__init__(dirpath=dirpath)
+        self.shown = shown
+
+    def clear(self) -> None:
+        """Start with nothing."""
         self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._total: Tensor | None = None
         self._kept: dict[str, Lowest] = {}
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start with nothing."""
-        self._parts, self._total, self._kept = [], None, {}
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, outputs: Any, batch: Any, data: Any) -> None:
         """Count the batch on the device."""
         preds, target = outputs["preds"], outputs["target"]
-        counts = confusion(preds, target, int(trainer.datamodule.num_classes))  # type: ignore[attr-defined]
+        counts = confusion(preds, target, int(data.num_classes))
         total = counts.sum(0)
         self._total = total if self._total is None else self._total + total
         right, truth, found = counts.diagonal(dim1=1, dim2=2), counts.sum(2), counts.sum(1)
@@ -62,25 +54,18 @@ class MaskPredictions(L.Callback):
                 new = ((sign * score).nan_to_num(torch.inf), index, maps)  # NaN: nothing in it counts
                 self._kept[name] = lowest([*before, new], self.shown)
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather from all processes and write."""
+    def collected(self) -> Any:
+        """Return the counts, the kept maps and the matrix."""
         parts = [tuple(t.cpu() for t in part) for part in self._parts]
         kept = {name: tuple(t.cpu() for t in found) for name, found in self._kept.items()}
-        mine = (parts, kept, None if self._total is None else self._total.cpu())
-        everywhere: list[Any] = [mine]
-        if trainer.world_size > 1:
-            everywhere = [None] * trainer.world_size
-            torch.distributed.all_gather_object(everywhere, mine)
-        everywhere = [one for one in everywhere if one[0]]
-        if not everywhere or not trainer.is_global_zero or self.dirpath is None:
-            return
-        self.dirpath.mkdir(parents=True, exist_ok=True)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return None if self._total is None else (parts, kept, self._total.cpu())
+
+    def write(self, everywhere: list[Any], data: Any) -> None:
+        """Write both files."""
         self._write_counts(data, [part for one in everywhere for part in one[0]], [o[2] for o in everywhere])
         self._write_pictures(data, [one[1] for one in everywhere])
 
     def _write_counts(self, data: Any, parts: list[Any], totals: list[Tensor]) -> None:
-        assert self.dirpath is not None
         index, right, found, truth = (torch.cat(x).numpy() for x in zip(*parts, strict=True))
         order = np.argsort(index, kind="stable")
         np.savez(
@@ -89,13 +74,12 @@ class MaskPredictions(L.Callback):
             right=right[order],
             found=found[order],
             truth=truth[order],
-            confusion=sum(totals).numpy(),  # type: ignore[union-attr]
+            confusion=torch.stack(totals).sum(0).numpy(),
             palette=np.array(data.labelling().get("palette", []), dtype=np.uint8).reshape(-1, 3),
         )
 
     def _write_pictures(self, data: Any, kept: list[dict[str, Lowest]]) -> None:
         """Write what is lowest over all processes, each image as the net saw it."""
-        assert self.dirpath is not None
         arrays: dict[str, np.ndarray] = {}
         for name, sign in (("worst", 1), ("best", -1)):
             score, index, maps = lowest([one[name] for one in kept if name in one], self.shown)

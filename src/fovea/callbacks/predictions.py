@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 import torch
+
+from fovea.callbacks.collector import Collector
 
 MISTAKES = 24
 SIDE = 160  # pixels of a kept picture at most
 
 
-class ClassPredictions(L.Callback):
+class ClassPredictions(Collector):
     """Write `test.npz` (ids, target, probs) and `mistakes.npz` (the most confident mistakes as pictures)."""
 
-    def __init__(self, *, dirpath: Path | str | None = None) -> None:
-        self.dirpath = None if dirpath is None else Path(dirpath)
+    def clear(self) -> None:
+        """Start with nothing."""
         self._parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start with nothing."""
-        self._parts = []
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, outputs: Any, batch: Any, data: Any) -> None:
         """Keep the batch, still on the device."""
         self._parts.append((batch["index"], outputs["target"], outputs["preds"].softmax(dim=1)))
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather from all processes and write."""
-        parts = [tuple(t.cpu().numpy() for t in part) for part in self._parts]
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, parts)
-            parts = [p for rank in gathered for p in rank]
-        if not parts or not trainer.is_global_zero or self.dirpath is None:
-            return
+    def collected(self) -> Any:
+        """Return index, target and probabilities of every batch."""
+        return [tuple(t.cpu().numpy() for t in part) for part in self._parts] or None
+
+    def write(self, everywhere: list[Any], data: Any) -> None:
+        """Write both files."""
+        parts = [part for one in everywhere for part in one]
         index, target, probs = (np.concatenate(x) for x in zip(*parts, strict=True))
         order = np.argsort(index, kind="stable")
-        self._write(trainer.datamodule.test, index[order], target[order], probs[order])  # type: ignore[attr-defined]
-
-    def _write(self, dataset: Any, index: np.ndarray, target: np.ndarray, probs: np.ndarray) -> None:
-        assert self.dirpath is not None
-        self.dirpath.mkdir(parents=True, exist_ok=True)
+        index, target, probs = index[order], target[order], probs[order]
+        dataset = data.test
         ids = np.asarray(dataset.ids)[index].astype(str)
         np.savez(self.dirpath / "test.npz", ids=ids, target=target, probs=probs.astype(np.float32))
         preds = probs.argmax(axis=1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fovea.models.timm import create
+from fovea.models.unused import drop_unused
 
 
 class FeatureMap(nn.Module):
@@ -41,26 +40,7 @@ class FeatureMap(nn.Module):
         self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
         self.pretrained_cfg = self.net.pretrained_cfg
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (224, 224)
-        self._drop_unused(int(height), int(width))
-
-    def _drop_unused(self, height: int, width: int) -> None:
-        """Remove the modules whose parameters `forward` does not reach, found without computing values."""
-        names = [n for n, _ in self.named_parameters()]
-        meta = {n: v.detach().to("meta") for n, v in (*self.named_parameters(), *self.named_buffers())}
-        for name in names:
-            meta[name].requires_grad_()
-        image = torch.empty(1, 3, height, width, device="meta")
-        found: Any = functional_call(self.eval(), meta, (image,))
-        self.train()
-        grads = torch.autograd.grad(found.sum(), [meta[n] for n in names], allow_unused=True)
-        used = {n for n, g in zip(names, grads, strict=True) if g is not None}
-        unused = [
-            n for n, m in self.named_modules()
-            if n and any(True for _ in m.parameters()) and not any(u.startswith(f"{n}.") for u in used)
-        ]  # fmt: skip
-        for module in unused:
-            if not any(module.startswith(f"{other}.") for other in unused):
-                self.set_submodule(module, nn.Identity())
+        drop_unused(self, size=(int(height), int(width)))
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Say which parameters form which layer, as the net itself does."""

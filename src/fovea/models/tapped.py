@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+
+from fovea.models.unused import drop_unused
 
 DEPTHS = 5
 
@@ -33,7 +33,10 @@ class Tapped(nn.Module):
                 raise ValueError(f"{type(net).__name__} has no layer {layer!r}; near it are {near}")
         self.net, self.layers = net.requires_grad_(False), tuple(layers)
         self.eval()
-        _drop_unused(self, size)
+        if layers:
+            drop_unused(self, size=size)
+        else:
+            self.net = nn.Identity()
 
     def train(self, mode: bool = True) -> Tapped:
         """Stay in eval mode: statistics and dropout stand still."""
@@ -86,31 +89,3 @@ def _note(seen: dict[str, Tensor], layer: str, module: nn.Module, inputs: Any, o
         return output
     seen[layer] = output
     return output.clone()  # an activation above may change it in place
-
-
-def _drop_unused(tapped: Tapped, size: tuple[int, int]) -> None:
-    """Remove the modules whose parameters no tapped layer depends on, found without computing values."""
-    if not tapped.layers:
-        tapped.net = nn.Identity()
-        return
-    tensors = (*tapped.named_parameters(), *tapped.named_buffers())
-    meta = {name: tensor.detach().to("meta") for name, tensor in tensors}
-    names = [name for name, _ in tapped.named_parameters()]
-    for name in names:
-        meta[name].requires_grad_()
-    found: Any = functional_call(tapped, meta, (torch.empty(1, 3, *size, device="meta"),))
-    total = sum(features.sum() for features in found.values())
-    grads = torch.autograd.grad(total, [meta[n] for n in names], allow_unused=True)
-    used = [n for n, g in zip(names, grads, strict=True) if g is not None]
-    kept = {tuple(n.split(".")[:i]) for n in used for i in range(1, n.count(".") + 1)}
-    dropped: list[str] = []
-    for name, module in list(tapped.named_modules()):
-        inside = any(name.startswith(f"{other}.") for other in dropped)
-        if (
-            name
-            and not inside
-            and any(True for _ in module.parameters())
-            and tuple(name.split(".")) not in kept
-        ):
-            tapped.set_submodule(name, nn.Identity())
-            dropped.append(name)
