@@ -21,7 +21,7 @@ from fovea.data.geometry import fit_sample
 from fovea.explain.grad_cam import GradCAM
 from fovea.explain.method import Method
 from fovea.explain.parametrise import Pixels
-from fovea.explain.questions import ClassQuestions
+from fovea.explain.questions import ClassQuestions, Questions
 from fovea.types import Batch
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Explain(L.Callback):
         run_dir: where `explain/` goes.
         draw: writes a sheet, as `fovea.reports.explain_sheet.write_sheet` does.
         methods: of fovea.explain, by name; None: Grad-CAM. One that cannot explain the net is named once.
+        questions: what is asked about an image, where not its predicted class; called with `classes`.
         every_n_epochs: how often; the first sheet comes after as many epochs.
         number: how many validation images, evenly apart: some data sets come class by class.
         ids: the ids of the images to take instead, as the data set names them.
@@ -49,6 +50,7 @@ class Explain(L.Callback):
         run_dir: str,
         draw: Callable[..., Path],
         methods: Mapping[str, Method] | None = None,
+        questions: Callable[..., Questions] | None = None,
         every_n_epochs: int = 1,
         number: int = 8,
         ids: Sequence[str] | None = None,
@@ -58,6 +60,7 @@ class Explain(L.Callback):
         chosen = {k: v for k, v in (methods or {}).items() if v is not None}
         self.methods: dict[str, Method] = chosen or {"grad_cam": GradCAM()}
         self.folder, self.draw = Path(run_dir) / "explain", draw
+        self.questions = questions or ClassQuestions
         self.every_n_epochs, self.number, self.ids = every_n_epochs, number, ids
         self._batch: Batch | None = None  # on the CPU
         self._names: list[str] = []
@@ -90,7 +93,7 @@ class Explain(L.Callback):
         batch = self._images(data)
         weight = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
         image = batch["image"].to(device=weight.device, dtype=weight.dtype)
-        questions = ClassQuestions(classes=data.classes)
+        questions = self.questions(classes=data.classes)
         with torch.no_grad():
             best = questions.best(net(image))
         target = questions.target(best)
