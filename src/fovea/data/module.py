@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
@@ -13,12 +12,11 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from fovea.data.collate import unchain
-from fovea.data.geometry import fit_sample
-from fovea.data.loading import SampleBatches, TensorBatches, build_loader, held, in_memory
-from fovea.data.memory import Store, fits, size_of
+from fovea.data.loading import SampleBatches, TensorBatches, build_loader
 from fovea.data.partition import Choice, build_views, check_batch_size, check_classes, want
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.sampling import EvalBatches, TrainBatches
+from fovea.data.serving import serve, vocabulary_of
 from fovea.data.transforms import SampleTransform
 from fovea.data.views import View
 from fovea.types import Batch, ImageDataset, Preprocessing
@@ -100,7 +98,7 @@ class DataModule(L.LightningDataModule):
             check_classes(views["train"], num_classes=self.num_classes, name=name)
             check_batch_size(views["train"], batch_size=self.batch_size, name=name)
             if "captions" in views["train"].targets:
-                self.vocabulary = _vocabulary(views["train"])
+                self.vocabulary = vocabulary_of(views["train"])
             self.views = views
 
     @property
@@ -192,26 +190,17 @@ class DataModule(L.LightningDataModule):
         return build_loader(self._batches[split], batches=batches, workers=self.num_workers, pin=pin)
 
     def _serve(self, split: str) -> TensorBatches | SampleBatches:
-        view, fitting = self.views[split], self.preprocess
-        finish = partial(
-            fit_sample,
-            size=fitting.size,
-            interpolation=fitting.interpolation,
-            crop_pct=fitting.crop_pct,
-            resize=fitting.resize,
-        )
         training = split == "train"
-        encode = None if self.vocabulary is None else self.vocabulary.encode
-        common: dict[str, Any] = {"training": training, "encode": encode, "seed": self.seed}
-        transform = self.augment_sample if training else None
-        if transform is None and (tensors := held(view, size=fitting.size)):
-            return TensorBatches(tensors, **common)
-        need = size_of(view, finish=None if transform else finish)
-        keep = fits(need, cache=self.cache) and not (training and view.endless)
-        if keep and transform is None:
-            return TensorBatches(*in_memory(view, finish=finish, skip=self.skip), **common)
-        store = Store(view, finish=None, skip=self.skip) if keep and not view.holds_images else None
-        return SampleBatches(view, finish=finish, transform=transform, store=store, skip=self.skip, **common)
+        return serve(
+            self.views[split],
+            fitting=self.preprocess,
+            training=training,
+            transform=self.augment_sample if training else None,
+            encode=None if self.vocabulary is None else self.vocabulary.encode,
+            cache=self.cache,
+            skip=self.skip,
+            seed=self.seed,
+        )
 
     def _ranks(self) -> tuple[int, int]:
         if dist.is_available() and dist.is_initialized():
@@ -256,14 +245,3 @@ class DataModule(L.LightningDataModule):
             if key in batch:
                 batch[key] = batch[key].long()  # type: ignore[literal-required]
         return unchain(batch)
-
-
-def _vocabulary(train: View) -> Vocabulary:
-    """Take the words that the data set names, or those of the training captions."""
-    from fovea.data.vocabulary import Vocabulary
-
-    known = getattr(train.dataset, "vocabulary", None)
-    if known is not None:
-        return Vocabulary(known)
-    dataset: Any = train.dataset
-    return Vocabulary.build(text for i in train.indices for text in dataset.sentences(int(i)))
