@@ -91,6 +91,7 @@ def test_near_pairs_are_those_of_comparing_all():
     assert np.array_equal(bits, distances[expected[:, 0], expected[:, 1]])
 
 
+@pytest.mark.slow
 def test_the_search_is_not_quadratic():
     rng = np.random.default_rng(0)
     start = time.perf_counter()

@@ -93,6 +93,7 @@ def test_options_are_checked(tmp_path):
         ISIC(root=tmp_path, year=2016, split="val")
 
 
+@pytest.mark.slow
 def test_a_photo_of_24_million_pixels_is_read(tmp_path):
     folder = write_isic(tmp_path, 2018, count=3)
     data = ISIC(root=tmp_path, subset=True)

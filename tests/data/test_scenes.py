@@ -48,6 +48,7 @@ def test_a_scene_is_the_same_alone_and_in_any_batch_and_order(difficulty, size):
         same(alone, {key: values[len(indices) - 1 - i] for key, values in backwards.items()})
 
 
+@pytest.mark.slow
 def test_a_scene_is_the_same_in_another_process():
     command = [sys.executable, "-c", DIGEST]
     runs = [

@@ -243,6 +243,7 @@ def test_a_missing_image_or_table_is_named(tmp_path):
         Table(root=tmp_path, table="other.csv")
 
 
+@pytest.mark.slow
 def test_a_big_table_is_read_quickly(tmp_path):
     import time
 

@@ -96,6 +96,7 @@ def test_the_file_gives_the_outputs_of_the_network_for_any_batch(run, call, form
     assert np.ptp(own) > 0.1  # there is something to confuse
 
 
+@pytest.mark.slow
 def test_what_export_json_says(run, call, images):
     call("export", run=run, format="onnx", rounds=3, opset=18)
     said = facts(run / "export" / "onnx")
@@ -285,6 +286,7 @@ def test_a_trace_that_took_one_branch_is_refused(tmp_path):
         export_parity.gate(found, tolerance=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "torch_export"])
 def test_a_graph_from_the_code_takes_any_batch_size(tmp_path, form):
     found = exported(Counting(), form, tmp_path / FORMATS[form].file)
@@ -302,6 +304,7 @@ def test_other_outputs_than_tensors():
         export_formats.leaves({"kind": {"name": "cat"}})
 
 
+@pytest.mark.slow
 def test_an_opset_that_cannot_be_had(run, call):
     with pytest.raises(ExportError, match=r"cannot be had in opset=9, only in opset=\d\d"):
         call("export", run=run, opset=9)

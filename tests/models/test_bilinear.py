@@ -162,6 +162,7 @@ def test_weights_are_asked_for_by_the_wrapper():
         bilinear(in_channels=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compact_dim", [None, 16])
 def test_it_overfits_one_batch(compact_dim):
     net = bilinear(compact_dim=compact_dim).float()

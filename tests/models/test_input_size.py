@@ -6,6 +6,7 @@ from fovea.models.timm import create
 RESNET = "resnet10t"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "good"),
     [

@@ -81,6 +81,7 @@ def test_wrong_images_and_sizes_are_refused():
         WideResNet(num_classes=3, depth=10, width=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count"), [("wrn_28_10", 36_479_194), ("wrn_16_8", 10_961_370), ("wrn_40_4", 8_949_210)]
 )
