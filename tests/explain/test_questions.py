@@ -48,3 +48,8 @@ def test_a_class_named_by_a_number_comes_before_the_index():
 def test_a_class_that_is_not_there(target, message):
     with pytest.raises(ValueError, match=message):
         ClassQuestions(classes=CLASSES, target=target)
+
+
+def test_a_misspelt_part_of_a_name_finds_the_class():
+    with pytest.raises(ValueError, match=r"near it are 'tabby, tabby cat'"):
+        ClassQuestions(classes=["tub, vat", "tabby, tabby cat", "tractor"], target="tabi_cat")

@@ -109,9 +109,9 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
     if same:
         return 1, _only(same, text)
     inside = [classes[i] for i, name in enumerate(lower) if text.lower() in name]
-    near = inside[:5] or [
-        classes[lower.index(n)] for n in difflib.get_close_matches(text.lower(), lower, n=5, cutoff=0.0)
-    ]
+    parts = {part: name for name in classes for part in re.split(r",\s*", name.lower())}  # "tabby, tabby cat"
+    alike = difflib.get_close_matches(text.lower(), parts, n=5, cutoff=0.0)
+    near = inside[:5] or list(dict.fromkeys(parts[part] for part in alike))
     raise ValueError(
         f"target={text} is no class; near it are {', '.join(map(repr, near))}; other targets: predicted, "
         "true, top-3, a class's index"
