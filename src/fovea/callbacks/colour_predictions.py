@@ -67,8 +67,8 @@ class ColourPredictions(Collector):
 
     def _write(self, dataset: Any, rows: np.ndarray, kept: dict[str, list[tuple[float, int, Any]]]) -> None:
         ids = np.asarray(dataset.ids)
-        columns = dict(zip(COLUMNS, rows[:, 1:].T, strict=True))
-        np.savez(self.dirpath / "test.npz", ids=ids[rows[:, 0].astype(int)].astype(str), **columns)  # type: ignore[arg-type]
+        columns: dict[str, Any] = dict(zip(COLUMNS, rows[:, 1:].T, strict=True))
+        np.savez(self.dirpath / "test.npz", ids=ids[rows[:, 0].astype(int)].astype(str), **columns)
         place = {int(index): i for i, index in enumerate(rows[:, 0])}
         shown = [(name, row, found) for name, all_ in kept.items() for _, row, found in all_[:KEPT]]
         np.savez(

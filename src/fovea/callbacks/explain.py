@@ -80,16 +80,17 @@ class Explain(L.Callback):
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if not (due and fitting and trainer.is_global_zero):
             return
-        net: nn.Module = pl_module.net  # type: ignore[assignment]
+        task: Any = pl_module
+        net: nn.Module = task.net
         try:
             with undisturbed(net):
                 path = self._sheet(trainer, net)
                 self._show(trainer, path)
-        except Exception as error:
+        except Exception as error:  # a picture is never worth a training run; train.log has the traceback
             self._warn("the explanations of this run", error)
 
-    def _sheet(self, trainer: L.Trainer, net: nn.Module) -> Path:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def _sheet(self, trainer: Any, net: nn.Module) -> Path:
+        data = trainer.datamodule
         batch = self._images(data)
         weight = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
         image = batch["image"].to(device=weight.device, dtype=weight.dtype)
@@ -114,7 +115,7 @@ class Explain(L.Callback):
     ) -> np.ndarray | str:
         try:
             return method(net, image, target).detach().float().cpu().numpy()
-        except Exception as error:
+        except (ValueError, KeyError, RuntimeError) as error:  # a net that the method cannot take
             self._warn(name, error)
             return str(error) or type(error).__name__
 

@@ -80,7 +80,7 @@ class MaskPredictions(Collector):
 
     def _write_pictures(self, data: Any, kept: list[dict[str, Lowest]]) -> None:
         """Write what is lowest over all processes, each image as the net saw it."""
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         for name, sign in (("worst", 1), ("best", -1)):
             score, index, maps = lowest([one[name] for one in kept if name in one], self.shown)
             counted = score.isfinite()
@@ -94,7 +94,7 @@ class MaskPredictions(Collector):
                 f"{name}_ids": _ids(data, index.numpy()),
                 f"{name}_iou": (sign * score).numpy(),
             }
-        np.savez(self.dirpath / "masks.npz", **arrays)  # type: ignore[arg-type]
+        np.savez(self.dirpath / "masks.npz", **arrays)
 
 
 def lowest(parts: list[Lowest], count: int) -> Lowest:

@@ -24,7 +24,7 @@ class Pictures(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the two pictures, and the first image of a new run."""
         task: Any = pl_module
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not _writes(trainer):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("content", "style"):
@@ -34,7 +34,7 @@ class Pictures(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the image of this moment."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if _writes(trainer):
             self._step(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -53,8 +53,12 @@ class Pictures(L.Callback):
                 logger.log_image("image", [picture], step=trainer.global_step)
 
     def _result(self, trainer: L.Trainer, task: Any) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if _writes(trainer):
             write(self.run_dir / "result.png", task.picture().numpy())
+
+
+def _writes(trainer: Any) -> bool:
+    return trainer.is_global_zero and not trainer.fast_dev_run  # Lightning sets the latter undeclared
 
 
 def write(path: Path, picture: np.ndarray) -> None:

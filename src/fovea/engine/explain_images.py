@@ -145,7 +145,7 @@ def chunks(images: Images, *, size: int, failed: list[str]) -> Iterator[dict[int
         try:
             chunk[row] = images.sample(row)
             held += chunk[row]["image"].nbytes
-        except Exception as error:  # decoders fail in many ways; none may stop the rest
+        except (OSError, ValueError) as error:  # what a damaged or missing file raises
             failed.append(unreadable(name, error))
         if len(chunk) == size or held > MEMORY:
             yield chunk

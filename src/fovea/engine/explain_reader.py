@@ -38,7 +38,7 @@ class Reader:
         for row in rows:
             try:
                 found[row] = self.images.sample(row)
-            except Exception as error:  # said once, when the maps are made
+            except (OSError, ValueError) as error:  # said once, when the maps are made
                 log.debug("%s: %s", self.images.ids[row], error)
         return self.views(found)[0]
 

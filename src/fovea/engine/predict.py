@@ -121,7 +121,7 @@ def _whole(
         try:
             image = read_image(path, channels=3)
             array = np.ascontiguousarray(to_channels(image, channels=preprocess.channels))
-        except Exception as error:  # as in _chunks
+        except (OSError, ValueError) as error:  # as in _chunks
             yield path, error
             continue
         with torch.inference_mode():
@@ -168,7 +168,7 @@ def _chunks(paths: Sequence[Path], preprocess: Any, *, size: int) -> Iterator[li
             array = preprocess.to_array(to_channels(image, channels=preprocess.channels))  # as in training
             chunk.append((path, (image, array)))
             held += image.nbytes
-        except Exception as error:  # decoders fail in many ways; none may stop the rest
+        except (OSError, ValueError) as error:  # what a damaged or missing file raises
             chunk.append((path, error))
         if len(chunk) == size or held > MEMORY:
             yield chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +92,32 @@ class ClassComparison:
         title = f"{good.name} right, {bad.name} wrong: {share}"
         if not len(which):
             return [Text(f"{good.name} right, {bad.name} wrong: no image.", "note")]
-        ids = good.tested[0].ids
-        items, tiles = [], []
-        for i in which[: self.shown]:
-            image = images.get(str(ids[i]))
-            if image is None:
-                continue
-            small, lines = thumbnail(image), _lines(good, bad, int(i))
-            items.append((*encode(small), lines, str(ids[i])))
-            tiles.append(annotate(small, lines, ok=False))
-        if tiles:
-            (name,) = output_names([f"{good.name} right {bad.name} wrong.png"])
-            sheet(folder / name.replace(" ", "_").replace(",", ""), tiles, columns=self.shown)
-        return [Heading(title), *([Gallery(items)] if items else [])]
+        lines = {int(i): _lines(good, bad, int(i)) for i in which[: self.shown]}
+        return [Heading(title), *gallery(good, bad, lines, images=images, folder=folder, ok=False)]
+
+
+def gallery(
+    good: Row,
+    bad: Row,
+    lines: Mapping[int, list[str]],
+    *,
+    images: Mapping[str, np.ndarray],
+    folder: Path,
+    ok: bool | None = None,
+) -> list[Block]:
+    """Show images of a test set, by their places in it, with a few lines below each; also as a sheet."""
+    items, tiles = [], []
+    for i, said in lines.items():
+        name = str(good.tested[0].ids[i])
+        if name in images:
+            small = thumbnail(images[name])
+            items.append((*encode(small), said, name))
+            tiles.append(annotate(small, said, ok=ok))
+    if not items:
+        return []
+    (file,) = output_names([f"{good.name} right {bad.name} wrong.png"])
+    sheet(folder / file.replace(" ", "_").replace(",", ""), tiles, columns=len(lines))
+    return [Gallery(items)]
 
 
 def read_pictures(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from fovea.reports import mask_scores
-from fovea.reports.annotate import annotate, sheet, thumbnail
-from fovea.reports.blocks import Block, Gallery, Section, Text
+from fovea.reports.blocks import Block, Section, Text
 from fovea.reports.classification import class_names
-from fovea.reports.compare_classification import read_pictures
+from fovea.reports.compare_classification import gallery, read_pictures
 from fovea.reports.compare_groups import Row
 from fovea.reports.compare_tests import Tested
 from fovea.reports.data_page import Heading
-from fovea.reports.mistakes import encode
-from fovea.reports.predictions import output_names
 from fovea.reports.run import Run
 
 Pictures = Callable[[list[str]], dict[str, np.ndarray]]
@@ -89,19 +86,9 @@ class MaskComparison:
         ids, title = good.tested[0].ids, f"{good.name} better than {bad.name} by {MUCH:g} or more"
         if not len(which):
             return [Text(f"{title}: no image.", "note")]
-        items, tiles = [], []
-        for i in which[: self.shown]:
-            image = images.get(str(ids[i]))
-            if image is None:
-                continue
-            small, lines = thumbnail(image), _lines(good, bad, int(i))
-            items.append((*encode(small), lines, str(ids[i])))
-            tiles.append(annotate(small, lines))
-        if tiles:
-            (name,) = output_names([f"{good.name} right {bad.name} wrong.png"])
-            sheet(folder / name.replace(" ", "_").replace(",", ""), tiles, columns=self.shown)
         heading = Heading(f"{title}: {len(which):,} of {len(ids):,} test images")
-        return [heading, *([Gallery(items)] if items else [])]
+        lines = {int(i): _lines(good, bad, int(i)) for i in which[: self.shown]}
+        return [heading, *gallery(good, bad, lines, images=images, folder=folder)]
 
 
 def _clearest(good: Row, bad: Row) -> np.ndarray:

@@ -14,6 +14,7 @@ from fovea.reports.predictions import (
     bounded,
     output_names,
     prediction_table,
+    remove_earlier,
     write_predictions,
 )
 
@@ -43,13 +44,7 @@ class ClassPredictions:
         self._rows: list[Prediction] = []
         self._tiles: list[np.ndarray] = []
         self._seen = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        """Delete the pictures of an earlier call, so that none of them seems to belong to this one."""
-        if (self.out_dir / "predictions.csv").is_file():
-            for old in [*self.out_dir.glob("annotated/*.png"), *self.out_dir.glob("predictions.*")]:
-                old.unlink()
+        remove_earlier(self.out_dir, "annotated")
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, target: int | None) -> None:
         """Take one image uint8 (H, W, 3) with its logits (C,)."""

@@ -12,7 +12,7 @@ import numpy as np
 from fovea.reports.annotate import annotate, sheet, thumbnail
 from fovea.reports.colorization import without_colour
 from fovea.reports.formats import middle
-from fovea.reports.predictions import output_names
+from fovea.reports.predictions import output_names, remove_earlier
 from fovea.reports.table import text_table
 
 SHEET = 40  # pictures on the contact sheet at most
@@ -45,14 +45,7 @@ class ColourPredictions:
         self._names = dict(zip(paths, output_names(paths), strict=True))
         self._rows: list[tuple[str, float]] = []
         self._tiles: list[np.ndarray] = []
-        self._clear()
-
-    def _clear(self) -> None:
-        """Delete the pictures of an earlier call, so that none of them seems to belong to this one."""
-        if (self.out_dir / "predictions.csv").is_file():
-            for pattern in ("coloured/*.png", "predictions.*"):
-                for old in self.out_dir.glob(pattern):
-                    old.unlink()
+        remove_earlier(self.out_dir, "coloured")
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, target: int | None) -> None:
         """Take one picture uint8 (H, W, 3) with its a and b (2, h, w), of any size."""

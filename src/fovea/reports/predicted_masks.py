@@ -12,7 +12,7 @@ import numpy as np
 from fovea.reports.annotate import annotate, sheet, thumbnail
 from fovea.reports.formats import middle
 from fovea.reports.palette import IGNORE, colours, has_background, legend, overlay, stretched
-from fovea.reports.predictions import bounded, output_names
+from fovea.reports.predictions import bounded, output_names, remove_earlier
 from fovea.reports.table import text_table
 
 SHEET = 40  # pictures on the contact sheet at most
@@ -47,14 +47,7 @@ class MaskPredictions:
         self._names = dict(zip(paths, output_names(paths), strict=True))
         self._rows: list[tuple[str, np.ndarray]] = []
         self._tiles: list[np.ndarray] = []
-        self._clear()
-
-    def _clear(self) -> None:
-        """Delete the pictures of an earlier call, so that none of them seems to belong to this one."""
-        if (self.out_dir / "predictions.csv").is_file():
-            for pattern in ("annotated/*.png", "masks/*.png", "predictions.*"):
-                for old in self.out_dir.glob(pattern):
-                    old.unlink()
+        remove_earlier(self.out_dir, "annotated", "masks")
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, target: int | None) -> None:
         """Take one image uint8 (H, W, 3) with the class of each pixel uint8 (H, W)."""

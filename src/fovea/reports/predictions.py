@@ -157,3 +157,11 @@ def bounded(image: np.ndarray) -> np.ndarray:
     picture = Image.fromarray(to_rgb(image))
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(picture)
+
+
+def remove_earlier(out_dir: Path, *folders: str) -> None:
+    """Delete what an earlier call predicted, so that none of it seems to belong to this one."""
+    if (out_dir / "predictions.csv").is_file():
+        for pattern in (*(f"{folder}/*.png" for folder in folders), "predictions.*"):
+            for old in out_dir.glob(pattern):
+                old.unlink()
