@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from timm.layers import set_fused_attn
 
-from fovea.explain.attention import capture
-from fovea.explain.grad_cam import GradCAM
-from fovea.explain.layers import cam_layer
-from fovea.explain.record import record
+from fovea.explain.core.attention import capture
+from fovea.explain.core.hooks import record
+from fovea.explain.core.layers import cam_layer
+from fovea.explain.methods.grad_cam import GradCAM
 
 
 def seconds(work):

@@ -37,7 +37,7 @@ from fovea.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
 from fovea.models.unet import UNet
 from fovea.ops.mask_losses import CrossEntropy
 from fovea.ops.region_losses import Dice
-from fovea.tasks.segmentation import Segmentation
+from fovea.tasks.segmentation.task import Segmentation
 
 CLASSES, BATCH = 9, 16
 

@@ -1,6 +1,6 @@
 """Compare trained runs: `python src/compare.py runs=DIR|'GLOB'`."""
 
-from fovea.engine.cli import command
+from fovea.config.cli import command
 
 if __name__ == "__main__":
     command("compare")

@@ -1,6 +1,6 @@
 """Measure a trained run on one of its splits: `python src/eval.py run=DIR`."""
 
-from fovea.engine.cli import command
+from fovea.config.cli import command
 
 if __name__ == "__main__":
     command("eval")

@@ -1,6 +1,6 @@
 """Show what models look at: `python src/explain.py run=DIR input=PATH method=grad_cam,rollout`."""
 
-from fovea.engine.cli import command
+from fovea.config.cli import command
 
 if __name__ == "__main__":
     command("explain")

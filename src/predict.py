@@ -1,6 +1,6 @@
 """Predict any images with a trained run: `python src/predict.py run=DIR input=PATH`."""
 
-from fovea.engine.cli import command
+from fovea.config.cli import command
 
 if __name__ == "__main__":
     command("predict")

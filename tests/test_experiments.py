@@ -9,13 +9,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from fovea.engine import build
+from fovea.config import build
+from fovea.config.paths import CONF
+from fovea.config.validate import validate
 from fovea.engine.fit import Session
-from fovea.engine.paths import CONF
 from fovea.engine.processes import Family
 from fovea.engine.summary import Summary
 from fovea.engine.train import plain
-from fovea.engine.validate import validate
 
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 FOLDERS = ("folder", "efficientnet_cats")  # only the files know the classes

@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from toys import Toy, equal, loader, net, trainer
 
 from fovea.callbacks.ema import CURRENT, EMA, update
+from helpers.toys import Toy, equal, loader, net, trainer
 
 
 class Save(Callback):

@@ -14,7 +14,7 @@ from fovea.data.loading import TensorBatches
 from fovea.data.module import DataModule
 from fovea.optim.finetune import Finetune
 from fovea.optim.schedules import cosine, plateau
-from fovea.tasks.classification import Classification
+from fovea.tasks.classification.task import Classification
 
 CLASSES = 3
 

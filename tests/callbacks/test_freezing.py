@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
-from toys import Toy, equal, loader, net, trainer
 
 from fovea.callbacks.freezing import Freezing
 from fovea.optim.finetune import Finetune
+from helpers.toys import Toy, equal, loader, net, trainer
 
 GRADUAL = Finetune(unfreeze_epoch=1, stage_epochs=1)
 

@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
-import wandb_reader
 from torch.utils.data import DataLoader, Dataset
 
-from fovea.callbacks.predictions import ClassPredictions
 from fovea.callbacks.record import EpochRecord
 from fovea.callbacks.wandb import RunLogger, choose_mode
+from fovea.tasks.classification.collect import ClassPredictions
+from helpers import wandb_reader
 
 ROOT = Path(__file__).parents[2]
 KEY = "a" * 40

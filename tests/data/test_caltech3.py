@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from formats_boxes import write_caltech3, write_caltech101
+from helpers.formats_boxes import write_caltech3, write_caltech101
 from PIL import Image
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.datasets.caltech3 import Caltech3
 

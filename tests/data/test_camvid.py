@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from formats_masks import FRAMES, SIZE, painted, photo, street, write_camvid, write_camvid_original
+from helpers.formats_masks import FRAMES, SIZE, painted, photo, street, write_camvid, write_camvid_original
 
 from fovea.data.datasets.camvid import CLASSES, COLOURS, LABELS, PALETTE, STILLS, CamVid
 

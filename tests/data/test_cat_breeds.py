@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from formats_labels import write_cat_breeds
+from helpers.formats_labels import write_cat_breeds
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 

@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from real_formats import images, write_cifar10
+from helpers.real_formats import images, write_cifar10
 
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.formats.unpickle import read_pickle

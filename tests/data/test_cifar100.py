@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from formats_labels import COARSE, FINE, cifar100_pixels, python2_pickle, write_cifar100
+from helpers.formats_labels import COARSE, FINE, cifar100_pixels, python2_pickle, write_cifar100
 
 from fovea.data.datasets.cifar100 import CIFAR100
 from fovea.data.formats.unpickle import read_pickle

@@ -3,8 +3,8 @@ import logging
 
 import numpy as np
 import pytest
-from formats_boxes import coco_categories, jpeg, write_coco
-from real_formats import images
+from helpers.formats_boxes import coco_categories, jpeg, write_coco
+from helpers.real_formats import images
 
 from fovea.data.formats.coco_json import read_json
 from fovea.data.formats.coco_masks import draw, fill

@@ -1,5 +1,5 @@
 import numpy as np
-import painted
+from helpers import painted
 import pytest
 from PIL import Image
 

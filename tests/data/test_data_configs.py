@@ -2,19 +2,19 @@
 
 from functools import partial
 
-import formats_boxes
-import formats_labels
-import formats_masks
+from helpers import formats_boxes
+from helpers import formats_labels
+from helpers import formats_masks
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from marked_scene import scene
+from helpers.marked_scene import scene
 from omegaconf import OmegaConf, open_dict
-from toy_data import Toy
+from helpers.toy_data import Toy
 
-from fovea.engine import build
-from fovea.engine.paths import CONF
+from fovea.config import build
+from fovea.config.paths import CONF
 
 PAIRS = ("content_style",)  # of pictures, and no set
 DATA = sorted({path.stem for path in (CONF / "data").glob("*.yaml")} - {*PAIRS})

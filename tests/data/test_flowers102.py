@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from real_formats import write_flowers102
+from helpers.real_formats import write_flowers102
 from scipy.io import savemat
 
 from fovea.data.datasets.flowers102 import Flowers102

@@ -3,7 +3,7 @@ import os
 import unicodedata
 
 import pytest
-from real_formats import write_folder
+from helpers.real_formats import write_folder
 
 from fovea.data.datasets.folder import Folder
 

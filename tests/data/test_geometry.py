@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from marked_scene import agree, scene
+from helpers.marked_scene import agree, scene
 
 from fovea.data.geometry import RESIZE, fit_sample, keep_boxes, place
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.images import _decode_any, _is_ordinary, read_image
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from formats_masks import SIZE, lesion, photo, write_isic
-from real_formats import images
+from helpers.formats_masks import SIZE, lesion, photo, write_isic
+from helpers.real_formats import images
 
 from fovea.data.datasets.isic import FOLDERS, ISIC
 

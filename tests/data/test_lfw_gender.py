@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from formats_labels import write_lfw_attributes, write_lfw_gender, write_people
-from real_formats import images, write_folder
+from helpers.formats_labels import write_lfw_attributes, write_lfw_gender, write_people
+from helpers.real_formats import images, write_folder
 
 from fovea.data.datasets.lfw_gender import LFWGender
 

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from formats_masks import photo
-from toy_data import toy_module
+from helpers.formats_masks import photo
+from helpers.toy_data import toy_module
 
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.geometry import fit_sample

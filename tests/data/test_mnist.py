@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from formats_labels import write_mnist
-from real_formats import images, write_fashion_mnist, write_idx
+from helpers.formats_labels import write_mnist
+from helpers.real_formats import images, write_fashion_mnist, write_idx
 
 from fovea.data.datasets.mnist import MNIST
 

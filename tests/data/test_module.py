@@ -4,9 +4,10 @@ import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
-from real_formats import write_cifar10, write_fashion_mnist, write_folder
+from helpers.real_formats import write_cifar10, write_fashion_mnist, write_folder
 from torch import nn
-from toy_data import Toy, ToyFiles, toy_module
+from helpers.toy_data import Toy, ToyFiles, toy_module
+from helpers.record_batches import fit, same
 
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.datasets.fashion_mnist import FashionMNIST
@@ -15,61 +16,10 @@ from fovea.data.loading import SampleBatches, TensorBatches
 from fovea.ops.augment import Mixup, RandomShift
 
 
-class Recorder(L.LightningModule):
-    """Keep what the Trainer hands over."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.seen = {"train": [], "val": [], "test": []}
-
-    def _keep(self, stage, batch):
-        self.seen[stage].append({k: v.clone() if torch.is_tensor(v) else v for k, v in batch.items()})
-        return self.weight * batch["image"].mean()
-
-    def training_step(self, batch, batch_idx):
-        return self._keep("train", batch)
-
-    def validation_step(self, batch, batch_idx):
-        self._keep("val", batch)
-
-    def test_step(self, batch, batch_idx):
-        self._keep("test", batch)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def fit(module, epochs=2, **options):
-    recorder = Recorder()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "barebones": False}
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        **{**quiet, **options},
-    )
-    trainer.fit(recorder, datamodule=module)
-    trainer.test(recorder, datamodule=module, verbose=False)
-    return recorder.seen
-
-
 def crops():
     import albumentations as A
 
     return {"crop": A.RandomResizedCrop(size=(12, 12), scale=(0.3, 1)), "color": A.ColorJitter(p=0.7)}
-
-
-def same(first, second):
-    return all(
-        torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k]
-        for x, y in ((first, second),)
-        for stage in x
-        for a, b in zip(x[stage], y[stage], strict=True)
-        for k in a
-    )
 
 
 def test_every_epoch_reshuffles_under_the_trainer():

@@ -2,9 +2,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from formats_masks import SIZE, photo, trimap, write_pets
+from helpers.formats_masks import SIZE, photo, trimap, write_pets
 from PIL import Image
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.fetch import download
 from fovea.data.datasets.oxford_pets import BREEDS, OxfordPets

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from toy_data import Toy
+from helpers.toy_data import Toy
 
 from fovea.data.partition import Choice, build_views, want
 from fovea.data.splits import folds, part_of, stratified_split

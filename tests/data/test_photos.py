@@ -3,8 +3,8 @@ import os
 
 import numpy as np
 import pytest
-from formats_masks import SIZE, photo, write_photos
-from real_formats import images
+from helpers.formats_masks import SIZE, photo, write_photos
+from helpers.real_formats import images
 
 from fovea.data.datasets.photos import Photos
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.images import to_channels
 from fovea.data.preprocess import Preprocess, match_channels

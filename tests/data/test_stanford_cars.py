@@ -2,8 +2,8 @@ import shutil
 
 import numpy as np
 import pytest
-from formats_labels import car_annotations, write_stanford_cars
-from real_formats import images
+from helpers.formats_labels import car_annotations, write_stanford_cars
+from helpers.real_formats import images
 from scipy.io import savemat
 
 from fovea.data.datasets.stanford_cars import StanfordCars

@@ -2,8 +2,8 @@ import os
 
 import numpy as np
 import pytest
-from formats_boxes import jpeg, palette_png, write_csv
-from real_formats import images
+from helpers.formats_boxes import jpeg, palette_png, write_csv
+from helpers.real_formats import images
 
 from fovea.data.datasets.table import Table
 

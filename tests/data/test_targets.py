@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from marked_scene import agree, scene
-from test_module import fit, same
-from toy_data import Toy, toy_module
+from helpers.marked_scene import agree, scene
+from helpers.record_batches import fit, same
+from helpers.toy_data import Toy, toy_module
 
 from fovea.data.loading import SampleBatches, TensorBatches
 from fovea.ops.augment import HorizontalFlip, RandomShift
@@ -174,7 +174,7 @@ def test_nothing_readable_is_an_error_even_when_skipping():
 
 
 def test_a_file_that_vanishes_between_listing_and_reading_is_named(tmp_path):
-    from real_formats import write_folder
+    from helpers.real_formats import write_folder
 
     from fovea.data.datasets.folder import Folder
 

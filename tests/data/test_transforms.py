@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.geometry import fit
 from fovea.data.transforms import SampleTransform

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from formats_boxes import (
+from helpers.formats_boxes import (
     COUNTS_2007,
     FRACTION,
     PERSON,
@@ -10,7 +10,7 @@ from formats_boxes import (
     voc_xml,
     write_voc,
 )
-from real_formats import images
+from helpers.real_formats import images
 
 from fovea.data.datasets import voc
 from fovea.data.datasets.voc import VOC

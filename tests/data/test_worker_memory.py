@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import psutil
 import pytest
-from toy_data import Toy, toy_module
+from helpers.toy_data import Toy, toy_module
 
 from fovea.data.packed import Strings
 

@@ -2,12 +2,13 @@ import os
 import pickle
 
 import pytest
-import runs
 import torch
 from omegaconf import OmegaConf
 
-from fovea.engine import build, checkpoint
-from fovea.engine.errors import UsageError
+from fovea.config import build
+from fovea.engine import checkpoint
+from fovea.errors import UsageError
+from helpers import runs
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ FOREIGN = [
     "fovea.models.weights.read_state",
     "fovea.callbacks.checkpoint.shutil.rmtree",
     "fovea.callbacks.checkpoint._copy",
-    "fovea.engine.cli.command",
+    "fovea.config.cli.command",
     "torch.load",
     "torch.hub.load",
     "torch.nn.modules.module.os.system",

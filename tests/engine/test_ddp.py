@@ -3,12 +3,11 @@ import sys
 
 import cv2
 import numpy as np
-import processes
 import pytest
-import runs
 import torch
 
 from fovea.engine import checkpoint, rundir
+from helpers import processes, runs
 
 pytestmark = pytest.mark.slow
 # a learning rate that changes no bit of any weight: whatever differs is due to the number of processes

@@ -5,13 +5,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import runs
 import torch
 from omegaconf import OmegaConf
 
-from fovea.engine import cli
+from fovea.config import cli
 from fovea.engine import eval as engine
-from fovea.engine.errors import UsageError
+from fovea.errors import UsageError
+from helpers import runs
 
 
 def summary(run_dir):

@@ -2,7 +2,8 @@ import subprocess
 import sys
 
 import pytest
-import runs
+
+from helpers import runs
 
 HEAVY = (
     "{'torch', 'lightning', 'torchmetrics', 'timm', 'numpy', 'scipy', 'cv2', 'albumentations', 'matplotlib'}"
@@ -54,7 +55,7 @@ def test_what_is_there_already_stays():
 
 COMMAND = (
     "import sys\n"
-    "from fovea.engine.cli import command\n"
+    "from fovea.config.cli import command\n"
     "sys.argv[0] = 'train.py'\n"
     "try:\n"
     "    command('train')\n"

@@ -2,11 +2,11 @@ import json
 import os
 import signal
 
-import processes as commands
 import pytest
-import runs
 
 from fovea.engine import rundir
+from helpers import processes as commands
+from helpers import runs
 
 pytestmark = pytest.mark.slow
 ENDLESS = [*runs.QUICK, "trainer.max_epochs=100000"]
@@ -82,7 +82,7 @@ BROKEN = """
 import os, sys
 sys.path.insert(0, {src!r})
 if os.environ.get("LOCAL_RANK") == "1":
-    from fovea.tasks.classification import Classification
+    from fovea.tasks.classification.task import Classification
     step = Classification.training_step
 
     def broken(self, batch, batch_idx):
@@ -91,7 +91,7 @@ if os.environ.get("LOCAL_RANK") == "1":
         return step(self, batch, batch_idx)
 
     Classification.training_step = broken
-from fovea.engine.cli import command
+from fovea.config.cli import command
 command("train")
 """
 

@@ -2,12 +2,12 @@ import random
 
 import numpy as np
 import pytest
-import runs
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from fovea.engine import checkpoint, precision, rundir
+from helpers import runs
 
 
 class Data:

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-import runs
 
 from fovea.engine import resume, rundir
-from fovea.engine.errors import UsageError
+from fovea.errors import UsageError
+from helpers import runs
 
 slow = pytest.mark.slow
 EMA = ["+callbacks.ema._target_=fovea.callbacks.ema.EMA", "+callbacks.ema.decay=0.9"]

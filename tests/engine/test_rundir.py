@@ -3,12 +3,12 @@ import os
 import time
 
 import pytest
-import runs
 from omegaconf import OmegaConf
 
 from fovea.engine import rundir
-from fovea.engine.errors import UsageError
 from fovea.engine.summary import Summary
+from fovea.errors import UsageError
+from helpers import runs
 
 KEYS = {
     "status": str, "error": type(None), "command": str, "experiment": str, "task": str, "seed": int,

@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torchvision
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from torch import nn
 
-from fovea.explain.filters import first_filters
+from fovea.explain.studies.filter_tiles import first_filters
 from fovea.models.alexnet import AlexNet
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 THIN = {"num_classes": 5, "widths": (4, 8, 8, 8, 6), "hidden": (16, 12), "grid": 2, "dropout": 0.1}
 ZF = {"kernel": 7, "stride": 2, "second_stride": 2}

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from test_transfer_configs import composed
 
-from fovea.engine import build, checkpoint
+from fovea.config import build
+from fovea.engine import checkpoint
 from fovea.models.colorizer import Colorizer, Embedder, FusionColorizer
 from fovea.models.unet import UNet
+from helpers.runs import composed
 
 
 def picture(*size, seed=0):

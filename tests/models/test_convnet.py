@@ -1,9 +1,9 @@
 import pytest
 import torch
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from torch import nn
 
 from fovea.models.convnet import ConvNet, GaussianNoise
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 SWITCHES = (
     {},

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_transfer_configs import composed
 
-from fovea.engine import build, checkpoint
+from fovea.config import build
+from fovea.engine import checkpoint
+from helpers.runs import composed
 
 pytestmark = pytest.mark.slow
 

@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from torch import nn
 from torchvision.models import DenseNet as Torchvision
 
 from fovea.models.densenet import DenseNet
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
 def thin(**options):

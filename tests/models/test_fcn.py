@@ -3,10 +3,10 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from net_protocol import assert_groups
 
 from fovea.models.fcn import FCN, BilinearUp, VGGMaps
 from fovea.models.vgg import VGG, load
+from helpers.net_protocol import assert_groups
 
 SMALL = {"num_classes": 4, "in_channels": 1, "depths": (1,) * 5, "widths": (2, 3, 4, 5, 6)}
 HIDDEN = {"hidden": (7, 8), "grid": 3}

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 from fovea.models.lenet import TABLE, LeNet, Subsampling, TableConv
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
 @pytest.fixture(params=[True, False], ids=["modern", "classic"])

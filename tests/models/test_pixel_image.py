@@ -1,11 +1,11 @@
 from functools import partial
 
-import painted
 import pytest
 import torch
 
 from fovea.models.tapped import Tapped, depths
 from fovea.models.timm import create
+from helpers import painted
 
 
 def test_the_image_is_the_sum_of_its_levels_and_can_be_anything():

@@ -2,13 +2,13 @@ from functools import partial
 
 import pytest
 import torch
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import DownsampleConv, PreActBasic, PreActBottleneck
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from fovea.models.resnet_cifar import PadShortcut, ResNet, Unit
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 BOTTLENECK = {"bottleneck": True, "pre_activation": True, "projection": True}
 KINDS = [

@@ -1,11 +1,11 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
-from fovea.engine import build
-from fovea.engine.paths import CONF
+from fovea.config import build
+from fovea.config.paths import CONF
 from fovea.models.tiny import Block, Tiny
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
 @pytest.mark.parametrize("separable", [False, True])

@@ -2,27 +2,19 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
-from fovea.engine import build, checkpoint
-from fovea.engine.paths import CONF
+from fovea.config import build
+from fovea.engine import checkpoint
 from fovea.models import timm
 from fovea.optim.finetune import Finetune
+from helpers.runs import composed
 
 pytestmark = pytest.mark.slow
 
 SIDE = {"maxvit_tiny": 64, "bilinear": 64, "bilinear_shared": 64}
 MODELS = ["upsampled", "bilinear", "bilinear_shared", "resnet50", "efficientnet_b0", "vit_tiny_16"]
 MODELS += ["vit_small", "vit_base", "deit_small", "swin_tiny", "maxvit_tiny"]
-
-
-def composed(model, *overrides):
-    with initialize_config_dir(str(CONF)):
-        config = compose("train", overrides=["~experiment", f"model={model}", "data=cifar10", *overrides])
-    with open_dict(config):
-        config.experiment = config.run_dir = "x"
-    return config
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from net_protocol import assert_groups, from_config, size
 
 from fovea.models.unet import UNet
+from helpers.net_protocol import assert_groups, from_config, size
 
 THIN = {"num_classes": 3, "in_channels": 1, "width": 2, "depth": 2}
 SWITCHES = (

@@ -3,12 +3,12 @@ import logging
 import pytest
 import torch
 import torchvision
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from torch import nn
 from torchvision.models.vgg import make_layers
 
 from fovea.models import hub, vgg
 from fovea.models.vgg import VGG, load, vgg16
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 THIN = {"depths": (1, 2), "widths": (4, 8), "hidden": (16, 12), "grid": 2}
 SMALL = {"hidden": [512], "grid": 1, "round_up": True, "batch_norm": True, "dense_norm": True}

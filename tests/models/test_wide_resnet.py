@@ -2,12 +2,12 @@ from functools import partial
 
 import pytest
 import torch
-from net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import DownsampleConv, PreActBasic
 from torch import nn
 
 from fovea.models.wide_resnet import Unit, WideResNet
+from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"width": 1}], ids=str)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.memory import CHAINS
+from fovea.data.cache import CHAINS
 from fovea.ops import rng
 from fovea.types import Batch, Sample
 

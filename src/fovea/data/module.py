@@ -18,7 +18,7 @@ from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.sampling import EvalBatches, TrainBatches
 from fovea.data.serving import serve, vocabulary_of
 from fovea.data.transforms import SampleTransform
-from fovea.data.views import View
+from fovea.data.subset import View
 from fovea.types import Batch, ImageDataset, Preprocessing
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fovea.data.splits import folds, part_of, stratified_split
-from fovea.data.views import Joined, View
+from fovea.data.subset import Joined, View
 from fovea.types import ImageDataset
 
 

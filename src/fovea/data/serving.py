@@ -8,10 +8,10 @@ from typing import Any
 
 from fovea.data.geometry import fit_sample
 from fovea.data.loading import SampleBatches, TensorBatches, held, in_memory
-from fovea.data.memory import Store, fits, size_of
+from fovea.data.cache import Store, fits, size_of
 from fovea.data.preprocess import Preprocess
 from fovea.data.transforms import SampleTransform
-from fovea.data.views import View
+from fovea.data.subset import View
 from fovea.data.vocabulary import Vocabulary
 
 

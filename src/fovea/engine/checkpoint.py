@@ -12,8 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.engine.cli import RESULTS, WHITELIST
-from fovea.engine.errors import UsageError
+from fovea.config.cli import RESULTS, WHITELIST
+from fovea.errors import UsageError
 
 # What a network may be built from; and what no config out of a checkpoint may call, though it is the suite's
 # own or a library's: it fetches, reads or writes files that the caller names, or starts processes.

@@ -11,11 +11,12 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.engine import build, imports, rundir
+from fovea.config import build
+from fovea.engine import imports, rundir
 from fovea.engine import log as logs
-from fovea.engine.errors import UsageError
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, count, device, open_run, require
+from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -36,7 +37,7 @@ def main(config: DictConfig) -> None:
     file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
     facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
     rundir.write_text(file, json.dumps(facts, indent=2) + "\n")
-    from fovea.reports.table import text_table
+    from fovea.page.text_table import text_table
 
     log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
 

@@ -10,7 +10,9 @@ from typing import Any
 import psutil
 from omegaconf import DictConfig
 
-from fovea.engine import build, imports, processes, rendezvous, rundir
+from fovea.config import build
+from fovea.engine import distributed as rendezvous
+from fovea.engine import imports, processes, rundir
 from fovea.engine.processes import Family
 from fovea.engine.summary import Summary, to_plain
 
@@ -149,7 +151,7 @@ class Session:
         summary.finish("finished")
         if not self.trainer.fast_dev_run:
             write_report(self.run_dir, self.config)
-        from fovea.reports.table import final_table
+        from fovea.page.text_table import final_table
 
         log.info("\n%s", final_table(summary.facts, self.run_dir))
 
@@ -167,7 +169,7 @@ class Session:
 
 def write_report(run_dir: Path, config: DictConfig) -> None:
     """Write `report.html` with the sections of the run's task."""
-    from fovea.reports import page
+    from fovea.runs import report as page
 
     sections = config.report.get("sections")
     page.write_report(run_dir, build.make(sections) if sections else None)

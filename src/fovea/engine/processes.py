@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fovea.engine.errors import Interrupted, ProcessFailed
+from fovea.errors import Interrupted, ProcessFailed
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds for a process to end by itself
@@ -125,7 +125,7 @@ class Family:
 
 def error_note(rank: int) -> Path:
     """Return where a process of rank 1 or more leaves its error for the one of rank 0."""
-    from fovea.engine import rendezvous
+    from fovea.engine import distributed as rendezvous
 
     return rendezvous.find() / f".error_of_rank_{rank}"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config.command_line import nearest
+from fovea.config.help import _keys
+from fovea.config.paths import CONF
 from fovea.engine import rundir
-from fovea.engine.argv import nearest
-from fovea.engine.errors import UsageError
-from fovea.engine.help import _keys
-from fovea.engine.paths import CONF
+from fovea.errors import UsageError
 
 FREE = ("run_dir", "resume")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.engine.errors import UsageError
+from fovea.errors import UsageError
 
 STATUS = ("running", "finished", "failed", "interrupted")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config.paths import ROOT
 from fovea.engine import rundir
-from fovea.engine.paths import ROOT
 
 
 class Summary:

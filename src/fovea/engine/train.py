@@ -11,13 +11,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.engine import errors, processes, rendezvous, resume, rundir
+from fovea import errors
+from fovea.config.validate import validate
+from fovea.engine import distributed as rendezvous
 from fovea.engine import log as logs
+from fovea.engine import processes, resume, rundir
+from fovea.engine.distributed import rank
 from fovea.engine.fit import Session, write_report
 from fovea.engine.processes import Family, stop_signals
-from fovea.engine.rendezvous import rank
 from fovea.engine.summary import Summary
-from fovea.engine.validate import validate
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> float | None:
     """Train one run, or hand a job of a sweep to a process of its own."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from fovea.engine import sweep
+        from fovea.sweep import sweep
 
         return sweep.job(config)
     given = list(HydraConfig.get().overrides.task)
@@ -40,11 +42,11 @@ def plain(config: DictConfig) -> DictConfig:
     config = config.copy()
     OmegaConf.set_struct(config, False)
     if config.data.get("num_classes", 0) is None:
-        from fovea.engine import build
+        from fovea.config import build
 
         build.count_classes(config)
     if config.data.get("keep_aspect") and isinstance(config.data.image_size, int):
-        from fovea.engine import build
+        from fovea.config import build
 
         build.follow_aspect(config)
     resolved = OmegaConf.to_container(config, resolve=True)

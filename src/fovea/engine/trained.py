@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.engine.errors import UsageError
+from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def device(accelerator: str) -> Any:
     """Return the torch device for an accelerator's name."""
     import torch
 
-    from fovea.engine.validate import ACCELERATORS, _require_device
+    from fovea.config.validate import ACCELERATORS, _require_device
 
     if accelerator not in ACCELERATORS:
         raise UsageError(f"accelerator is {accelerator!r}; allowed: {', '.join(ACCELERATORS)}")

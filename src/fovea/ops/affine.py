@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fovea.ops.annotations import PIXELS, marked, move_spots
 from fovea.ops.augment import draw, replaced
-from fovea.ops.marked import PIXELS, marked, move_spots
 from fovea.types import Batch
 
 

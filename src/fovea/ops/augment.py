@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops import rng
-from fovea.ops.marked import PIXELS, marked, move_spots, refuse_marked
+from fovea.ops.annotations import PIXELS, marked, move_spots, refuse_marked
 from fovea.types import Batch
 
 

@@ -1,0 +1,119 @@
+"""Flatten the configs of runs, and tell settings that matter from where and how often a run was made."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fovea.runs.read import Run
+
+# What does not make another experiment: chance, places, names, and how fast data arrive.
+ASIDE = (
+    "seed", "run_dir", "resume", "test", "experiment", "sweep_name", "sweep_dir", "sweep", "paths", "report",
+    "checkpoint", "logger", "hydra", "data.root", "data.download", "data.num_workers", "data.cache",
+    "precision_reason",
+)  # fmt: skip
+Settings = dict[str, Any]  # dotted key -> scalar or list
+
+
+def aside(key: str) -> bool:
+    """Whether a dotted key says nothing about what is trained."""
+    return any(key == name or key.startswith(f"{name}.") for name in ASIDE)
+
+
+def flatten(config: Mapping[str, Any], *, prefix: str = "") -> Settings:
+    """Return the leaves of a nested config by dotted key; lists are leaves, empty groups vanish."""
+    found: Settings = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flatten(value, prefix=f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def settings(run: Run) -> Settings:
+    """Return what a run was trained with, without chance and places."""
+    place, flat = str(run.config.get("run_dir", "")), flatten(run.config)
+    kept = {key: value for key, value in flat.items() if not aside(key)}
+    return {k: v for k, v in kept.items() if not (place and isinstance(v, str) and v.startswith(place))}
+
+
+def seed_of(run: Run) -> Any:
+    """Return the seed of a run."""
+    return run.config.get("seed", run.summary.get("seed"))
+
+
+def without_copies(found: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
+    """Drop the keys that are copies of something: in every run equal to its value there, which varies.
+
+    Only keys that hold `named` count, where a setting could go along with the something by accident.
+    """
+    if len({text(value) for value in values}) < 2:
+        return list(found)
+    copies = {
+        key for key in set().union(*found)
+        if named in key and all(same(one.get(key), v) for one, v in zip(found, values, strict=True))
+    }  # fmt: skip
+    return [{key: value for key, value in one.items() if key not in copies} for one in found]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two settings are equal; true is not 1."""
+    return type(a) is type(b) and a == b
+
+
+def text(value: Any) -> str:
+    """Return a setting as a hashable, comparable text."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def varying(found: Sequence[Settings]) -> list[str]:
+    """Return the keys that are not the same everywhere, in the order of the configs."""
+    keys = dict.fromkeys(key for one in found for key in one)
+    return [key for key in keys if len({text(one.get(key)) for one in found}) > 1]
+
+
+def recipe(run: Run) -> dict[str, str]:
+    """Return the overrides that a run was given: those of its sweep, else those of its command."""
+    file = run.dir / "overrides.yaml"
+    if file.is_file():
+        import yaml
+
+        words: Iterable[Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+    else:
+        try:
+            words = shlex.split(str(run.summary.get("command") or ""))[2:]
+        except ValueError:  # a quote was left open
+            words = []
+    pairs = [str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word)]
+    return {key: value for key, value in pairs if key == "experiment" or not aside(key)}
+
+
+def setting(run: Run, key: str) -> Any:
+    """Return one setting by its dotted key: a leaf, the choice of a group, or the experiment's name."""
+    if key == "experiment":
+        return run.experiment
+    node: Any = run.config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if not isinstance(node, Mapping):
+        return node
+    chosen = recipe(run).get(key) or node.get("name")
+    return chosen if chosen is not None else str(node.get("_target_", "")).rsplit(".", 1)[-1] or None
+
+
+def has(run: Run, key: str) -> bool:
+    """Whether a run's config has a dotted key."""
+    return key == "experiment" or any(k == key or k.startswith(f"{key}.") for k in flatten(run.config))
+
+
+def shown(value: Any) -> str:
+    """Write a setting as a reader would."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str):
+        return value.rsplit(".", 1)[-1] if value.startswith(("fovea.", "torch.", "timm.")) else value
+    return json.dumps(value) if not isinstance(value, list) else f"[{', '.join(map(shown, value))}]"

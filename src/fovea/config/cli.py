@@ -1,0 +1,171 @@
+"""The one entry of every command: Hydra composes, the engine runs, errors end in one clear message."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fovea import errors
+from fovea.config import command_line as argv
+from fovea.config import resolvers
+from fovea.config.paths import CONF
+
+resolvers.register()
+
+# Where the code of each command is: imported once it is known that the command line asks for it.
+COMMANDS = {
+    "train": "fovea.engine.train",
+    "eval": "fovea.engine.eval",
+    "predict": "fovea.predict.command",
+    "explain": "fovea.explain.command",
+    "compare": "fovea.compare.command",
+    "export": "fovea.export.command",
+    "data": "fovea.inspect.command",
+}
+
+# What a config may call. A config can come from anybody, also out of a checkpoint, so nothing here runs code
+# that it names, starts processes or fetches what it likes.
+WHITELIST = [
+    *(
+        f"fovea.{p}.*"
+        for p in ("models", "tasks", "optim", "metrics", "callbacks", "runs", "ops", "explain", "predict")
+    ),
+    "fovea.data.datasets.*",
+    "torch.optim.*",
+    "torch.nn.*",
+    "torchvision.models.*",
+    "torchvision.transforms.*",
+    "torchmetrics.*",
+    "timm.optim.*",
+    "timm.loss.*",
+    "timm.layers.*",
+    "albumentations.*",
+    "segmentation_models_pytorch.*",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks.*",
+    "lightning.pytorch.loggers.*",
+    "lightning.pytorch.profilers.*",
+    "lightning.pytorch.strategies.*",
+    "lightning.pytorch.plugins.*",
+    "optuna.samplers.*",
+    "hydra_plugins.*",
+    "hydra._internal.core_plugins.*",
+    "fovea.sweep.sweep.SweepReport",
+]
+# What a call above may return: networks are callable, and Hydra checks those too.
+RESULTS = ["timm.models.*"]
+WIDTH = 110
+# Groups that the help of a command leaves out: those of other commands, and what comes with a task.
+HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
+LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which a,b is a list, not a sweep
+
+
+def command(name: str) -> None:
+    """Run a command: its root config is `conf/<name>.yaml`, its code the module that COMMANDS names."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
+
+    try:
+        if name == "train":
+            sys.argv[1:] = argv.rewrite(sys.argv[1:])
+        sys.argv[1:] = argv.bracketed(sys.argv[1:], LISTS.get(name, ()))
+        helps = {"-h", "--help"} & set(sys.argv[1:])
+        with _narrow(HIDDEN.get(name, frozenset())) if helps else contextlib.nullcontext():
+            _run(name)
+        sweep = sys.modules.get("fovea.sweep.sweep")
+        sys.exit(0 if sweep is None else sweep.exit_code)
+    except errors.Interrupted as error:
+        sys.exit(128 + error.signum)
+    except KeyboardInterrupt:  # before the command has its own handler: while it composes or imports
+        sys.stderr.write("stopped by SIGINT\n")
+        sys.exit(128 + signal.SIGINT)
+    except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
+        _fail(error, code=2)
+    except Exception as error:
+        _fail(error, code=1)
+
+
+def _run(name: str) -> None:
+    """Have Hydra compose the config and hand it to the command's code."""
+    stopped: list[BaseException] = []
+
+    def job(config: DictConfig) -> Any:
+        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            return importlib.import_module(COMMANDS[name]).main(config)
+        except (
+            Exception,
+            errors.Interrupted,
+        ) as error:  # raised again outside Hydra, which would print it too
+            if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's
+                raise
+            stopped.append(error)
+            return None
+
+    hydra.main(config_path=str(CONF), config_name=name, execution_whitelist=[*WHITELIST, *RESULTS])(job)()
+    if stopped:
+        raise stopped[0]
+
+
+@contextlib.contextmanager
+def _narrow(hidden: frozenset[str]) -> Iterator[None]:
+    """Break what is printed into lines of at most WIDTH columns; leave out groups without a choice here."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        lines = text.getvalue().rstrip().splitlines()
+        for line in lines:
+            group = re.fullmatch(r"([a-z]+): ([\w, ]+)", line)
+            if group and (CONF / group[1]).is_dir():
+                if group[1] in hidden or "," not in group[2]:
+                    continue
+                line = f"{group[1]}: {fold(group[2].split(', '))}"
+            sys.stdout.write(
+                textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+            )
+
+
+def fold(names: list[str]) -> str:
+    """Write names that begin alike as one: `cnn_{digits,fashion}`, where several do."""
+    ends: dict[str, list[str]] = {}
+    for name in names:
+        ends.setdefault(name.rpartition("_")[0], []).append(name)
+    words = []
+    for name in names:
+        start = name.rpartition("_")[0]
+        same = ends[start]
+        if not start or len(same) < 2:
+            words.append(name)
+        elif name == same[0]:
+            words.append(f"{start}_{{{','.join(n.rpartition('_')[2] for n in same)}}}")
+    return ", ".join(words)
+
+
+def _fail(error: BaseException, *, code: int) -> None:
+    if errors.wants_traceback():
+        sys.stderr.write(errors.details(error))
+    if not getattr(error, "fovea_reported", False):
+        from fovea.config.help import advice
+
+        message = advice(error, sys.argv[1:])
+        sys.stderr.write(f"error: {message}\n")
+        if errors.FILE in os.environ:  # a job of a sweep: the table says why it failed
+            Path(os.environ[errors.FILE]).write_text(message, encoding="utf-8")
+    sys.exit(code)

@@ -1,0 +1,87 @@
+"""Word the errors of composition: what is unknown, and what comes nearest."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.config.command_line import nearest, parse
+from fovea.config.paths import CONF
+from fovea.config.resolvers import members
+from fovea.errors import explain
+
+
+def advice(error: BaseException, argv: list[str]) -> str:
+    """Return the message for an error raised before a run has its own log."""
+    text = str(error)
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return _unknown_key(key[1], argv)
+    group = re.search(r"Could not (?:find|override) '?(?:config )?([\w/]+)/([^'/\n]+)'", text)
+    if group:
+        return _unknown_member(group[1], group[2])
+    missing = re.search(r"You must specify '(\w+)'", text)
+    if missing:
+        return (
+            f"{missing[1]}= is missing: say {missing[1]}=NAME\n  {missing[1]} can be: {members(missing[1])}"
+        )
+    return explain(error).split("\nConfig search path")[0]
+
+
+def _command() -> str:
+    """Return the name of the command that runs, which is that of its root config."""
+    name = Path(sys.argv[0]).stem
+    return name if (CONF / f"{name}.yaml").is_file() else "train"
+
+
+def _unknown_key(key: str, argv: list[str]) -> str:
+    known = sorted(_keys(_compose(argv)))
+    near = nearest(key, known)
+    if near:
+        return f"unknown key {key!r}; nearest: {', '.join(near)}"
+    groups = sorted({k.split(".")[0] for k in known})
+    hint = f"all keys: python src/{_command()}.py --cfg job"
+    return f"unknown key {key!r}; top-level keys: {', '.join(groups)} ({hint})"
+
+
+def _unknown_member(group: str, member: str) -> str:
+    options = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    if not options:
+        groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
+        return f"unknown config group {group!r}; groups: {', '.join(groups)}"
+    near = nearest(member, options)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    return f"{group}={member} does not exist{hint}\n  {group} can be: {', '.join(options)}"
+
+
+def _compose(argv: list[str]) -> Any:
+    """Compose with the group choices of the command line alone, to learn which keys there are."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    groups = {p.name for p in CONF.iterdir() if p.is_dir()}
+    picks = [
+        o.input_line for o in parse(argv).overrides if o.key_or_group in groups and not o.is_sweep_override()
+    ]
+    with initialize_config_dir(str(CONF)):
+        for overrides in (picks, []):
+            try:
+                return compose(_command(), overrides=[p for p in overrides if p])
+            except Exception:
+                continue
+    return OmegaConf.create()
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    names = []
+    for key in node:
+        names.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            names.extend(_keys(child, f"{prefix}{key}."))
+    return names

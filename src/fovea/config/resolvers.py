@@ -1,0 +1,25 @@
+"""Let configs compute: `${hw:…}` makes [height, width], `${members:GROUP}` lists what a group can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fovea.config.paths import CONF
+
+
+def height_width(size: Any) -> list[Any]:
+    """Return [height, width] of a side or of a pair."""
+    return [size, size] if isinstance(size, int) else list(size)
+
+
+def members(group: str) -> str:
+    """List what a group can be."""
+    return ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
+
+
+def register() -> None:
+    """Make the resolvers known to OmegaConf."""
+    OmegaConf.register_resolver("hw", height_width, replace=True)
+    OmegaConf.register_resolver("members", members, replace=True)

@@ -1,0 +1,101 @@
+"""Check the values that users set most, before any data is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.errors import UsageError
+
+PRECISIONS = (
+    "auto", "32", "32-true", "16", "16-mixed", "16-true", "bf16", "bf16-mixed", "bf16-true",
+    "64", "64-true", "transformer-engine", "transformer-engine-float16",
+)  # fmt: skip
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+
+def _is_int(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _fraction(value: Any) -> bool:
+    return _is_number(value) and 0 < value < 1
+
+
+def _size(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) == 2 and all(_is_int(v, 1) for v in value)
+    return _is_int(value, 1)
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (lambda v: _is_int(v, 0) and v < 2**32, "an integer from 0 to 4294967295"),
+    "data.batch_size": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "data.num_workers": (lambda v: v == "auto" or _is_int(v, 0), "auto or an integer of at least 0"),
+    "data.image_size": (lambda v: v is None or _size(v), "a number of pixels, or [height,width]"),
+    "data.val_fraction": (_fraction, "a number between 0 and 1"),
+    "data.test_fraction": (_fraction, "a number between 0 and 1"),
+    "data.resize": (lambda v: v in ("crop", "pad", "stretch"), "crop, pad or stretch"),
+    "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.train_fraction": (
+        lambda v: v is None or (_is_number(v) and 0 < v <= 1),
+        "null or a number above 0, up to 1",
+    ),
+    "data.limit_per_class": (lambda v: v is None or _is_int(v, 1), "null or an integer of at least 1"),
+    "data.num_folds": (lambda v: v is None or _is_int(v, 2), "null or an integer of at least 2"),
+    "data.fold": (lambda v: v is None or _is_int(v, 0), "null or an integer from 0"),
+    "data.subset": (lambda v: isinstance(v, bool), "true or false"),
+    "data.download": (lambda v: isinstance(v, bool), "true or false"),
+    "model.pretrained": (lambda v: isinstance(v, bool), "true or false"),
+    "optimizer.lr": (lambda v: _is_number(v) and v > 0, "a number above 0"),
+    "optimizer.weight_decay": (lambda v: _is_number(v) and v >= 0, "a number of at least 0"),
+    "metrics.mode": (lambda v: v in ("min", "max"), "min or max"),
+    "trainer.max_epochs": (lambda v: v == -1 or _is_int(v, 0), "an integer of at least 0 (-1: no limit)"),
+    "trainer.precision": (lambda v: str(v) in PRECISIONS, ", ".join(PRECISIONS)),
+    "trainer.accelerator": (lambda v: v in ACCELERATORS, ", ".join(ACCELERATORS)),
+    "trainer.accumulate_grad_batches": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.gradient_clip_val": (
+        lambda v: v is None or (_is_number(v) and v > 0),
+        "null or a number above 0",
+    ),
+    "resume": (lambda v: v in (True, False, "auto"), "true, false or auto"),
+}
+
+
+def validate(config: DictConfig) -> None:
+    """Raise a `UsageError` that names the key, its value and what is allowed."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    for key, (allowed, text) in RULES.items():
+        found, value = _select(plain, key)
+        if found and not allowed(value):
+            raise UsageError(f"{key} is {value!r}; allowed: {text}")
+    _require_device(_select(plain, "trainer.accelerator")[1])
+
+
+def _select(node: Any, key: str) -> tuple[bool, Any]:
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False, None
+        node = node[part]
+    return True, node
+
+
+def _require_device(accelerator: Any) -> None:
+    if accelerator not in ("gpu", "cuda", "mps"):
+        return
+    import torch
+
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(
+            "trainer.accelerator=mps, but this machine has no Apple GPU; use trainer=cpu or trainer=auto"
+        )
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        why = "no CUDA device was found" if torch.backends.cuda.is_built() else "this torch build has no CUDA"
+        raise UsageError(f"trainer.accelerator={accelerator}, but {why}; use trainer=cpu or trainer=auto")

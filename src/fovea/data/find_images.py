@@ -1,0 +1,51 @@
+"""Find the image files that a person means by a file name, a folder or a glob."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from pathlib import Path
+
+from fovea.errors import UsageError
+
+log = logging.getLogger(__name__)
+MEMORY = 256 * 2**20  # bytes of decoded images held at a time
+# beyond what a data set is made of: what cameras and browsers save
+PHOTOS = {".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".tga"}
+
+
+def find_images(pattern: str) -> list[Path]:
+    """Return the files that a file name, a folder or a glob stands for, in a stable order.
+
+    In a folder only visible files with an image's ending count; files named one by one are always tried.
+    """
+    path = Path(pattern)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _in_folder(path)
+    found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
+    if not found:
+        raise UsageError(
+            f"input={pattern} is no file, no folder and matches no file (quote a glob: input='dir/*.png')"
+        )
+    return found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    from fovea.data.formats.listing import SUFFIXES
+
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    found = sorted(p for p in files if p.suffix.lower() in SUFFIXES | PHOTOS)
+    if not found:
+        raise UsageError(f"there is no image in the folder {folder}")
+    if len(found) < len(files):
+        log.info("%s: %d files without an image's ending are left out", folder, len(files) - len(found))
+    return found
+
+
+def unreadable(path: object, error: Exception) -> str:
+    """Say of a file why it could not be read, with its name once."""
+    text = str(error)
+    return text if str(path) in text else f"{path}: {text}"

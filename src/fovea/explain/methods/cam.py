@@ -1,0 +1,107 @@
+"""Map what the last features say about a class: Zhou et al. (2016), https://arxiv.org/abs/1512.04150."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from fovea.explain.core.hooks import record
+from fovea.explain.core.layers import cam_layer, to_grid
+from fovea.explain.core.method import enlarge, explaining, score_gradient, unit_range, watch
+from fovea.explain.core.targets import ClassScore, Target
+
+Grid = Callable[[Tensor], Tensor]  # features of a layer to (B, D, h, w)
+
+
+class ActivationMap:
+    """Hold what all class activation maps share: the layer, its grid, and the finish.
+
+    Args:
+        layer: dotted path of the layer to read; None: see `cam_layer`.
+        grid: puts the layer's output on a grid (B, D, h, w); None: see `to_grid`.
+        stretch: stretch each map to 0…1; else it keeps the units of the method's equation.
+    """
+
+    def __init__(self, *, layer: str | None = None, grid: Grid | None = None, stretch: bool = True) -> None:
+        self.layer, self.grid, self.stretch = layer, grid, stretch
+        self._found: WeakKeyDictionary[nn.Module, dict[torch.Size, str]] = WeakKeyDictionary()
+
+    def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the net's output, and the layer's as the module gives it, both in one graph."""
+        layer = self._own_layer(net, image) if self.layer is None else self.layer
+        with record(net, layer) as seen:
+            output = net(image)
+        if layer not in seen:
+            raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
+        return output, seen[layer]
+
+    def _own_layer(self, net: nn.Module, image: Tensor) -> str:
+        """Find the layer once for each net and size of image: the search costs about a forward pass."""
+        known, size = self._found.setdefault(net, {}), image.shape[1:]
+        if size not in known:
+            known[size] = cam_layer(net, image)
+        return known[size]
+
+    def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
+        """Return features of a layer as (B, D, h, w), in single precision at least."""
+        grid = self.grid(features) if self.grid else to_grid(net, features, tuple(image.shape[-2:]))
+        return grid.float() if grid.dtype in (torch.bfloat16, torch.float16) else grid
+
+    def finish(self, maps: Tensor, image: Tensor) -> Tensor:
+        """Bring maps (B, h, w) to the images' size (B, H, W)."""
+        maps = enlarge(maps.detach(), (image.shape[-2], image.shape[-1]))
+        return unit_range(maps) if self.stretch else maps
+
+
+class CAM(ActivationMap):
+    """Weigh the channels of the last map by the weights that the head gives their averages: equation 2.
+
+    Takes nets whose head is one linear layer on the average of the features, `forward_features` or those of
+    `layer`; this is checked on the images. The map has no ReLU: its average is the logit, less the bias.
+    """
+
+    @property
+    def signed(self) -> bool:
+        """Whether negative values speak against the class."""
+        return not self.stretch
+
+    def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+        """Map images (B, C, H, W) to maps (B, H, W)."""
+        with explaining(net):
+            with torch.no_grad():
+                features, logits = self._features(net, image)
+            grid = self.on_grid(net, features, image)  # (B, D, h, w)
+            pooled = watch(grid.mean((2, 3)).to(features))  # (B, D)
+            head = _head(net)
+            found = head(pooled) if getattr(head, "in_features", None) == pooled.shape[1] else None
+            if found is None or not _agree(found, logits):
+                raise ValueError(
+                    f"the logits of {type(net).__name__} are not a linear layer on the average of its last "
+                    "map, as CAM needs: use Grad-CAM, or name the averaged layer with layer="
+                )
+            weights = score_gradient((target or ClassScore())(found), pooled)  # w of the class, (B, D)
+            return self.finish((weights[:, :, None, None] * grid).sum(1), image)
+
+    def _features(self, net: Any, image: Tensor) -> tuple[Tensor, Tensor]:
+        if self.layer is None and callable(getattr(net, "forward_features", None)):
+            features = net.forward_features(image)
+            return features, net(image)
+        output, features = self.run(net, image)
+        return features, output
+
+
+def _agree(found: Tensor, logits: Tensor) -> bool:
+    """Say whether logits are the same but for rounding, which in half precision is coarse."""
+    coarse = max(torch.finfo(t.dtype).eps for t in (found, logits))
+    size = float(logits.abs().amax())
+    return torch.allclose(found.float(), logits.float(), rtol=1e-3, atol=max(1e-4, 4 * coarse * size))
+
+
+def _head(net: Any) -> Any:
+    if callable(getattr(net, "get_classifier", None)):
+        return net.get_classifier()
+    return next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)

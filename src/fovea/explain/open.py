@@ -1,0 +1,194 @@
+"""Open the models that are to be explained: trained runs, and nets that come without a run."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea import errors
+from fovea.compare.opening import listed
+from fovea.config import build
+from fovea.config.paths import CONF
+from fovea.engine.trained import Trained, open_run
+from fovea.errors import UsageError
+
+log = logging.getLogger(__name__)
+TIMM = "fovea.models.timm.create"
+RESIZE = {"center": "crop", "squash": "stretch", "border": "pad"}  # timm's crop_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A network with what it needs to look at images, and the run that it comes from."""
+
+    name: str
+    net: Any
+    classes: list[str]
+    preprocessing: dict[str, Any]
+    source: str
+    trained: Trained | None = None
+
+    @property
+    def questions(self) -> Any:
+        """The node that builds what is asked about an image, where the run's task has its own."""
+        return None if self.trained is None else self.trained.config.report.get("explain")
+
+
+def open_models(config: DictConfig) -> list[Opened]:
+    """Open every run and every named model, each with a name of its own."""
+    runs = listed(config, "run")
+    if not runs and config.get("model") is None:
+        raise UsageError("say which model: run=DIR, or model=timm model.name=NAME (model: see --help)")
+    if config.get("model") is None and any(value is not None for value in _own_data(config).values()):
+        raise UsageError("data.… is of models without a run: a run brings its own size and classes")
+    found = [_of_run(run, config) for run in runs]
+    if config.get("model") is not None:
+        names = config.model.name
+        names = list(names) if OmegaConf.is_list(names) else [names]
+        found += [_of_name(str(name), config) for name in names]
+    return [
+        replace(model, name=name, net=_plain(model.net))
+        for model, name in zip(found, _told_apart(found), strict=True)
+    ]
+
+
+def _own_data(config: DictConfig) -> dict[str, Any]:
+    return {str(k): v for k, v in config.data.items() if k != "channels"}
+
+
+def _plain(net: Any) -> Any:
+    """Return the module that `torch.compile` wraps."""
+    return getattr(net, "_orig_mod", net).eval()
+
+
+def _told_apart(models: list[Opened]) -> list[str]:
+    """Name models shortly, safe as folders; those of one name by their place, else by number."""
+    names = [model.name for model in models]
+    for one in (lambda m: f"{m.name}_{Path(m.source).name}", lambda m: f"{m.name}_{m.source}"):
+        count = Counter(names)
+        names = [one(m) if count[n] > 1 else n for m, n in zip(models, names, strict=True)]
+    found: list[str] = []
+    for name in names:
+        safe, number = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "model", 1
+        base = safe
+        while safe in found:
+            number += 1
+            safe = f"{base}_{number}"
+        found.append(safe)
+    return found
+
+
+def _of_run(run: str, config: DictConfig) -> Opened:
+    trained = open_run(run, config.checkpoint)
+    if trained.config.report.get("explain", "classes") is None:
+        raise UsageError(
+            f"run={run}: {trained.config.experiment} has no classes to ask about; see its report.html"
+        )
+    return Opened(
+        name=str(trained.config.model.name),
+        net=trained.net,
+        classes=trained.classes,
+        preprocessing=dict(trained.preprocessing),
+        source=run,
+        trained=trained,
+    )
+
+
+def _of_name(name: str, config: DictConfig) -> Opened:
+    config = _filled(name, config)
+    try:
+        net = build.network(config)
+    except Exception as error:
+        if isinstance(errors.root_cause(error), ValueError | FileNotFoundError):
+            raise UsageError(errors.explain(error)) from error
+        raise
+    weights = config.model.get("checkpoint")
+    if not config.model.pretrained and weights is None:
+        log.warning("%s: the weights are random, so its maps show the architecture alone", name)
+    source = "random weights"
+    if weights is not None or config.model.pretrained:
+        source = str(weights or "published weights")
+    how = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
+    return Opened(name=name, net=net, classes=_classes(net, config), preprocessing=how, source=source)
+
+
+def _is_timm(config: DictConfig) -> bool:
+    return str(config.model.net.get("_target_")) == TIMM
+
+
+def _filled(name: str, config: DictConfig) -> DictConfig:
+    """Return the config of one model, with the number of classes and its weights settled."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    config.model.name, data = name, config.data
+    if _is_timm(config):
+        data.num_classes = data.num_classes if data.num_classes is not None else _count_of(name)
+        local = Path(str(config.paths.data)) / "weights" / f"{name}.pth"
+        if config.model.pretrained and config.model.checkpoint is None and local.is_file():
+            log.info("%s: weights from %s", name, local)
+            config.model.checkpoint = str(local)
+        return config
+    if missing := [f"data.{key}=" for key in ("num_classes", "image_size") if data[key] is None]:
+        raise UsageError(f"model.name={name} is made for no certain data: say {' and '.join(missing)}")
+    usual: Any = OmegaConf.load(CONF / "data_defaults.yaml")
+    for key in ("interpolation", "crop_pct", "resize"):
+        data[key] = usual[key] if data[key] is None else data[key]
+    for key in ("mean", "std"):
+        data[key] = _per_channel(usual[key] if data[key] is None else data[key], int(data.channels))
+    return config
+
+
+def _per_channel(values: Any, channels: int) -> list[float]:
+    """Return as many values as channels; one for grey is the average over the colours."""
+    numbers = [float(value) for value in values]
+    return numbers if len(numbers) == channels else [sum(numbers) / len(numbers)] * channels
+
+
+def _count_of(name: str) -> int:
+    """Return the number of classes that timm's weights of this name tell apart."""
+    import timm
+
+    base = name.partition(".")[0]
+    known = [n for n in (name, base) if timm.is_model(base) and timm.models.is_model_pretrained(n)]
+    found = timm.get_pretrained_cfg(known[0]) if known else None
+    return 1000 if found is None else int(found.num_classes)
+
+
+def _of_timm(config: DictConfig, net: Any) -> dict[str, Any]:
+    """Say how images become inputs of a net of timm: what the config leaves open is timm's own."""
+    from timm.data import resolve_model_data_config
+
+    own, data, channels = resolve_model_data_config(net), config.data, int(config.data.channels)
+    size = data.image_size if data.image_size is not None else own["input_size"][1:]
+    found: dict[str, Any] = {
+        "image_size": [int(size)] * 2 if isinstance(size, int) else [int(s) for s in size],
+        "channels": channels,
+    }
+    for key in ("mean", "std"):
+        found[key] = _per_channel(own[key] if data[key] is None else data[key], channels)
+    mode = RESIZE.get(own.get("crop_mode", "center"), "crop")
+    for key, usual in (
+        ("interpolation", own["interpolation"]),
+        ("crop_pct", own["crop_pct"]),
+        ("resize", mode),
+    ):
+        found[key] = usual if data[key] is None else data[key]
+    return found
+
+
+def _classes(net: Any, config: DictConfig) -> list[str]:
+    """Name the classes of ImageNet where there are as many, else number them."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    count = int(config.data.num_classes)
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is None or not _is_timm(config):
+        return [str(i) for i in range(count)]
+    info = ImageNetInfo(subset)
+    return [info.index_to_description(i) for i in range(count)]

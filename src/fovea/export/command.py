@@ -1,0 +1,143 @@
+"""Export a trained run; what comes out computes what the network computes, or is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fovea.engine import imports
+from fovea.engine import log as logs
+from fovea.engine.processes import stop_signals
+from fovea.engine.trained import Trained, count, open_run, require
+from fovea.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+def main(config: DictConfig) -> None:
+    """Write the folder of one format; ExportError where the file differs from the network."""
+    from fovea.export.formats import choose
+
+    logs.configure(None)
+    require(config, "run")
+    form = choose(config.format)
+    _check(config)
+    imports.quick()
+    with stop_signals():
+        trained = open_run(str(config.run), str(config.checkpoint))
+        run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent
+        folder = run / "export" / form.name if config.output is None else Path(str(config.output))
+        about = export(trained, form, folder, config)
+    log.info("\n%s", _table(about, folder))
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse numbers that make no sense, before anything is read."""
+    from fovea.export.parity import BATCHES
+
+    count(config, "rounds")
+    if count(config, "images") < sum(BATCHES):
+        raise UsageError(f"images is {config.images}; at least {sum(BATCHES)} make batches of 1 and 7")
+    if config.opset is not None:
+        count(config, "opset")
+        if config.format != "onnx":
+            raise UsageError(f"opset= is for format=onnx; format={config.format} has none")
+    tolerance = config.tolerance
+    known = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    if not known or not 0 <= tolerance < math.inf:
+        raise UsageError(f"tolerance is {tolerance!r}; allowed: a number of at least 0, such as 1e-4")
+
+
+def export(trained: Trained, form: Any, folder: Path, config: DictConfig) -> dict[str, Any]:
+    """Write, check and time; the file gets its name, and replaces an older one, only when it has passed."""
+    from fovea.export import folder as export_folder
+    from fovea.export import formats as export_formats
+    from fovea.export import parity as export_parity
+
+    trained.net.float().eval().requires_grad_(False)
+    images, source = export_parity.images(trained, number=config.images, data_root=config.data_root)
+    about = export_folder.facts(trained, form, images[:2])
+    file = folder / form.file
+    folder.mkdir(parents=True, exist_ok=True)
+    with _part(file) as part:
+        about |= export_formats.write(form, trained.net, images[:2].contiguous(), part, opset=config.opset)
+        about["bytes"] = part.stat().st_size
+        with _refused(part, file):
+            about |= _measure(trained.net, part, about, images, config)
+        os.replace(part, file)
+    about["parity"] |= {"images": len(images), "source": source, "batches": export_parity.BATCHES}
+    _failed(file).unlink(missing_ok=True)
+    export_folder.write(folder, about)
+    return about
+
+
+def _measure(net: Any, file: Path, about: dict[str, Any], images: Any, config: DictConfig) -> dict[str, Any]:
+    """Load the file as its users will; return how exact and how fast it is."""
+    import torch
+
+    from fovea.export import formats as export_formats
+    from fovea.export import parity as export_parity
+    from fovea.export.predict_example import open_model
+
+    with export_formats.quiet():
+        model = open_model(file, about, threads=torch.get_num_threads())
+    checked = export_parity.compare(net, model, images)
+    return {
+        "parity": export_parity.gate(checked, tolerance=float(config.tolerance)),
+        "latency": export_parity.latency(net, model, images[:1].contiguous(), rounds=config.rounds),
+    }
+
+
+@contextlib.contextmanager
+def _part(file: Path) -> Iterator[Path]:
+    """Give the name of a file in the making; nothing of it stays."""
+    part = file.with_name(f"{file.stem}.part{file.suffix}")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _failed(file: Path) -> Path:
+    return file.with_name(f"{file.name}.failed")
+
+
+@contextlib.contextmanager
+def _refused(part: Path, file: Path) -> Iterator[None]:
+    """Set a file that does not compute what the network does aside, under a name that nobody loads."""
+    from fovea.export.formats import ExportError
+
+    try:
+        yield
+    except ExportError as error:
+        os.replace(part, _failed(file))
+        older = f"; {file} is still the older export" if file.exists() else ""
+        raise ExportError(
+            f"the exported file is refused: {error}\n  kept as {_failed(file)}{older}"
+        ) from error
+
+
+def _table(about: dict[str, Any], folder: Path) -> str:
+    """Say in a few lines what was written, how exact and how fast it is."""
+    from fovea.page.text_table import text_table
+
+    parity, cost = about["parity"], about["latency"]
+    kind = f"{about['format']} (opset {about['opset']})" if "opset" in about else about["format"]
+    rows = [
+        ("format", kind),
+        ("file", f"{folder / about['file']}, {about['bytes'] / 1e6:.3g} MB"),
+        ("parity", f"largest difference {parity['max_abs_difference']:.2g} (relative "
+         f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, batches of 1 and 7"),
+        ("latency", f"{cost['exported_p50_ms']:.3g} ms, torch {cost['torch_p50_ms']:.3g} ms (medians, one "
+         f"image, CPU, threads: {cost['threads']})"),
+    ]  # fmt: skip
+    if parity["same_argmax"] is not None:
+        rows.insert(3, ("same argmax", f"{parity['same_argmax']:.1%}"))
+    return text_table([*rows, *([("note", about["note"])] if "note" in about else [])], align="ll")

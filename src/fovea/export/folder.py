@@ -1,0 +1,91 @@
+"""Make an exported folder self-contained: classes, preprocessing, checks, an example, a page to read."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fovea.engine import rundir
+from fovea.engine.trained import Trained
+from fovea.export import predict_example as export_example
+from fovea.export.formats import Format, leaves
+
+README = """# {name}, exported as {format}
+
+`{file}` maps `{input}` to {outputs}. Any batch size will do.
+
+- **Input**: RGB images brought to {size} ({resize}, {interpolation}; shrinking averages areas),
+  divided by 255, minus {mean}, divided by {std}.
+- **Classes**: {num_classes}, in the order of the outputs, in `export.json`.
+- **Checked** on {source}: largest difference to the network {difference:.2g} (tolerance {tolerance:g}).
+- **Latency**, one image, CPU, threads {threads}: {exported:.3g} ms; PyTorch {own:.3g} ms (medians).
+
+```
+pip install numpy opencv-python-headless {packages}
+python predict_example.py IMAGE
+```
+
+`export.json` holds all of it for programs.
+"""
+
+
+def facts(trained: Trained, form: Format, x: Tensor) -> dict[str, Any]:
+    """Describe the network and what it takes and gives; `x` is a batch of at least 2 inputs."""
+    about, config = trained.checkpoint["fovea"], trained.config
+    further = {k: v for k, v in about.items() if k not in ("version", "config", "classes", "preprocessing")}
+    return {
+        "format": form.name,
+        "file": form.file,
+        "experiment": config.get("experiment"),
+        "model": {"name": config.model.name, "params": sum(p.numel() for p in trained.net.parameters())},
+        "checkpoint": str(trained.path),
+        "classes": trained.classes,
+        "preprocessing": dict(trained.preprocessing),
+        **further,
+        "inputs": [_port("image", x, len(x))],
+        "outputs": [_port(name, value, len(x)) for name, value in leaves(trained.net(x)).items()],
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in ("torch", *form.packages)},
+    }
+
+
+def _port(name: str, value: Tensor, batch: int) -> dict[str, Any]:
+    shape: list[int | str] = list(value.shape)
+    if shape and shape[0] == batch:
+        shape[0] = "batch"
+    return {"name": name, "shape": shape, "dtype": str(value.dtype).removeprefix("torch.")}
+
+
+def write(folder: Path, about: dict[str, Any]) -> None:
+    """Write everything beside the network's file."""
+    text = json.dumps(rundir._finite(about), indent=2, ensure_ascii=False) + "\n"
+    rundir.write_text(folder / "export.json", text)
+    rundir.write_text(folder / "README.md", page(about))
+    shutil.copyfile(export_example.__file__, folder / "predict_example.py")
+
+
+def page(about: dict[str, Any]) -> str:
+    """Return the folder's README."""
+    how, parity, cost = about["preprocessing"], about["parity"], about["latency"]
+    shown = [f"`{o['name']}` {_shape(o['shape'])}" for o in about["outputs"]]
+    colours = "RGB" if how["channels"] == 3 else "grey"
+    return README.replace("RGB", colours).format(
+        name=about["model"]["name"], format=about["format"], file=about["file"],
+        input=f"image {_shape(about['inputs'][0]['shape'])}", outputs=", ".join(shown),
+        size=" x ".join(map(str, how["image_size"])), resize=how.get("resize", "crop"),
+        interpolation=how["interpolation"], mean=how["mean"], std=how["std"],
+        num_classes=len(about["classes"]), source=f"{parity['images']} {parity['source']}",
+        difference=parity["max_abs_difference"], tolerance=parity["tolerance"], threads=cost["threads"],
+        exported=cost["exported_p50_ms"], own=cost["torch_p50_ms"],
+        packages="onnxruntime" if "onnxruntime" in about["versions"] else "torch",
+    )  # fmt: skip
+
+
+def _shape(shape: list[int | str]) -> str:
+    return f"({', '.join(map(str, shape))})"

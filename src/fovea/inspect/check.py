@@ -1,0 +1,153 @@
+"""Report what a check of a data set found: a table, JSON and a page with example pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fovea.inspect.findings import KINDS, Finding, by_kind, count
+from fovea.inspect.stats import sections as statistics
+from fovea.page.annotations import Drawing, draw
+from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text
+from fovea.page.data_page import Pictures, document
+from fovea.page.formats import integer, middle
+from fovea.page.text_table import text_table
+from fovea.tasks.classification.mistakes import encode
+
+LISTED = 20  # findings of a kind, in the terminal
+ON_PAGE = 100
+EXAMPLES = 8  # pictures of a kind
+Show = Callable[[str, int], Mapping[str, Any]]  # (split, index) → what can be drawn of that sample
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Sum a check up in one line."""
+    found = count(findings)
+    if not findings:
+        return "no problem found"
+    parts = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in found.items() if n]
+    return ", ".join(parts) + ("" if found["error"] else ": nothing that stops a training")
+
+
+def check_table(findings: Sequence[Finding]) -> str:
+    """List the first of each kind, then count all kinds."""
+    lines = []
+    for kind, found in by_kind(findings).items():
+        lines.append(f"{found[0].severity}: {kind}")
+        for finding in found[:LISTED]:
+            name = middle(finding.file, width=56)
+            where = f"{finding.split}: {name}" if name else finding.split
+            lines.append(f"  {where}: {middle(finding.message, width=300)}")
+        more = len(found) - LISTED
+        lines += [f"  … and {more:,} more, all in check.json"] if more > 0 else []
+    rows, headers = counts(findings)
+    table = text_table(rows, headers, align="ll" + "r" * (len(headers) - 2)) if rows else ""
+    return "\n".join([*lines, "", table]) if rows else ""
+
+
+def counts(findings: Sequence[Finding]) -> tuple[list[list[Any]], list[str]]:
+    """Return rows and headers: the number of findings of each kind in each split."""
+    splits = list(dict.fromkeys(finding.split for finding in findings))
+    splits.sort(key=lambda s: (["train", "val", "test", s].index(s), s))
+    rows: list[list[Any]] = []
+    for kind, found in by_kind(findings).items():
+        where = Counter(finding.split for finding in found)
+        rows.append([found[0].severity, kind, *(where[split] or "" for split in splits)])
+    return rows, ["severity", "kind", *splits]
+
+
+def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return the findings as plain values."""
+    return [
+        {
+            "kind": f.kind, "severity": f.severity, "split": f.split, "file": f.file, "message": f.message,
+            "index": f.index, "partner": None if f.partner is None else list(f.partner),
+        }
+        for f in findings
+    ]  # fmt: skip
+
+
+def check_page(
+    name: str,
+    findings: Sequence[Finding],
+    stats: Mapping[str, Mapping[str, Any]],
+    *,
+    show: Show,
+    how: Drawing,
+    sizes: Mapping[str, int],
+    command: str,
+) -> str:
+    """Return the page of `action=check`."""
+    found = count(findings)
+    kind = "bad" if found["error"] else "mixed" if found["warning"] else "good"
+    badge = "errors" if found["error"] else "warnings" if found["warning"] else "clean"
+    head = [(split.capitalize(), integer(size), "images") for split, size in sizes.items()]
+    head += [(f"{severity.capitalize()}s", integer(n), "") for severity, n in found.items()]
+    body: list[Block] = [Facts(head, large=True), _summary(findings)]
+    for name_of, group in by_kind(findings).items():
+        body.append(_kind(name_of, group, show, how))
+    total = integer(sum(sizes.values()))
+    about = f"{total} images checked"
+    return document(
+        f"{name}: check", badge=(kind, badge), about=about, body=[*body, *statistics(stats)], command=command
+    )
+
+
+def _summary(findings: Sequence[Finding]) -> Section:
+    if not findings:
+        return Section("Findings", [Text("No problem was found.")])
+    rows, headers = counts(findings)
+    table = Table(headers, rows, align="ll" + "r" * (len(headers) - 2))
+    text = "Errors spoil a training or what it measures; warnings deserve a look; notes are for information."
+    return Section("Findings", [Text(text, "note"), table])
+
+
+def _kind(kind: str, found: Sequence[Finding], show: Show, how: Drawing) -> Section:
+    severity, meaning = KINDS[kind]
+    blocks: list[Block] = [Text(meaning)]
+    pictures = _pictures(found, show, how)
+    blocks += [Pictures(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
+    rows = [[f.split, middle(f.file, width=70), middle(f.message, width=140)] for f in found[:ON_PAGE]]
+    table = Table(["split", "file", "message"], rows, align="lll")
+    blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(found), [table])]
+    return Section(
+        f"{kind[:1].upper()}{kind[1:]}: {len(found):,} {severity}{'' if len(found) == 1 else 's'}", blocks
+    )
+
+
+def _first(found: Sequence[Finding]) -> str:
+    return f"The first {ON_PAGE} of {len(found):,}" if len(found) > ON_PAGE else f"List of all {len(found):,}"
+
+
+def _pictures(
+    found: Sequence[Finding], show: Show, how: Drawing
+) -> list[tuple[bytes, str, Sequence[str], str]]:
+    """Draw the first examples; an image that looks like another is shown side by side with it."""
+    items: list[tuple[bytes, str, Sequence[str], str]] = []
+    seen: set[tuple[str, int]] = set()
+    for finding in found:
+        if len(items) == EXAMPLES:
+            break
+        if finding.index is None or (finding.split, finding.index) in seen:
+            continue
+        seen.add((finding.split, finding.index))
+        places = [(finding.split, finding.index)] + ([finding.partner] if finding.partner else [])
+        samples = [show(*place) for place in places]
+        tiles = [draw(sample, how) for sample in samples if sample]
+        if tiles:
+            names = [middle(finding.file.rsplit("/", 1)[-1], width=40), middle(finding.message, width=90)]
+            items.append((*encode(_beside(tiles)), [f"{finding.split}: {names[0]}", names[1]], finding.file))
+    return items
+
+
+def _beside(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures side by side on white, a gap between them."""
+    height = max(tile.shape[0] for tile in tiles)
+    parts = []
+    for tile in tiles:
+        below = np.full((height - tile.shape[0], tile.shape[1], 3), 255, dtype=np.uint8)
+        parts += [np.vstack([tile, below]), np.full((height, 6, 3), 255, dtype=np.uint8)]
+    return np.hstack(parts[:-1])

@@ -1,0 +1,105 @@
+"""Show samples of a data set, and how training will see them."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fovea.page.annotations import Drawing, draw
+from fovea.page.blocks import Facts, Section, Text
+from fovea.page.data_page import Pictures, document
+from fovea.page.formats import shorten
+from fovea.page.label import annotate, sheet
+from fovea.tasks.classification.mistakes import encode
+
+LINE = 40  # characters below a tile
+CAPTIONS = 3  # of those that a sample may have
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample of a split, and the augmented versions of it."""
+
+    name: str
+    sample: Mapping[str, Any]
+    versions: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+
+def write_preview(
+    out: Path,
+    shown: Sequence[Shown],
+    *,
+    name: str,
+    how: Drawing,
+    facts: Sequence[tuple[str, str, str]],
+    command: str,
+) -> Path:
+    """Write `preview.png`, `preview_augmented.png` and `preview.html`; return the page's path."""
+    tiles = [draw(item.sample, how) for item in shown]
+    texts = [lines(item.sample, how) for item in shown]
+    _sheet(out / "preview.png", [annotate(t, wrapped(text)) for t, text in zip(tiles, texts, strict=True)], 4)
+    items = [(*encode(tile), text, item.name) for tile, text, item in zip(tiles, texts, shown, strict=True)]
+    body: list[Any] = [Facts(facts), Section("Samples", [Pictures(items)])]
+    versions = max((len(item.versions) for item in shown), default=0)
+    if versions:
+        body.append(_augmented(out, shown, how, versions))
+    spread = ", spread over the classes" if any("label" in item.sample for item in shown) else ""
+    about = f"{len(shown)} training image{'' if len(shown) == 1 else 's'}{spread}"
+    page = document(f"{name}: samples", badge=("good", "preview"), about=about, body=body, command=command)
+    part = out / ".preview.html.part"
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, out / "preview.html")
+    return out / "preview.html"
+
+
+def _augmented(out: Path, shown: Sequence[Shown], how: Drawing, versions: int) -> Section:
+    small = replace(how, side=192)
+    rows, items = [], []
+    for item in shown:
+        first, text = draw(item.sample, small), lines(item.sample, how)
+        rows.append(annotate(first, wrapped(text[:1], width=30)))
+        items.append((*encode(first), text[:1], item.name))
+        for sample in item.versions:
+            drawn, said = draw(sample, small), lines(sample, how)[:1]
+            rows.append(annotate(drawn, wrapped(said, width=30)))
+            items.append((*encode(drawn), said if said != text[:1] else [], f"{item.name}, augmented"))
+    _sheet(out / "preview_augmented.png", rows, versions + 1)
+    told = "The left column shows the image, the others what the network sees of it in different epochs."
+    return Section("Augmented", [Text(told), Pictures(items, columns=versions + 1)])
+
+
+def _sheet(path: Path, tiles: Sequence[np.ndarray], columns: int) -> None:
+    part = path.with_name(f".part_{path.name}")
+    sheet(part, tiles, columns=columns)
+    os.replace(part, path)
+
+
+def lines(sample: Mapping[str, Any], how: Drawing) -> list[str]:
+    """Say the label, or the number of objects, and then the captions."""
+    said = []
+    label = sample.get("label")
+    if label is not None:
+        said.append(mixed(label, how) if np.ndim(label) else how.name(int(label)))
+    elif "boxes" in sample:
+        count = len(sample["boxes"])
+        said.append("no object" if not count else f"{count} object{'' if count == 1 else 's'}")
+    texts = list(sample.get("captions") or [])
+    said += [shorten(f"“{text.strip()}”", width=120) for text in texts[:CAPTIONS]]
+    return said + ([f"and {len(texts) - CAPTIONS} more"] if len(texts) > CAPTIONS else [])
+
+
+def mixed(label: np.ndarray, how: Drawing) -> str:
+    """Say a label (num_classes,) of probabilities."""
+    order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] > 0.005][:3]
+    return " + ".join(f"{label[k]:.2f} {how.name(k)}" if label[k] < 0.995 else how.name(k) for k in order)
+
+
+def wrapped(texts: Sequence[str], *, width: int = LINE) -> list[str]:
+    """Break lines for the bar below a tile."""
+    return [part for text in texts for part in textwrap.wrap(text, width)]

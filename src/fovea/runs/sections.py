@@ -1,0 +1,158 @@
+"""Build the sections that every report has, whatever the task."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from fovea.page.blocks import Bars, Block, Code, Facts, Fold, Section, Table, Text
+from fovea.page.formats import MISSING, duration, integer, is_number, megabytes, metric, rate
+from fovea.page.text_table import parameters
+from fovea.runs.read import UNFINISHED, Run, log_tail
+
+SOURCES = {
+    "embedded": "embedded: real images that come with an installed package",
+    "real": "real: the data set's own files",
+    "generated": "generated: drawn by a program; results do not carry over to photographs",
+}
+
+
+def headline(run: Run) -> list[Block]:
+    """Return the numbers to read first; what is not known is left out."""
+    best, timing, metrics = run.best, run.section("timing"), run.section("metrics")
+    pairs = []
+    if best.get("value") is not None:
+        epoch = f"in epoch {best['epoch']}" if best.get("epoch") is not None else ""
+        pairs.append((f"Best {best.get('monitor')}", metric(best.get("value")), epoch))
+    ranked = f"test/{str(best.get('monitor')).partition('/')[2]}"  # what the run is about comes first
+    names = [ranked, *(name for name in metrics if name.startswith("test/") and name != ranked)]
+    parts = "test/loss_"  # of the loss; the table of results has them
+    shown = [name for name in names if name in metrics and not name.startswith(parts)]
+    pairs += [(name, metric(metrics[name]), "") for name in shown[:4]]
+    total, _, trained = parameters(run.section("model")).partition(", ")
+    name = str(run.section("model").get("name") or "")
+    pairs.append(("Parameters", total, ", ".join(filter(None, [name, trained]))))
+    pairs.append(("Training time", duration(timing.get("fit_s")), _epochs(run)))
+    pairs.append(("Throughput", rate(timing.get("train_images_per_s")), "in training"))
+    pairs.append(("Device", str(run.section("environment").get("device") or MISSING), ""))
+    known = [pair for pair in pairs if pair[1] != MISSING]
+    return [Facts(known, large=True)] if known else []
+
+
+def trouble(run: Run) -> list[Section]:
+    """Say what went wrong, with the end of the log; nothing for a run that finished."""
+    if run.status == "finished":
+        return []
+    error = str(run.summary.get("error") or "").strip()
+    blocks: list[Block] = [Text(message(error), "error")] if error else []
+    if "\n" in error:
+        blocks.append(Fold("The whole error", [Code(error)]))
+    if run.status == UNFINISHED:
+        said = "The run directory has no final summary: the process was killed, or it is still running."
+        blocks.append(Text(f"{said} This page shows what it had written by then."))
+    elif run.status == "interrupted":
+        blocks.append(Text("The run was stopped by hand; everything below holds up to that moment."))
+    if tail := log_tail(run.dir):
+        blocks.append(Fold("The last lines of train.log", [Code(tail)]))
+    return [Section("What went wrong" if run.status == "failed" else "Why this is not complete", blocks)]
+
+
+def message(error: str) -> str:
+    """Return the part of a traceback that names the error, with all lines of its message."""
+    last = error.rsplit("Traceback (most recent call last):", 1)
+    if len(last) == 1:
+        return error
+    start = re.search(r"^(?!\s|\+)\S.*", last[1].lstrip("\n"), flags=re.MULTILINE)
+    return last[1].lstrip("\n")[start.start() :].strip() if start else error
+
+
+def results(run: Run) -> list[Section]:
+    """Table the final metrics, one row per metric and one column per stage."""
+    values = run.section("metrics")
+    if not values:
+        return []
+    split = [
+        (*name.split("/", 1), value) if "/" in name else ("", name, value) for name, value in values.items()
+    ]
+    stages = [stage for stage in ("train", "val", "test") if any(s == stage for s, _, _ in split)]
+    stages += sorted({stage for stage, _, _ in split} - set(stages))
+    cells = {(stage, base): value for stage, base, value in split}
+    rows = [
+        (base, *(metric(cells.get((stage, base))) for stage in stages))
+        for base in dict.fromkeys(base for _, base, _ in split)
+    ]
+    headers = ("Metric", *(stage.capitalize() or "Value" for stage in stages))
+    return [Section("Results", [Table(headers, rows, align="l" + "r" * len(stages))])]
+
+
+def timing(run: Run) -> list[Section]:
+    """Tell where the time went, epoch by epoch."""
+    known = run.section("timing")
+    recorded = known.get("epoch_s") or run.metrics.get("epoch_s") or []
+    seconds = [value for value in recorded if is_number(value) and math.isfinite(value)]
+    pairs = [
+        ("Startup", duration(known.get("startup_s")), "until the first training step"),
+        ("Training", duration(known.get("fit_s")), _epochs(run)),
+        ("Throughput", rate(known.get("train_images_per_s")), ""),
+        ("Peak memory", megabytes(run.summary.get("peak_memory_mb")), ""),
+    ]
+    if seconds:
+        pairs.append(("Epoch, median", duration(statistics.median(seconds)), _spread(seconds)))
+    blocks: list[Block] = [Facts([pair for pair in pairs if pair[1] != MISSING])]
+    if len(seconds) > 1:
+        label = "Seconds per epoch, from the first to the last"
+        blocks += [
+            Bars(seconds, label),
+            Text(f"{label}; the tallest bar is {duration(max(seconds))}.", "note"),
+        ]
+    return [Section("Time and memory", blocks)] if any(pair[1] != MISSING for pair in pairs) else []
+
+
+def data(run: Run) -> list[Section]:
+    """Name the data, where it came from, how much of it there was."""
+    known = run.section("data")
+    if not known:
+        return []
+    source = str(known.get("source") or MISSING)
+    sizes = [
+        (stage, integer(known.get(f"num_{key}")))
+        for stage, key in (("Training", "train"), ("Validation", "val"), ("Test", "test"))
+    ]
+    pairs = [("Data set", str(known.get("name") or MISSING), ""), ("Source", SOURCES.get(source, source), "")]
+    pairs += [(f"{stage} images", size, "") for stage, size in sizes if size != MISSING]
+    count = known.get("num_classes")
+    pairs += [("Classes", integer(count), "")] if count else []
+    blocks: list[Block] = [Facts(pairs)]
+    names = ", ".join(run.classes)
+    if names:
+        blocks.append(Text(names, "note") if len(names) <= 200 else Fold("Class names", [Text(names)]))
+    return [Section("Data", blocks)]
+
+
+def setup(run: Run) -> list[Section]:
+    """Show the software, and the whole config as it was resolved."""
+    environment = [(str(key), _inline(value), "") for key, value in run.section("environment").items()]
+    extra = (("seed", run.summary.get("seed")), ("git commit", run.summary.get("git_commit")))
+    pairs = environment + [(key, str(value), "") for key, value in extra if value is not None]
+    blocks: list[Block] = [Facts(pairs)] if pairs else []
+    if run.config_text:
+        blocks.append(Fold("The full configuration (config.yaml)", [Code(run.config_text.strip())]))
+    return [Section("Environment and configuration", blocks)] if blocks else []
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return MISSING if value is None else str(value)
+
+
+def _epochs(run: Run) -> str:
+    count = len(run.epochs)
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"from {duration(min(seconds))} to {duration(max(seconds))}" if len(seconds) > 1 else ""

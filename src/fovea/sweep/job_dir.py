@@ -1,0 +1,157 @@
+"""The directories of a sweep: one for each job, claimed once, also by jobs that run at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from omegaconf import OmegaConf
+
+from fovea.engine import rundir
+from fovea.errors import UsageError
+
+log = logging.getLogger(__name__)
+STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
+CLAIMS, RECIPE = ".claims", "overrides.yaml"
+_held: list[int] = []  # open for as long as this process lives
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of a job, held under a lock; `state` is new, begun (to be resumed) or finished."""
+
+    run_dir: Path
+    state: str
+    lock: IO[Any]
+
+    @property
+    def name(self) -> str:
+        """The job's number."""
+        return self.run_dir.name
+
+    @property
+    def verb(self) -> str:
+        """What happens to the job now."""
+        return {"new": "starts", "begun": "goes on", "finished": "is finished"}[self.state]
+
+
+@contextlib.contextmanager
+def place(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[Place]:
+    """Hold the directory of a job: the one that it has already, or a new one with the first free number.
+
+    A job is known by its overrides, so a sweep that is started again, or grows, finds its own jobs. The lock
+    is shared with the job's process: one that outlived its sweep is waited for, never joined by a second.
+    """
+    run_dir = claim(sweep_dir, overrides, number=number)
+    with (run_dir / RECIPE).open("r+", encoding="utf-8") as lock:
+        if not _try_lock(lock.fileno()):
+            log.info("job %s runs already; waiting for it to end", run_dir.name)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Place(run_dir, _state(run_dir), lock)
+
+
+def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
+    """Return the directory of the job with these overrides; make it where there is none."""
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    with (sweep_dir / CLAIMS).open("w") as claims:
+        fcntl.flock(claims, fcntl.LOCK_EX)
+        for known in jobs(sweep_dir):
+            if sorted(recipe(known)) == sorted(overrides):
+                return known
+        while (sweep_dir / str(number)).exists():
+            number += 1
+        run_dir = sweep_dir / str(number)
+        run_dir.mkdir()
+        rundir.write_text(run_dir / RECIPE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        return run_dir
+
+
+def jobs(sweep_dir: Path) -> list[Path]:
+    """Return the directories of the jobs so far, by number."""
+    found = [p for p in sweep_dir.glob("*") if p.name.isdigit() and (p / RECIPE).is_file()]
+    return sorted(found, key=lambda p: int(p.name))
+
+
+def recipe(run_dir: Path) -> list[str]:
+    """Return the overrides of a job."""
+    words: Any = OmegaConf.to_container(OmegaConf.load(run_dir / RECIPE), resolve=False)
+    return [str(word) for word in words]
+
+
+def hold(sweep_dir: Path) -> None:
+    """Make the sweep's directory, and refuse it while another sweep works in it."""
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    directory = os.open(sweep_dir, os.O_RDONLY)
+    if not _try_lock(directory):
+        raise UsageError(f"a sweep is at work in {sweep_dir}; wait for it, or choose another sweep_dir")
+    _held.append(directory)
+
+
+def stop(sweep_dir: Path, signum: int, *, seconds: float) -> None:
+    """Let no further job start, send a signal to those that run here, and wait until they have ended."""
+    (sweep_dir / STOPPED).touch()
+    for run_dir in jobs(sweep_dir):
+        summary = rundir.read_summary(run_dir)
+        process = summary.get("process") or {}
+        if summary["status"] == "running" and process.get("host") == os.uname().nodename:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process["pid"]), signum)
+    settle(sweep_dir, seconds=seconds)
+
+
+def settle(sweep_dir: Path, *, seconds: float) -> None:
+    """Wait until no job is at work in its directory, but not for longer than `seconds`."""
+    end = time.monotonic() + seconds
+    for run_dir in jobs(sweep_dir):
+        with (run_dir / RECIPE).open("r+", encoding="utf-8") as lock:
+            while not _try_lock(lock.fileno()) and time.monotonic() < end:
+                time.sleep(0.1)
+
+
+def release(sweep_dir: Path, *, empty: bool) -> None:
+    """Remove what only a running sweep needs; and the directory of a sweep that never had a job."""
+    for name in (CLAIMS, "multirun.yaml"):
+        (sweep_dir / name).unlink(missing_ok=True)
+    if empty:
+        with contextlib.suppress(OSError):
+            sweep_dir.rmdir()
+
+
+def _state(run_dir: Path) -> str:
+    status = rundir.read_summary(run_dir)["status"]
+    if status == "finished":
+        return "finished"
+    if status != "failed" and (run_dir / "checkpoints" / "last.ckpt").is_file():
+        return "begun"
+    _clear(run_dir)
+    return "new"
+
+
+def _clear(run_dir: Path) -> None:
+    """Free a job's directory for another try; the log of the last one stays."""
+    for path in run_dir.iterdir():
+        if path.name == "train.log":
+            os.replace(path, run_dir / "train.failed.log")
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (RECIPE, "train.failed.log"):
+            path.unlink()
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock without waiting; a file system without locks protects nothing and stops nobody."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

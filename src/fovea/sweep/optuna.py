@@ -1,0 +1,103 @@
+"""Optuna studies: in the metric's direction, kept in the sweep's directory, continued after any end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from fovea.config.command_line import quote
+from fovea.errors import UsageError
+
+log = logging.getLogger(__name__)
+DIRECTION = {"min": "minimize", "max": "maximize"}
+
+
+def prepare(config: DictConfig) -> None:
+    """Fit Hydra's Optuna sweeper to this sweep, before it is built: direction, storage, the trials to go."""
+    sweeper = config.hydra.sweeper
+    if "n_trials" not in sweeper or "direction" not in sweeper:
+        return
+    for name in ("hydra_plugins.hydra_optuna_sweeper", "optuna"):  # each job reports for itself
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if OmegaConf.is_list(sweeper.direction):
+        raise UsageError("a job returns one value, metrics.monitor; hydra.sweeper.direction cannot be a list")
+    changes: dict[str, Any] = {"direction": DIRECTION[config.metrics.mode]}
+    if sweeper.get("storage") is None:
+        changes["storage"] = f"sqlite:///{config.sweep_dir}/study.db"
+    if sweeper.get("study_name") is None:
+        changes["study_name"] = str(config.sweep_name)
+    if not any(str(o).startswith("hydra.sweeper.max_failure_rate=") for o in config.hydra.overrides.hydra):
+        changes["max_failure_rate"] = 1.0  # a failed trial ends nothing
+    _change(config, changes)
+    _continue(config)
+
+
+def misdirected(config: DictConfig, hydra: Any) -> str | None:
+    """Say what is wrong when a job's metric is better the other way round than the study takes it."""
+    direction = OmegaConf.select(hydra, "sweeper.direction")
+    wanted = DIRECTION[config.metrics.mode]
+    if direction is None or str(direction).rsplit(".", 1)[-1] == wanted:
+        return None
+    return (
+        f"the study is to {direction} its metric, but metrics.mode={config.metrics.mode}; sweep these apart"
+    )
+
+
+def _continue(config: DictConfig) -> None:
+    """Ask only for the trials that a stored study lacks; failed or cut off ones are tried again."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sweeper = config.hydra.sweeper
+    if str(sweeper.storage).startswith("sqlite:///"):
+        Path(str(sweeper.storage).removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        study = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
+    except KeyError:
+        return
+    if study.direction.name.lower() != sweeper.direction:
+        raise UsageError(
+            f"the study {sweeper.study_name} in {sweeper.storage} is to "
+            f"{study.direction.name.lower()} its metric, but metrics.mode={config.metrics.mode}; "
+            "use another sweep_dir"
+        )
+    changes = {"n_trials": max(0, int(sweeper.n_trials) - requeue(study))}
+    seed = OmegaConf.select(sweeper, "sampler.seed")
+    if seed is not None:  # the same seed would suggest again what the study began with
+        changes["sampler.seed"] = int(seed) + len(study.trials)
+    log.info("the study holds %d trials; %d to go", len(study.trials), changes["n_trials"])
+    _change(config, changes)
+
+
+def requeue(study: Any) -> int:
+    """Queue the trials that did not finish for another try; return how many finished."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False)
+    done = [t.params for t in trials if t.state == TrialState.COMPLETE]
+    known = [*done, *(t.system_attrs.get("fixed_params") for t in trials if t.state == TrialState.WAITING)]
+    for params in _lacking((t.params for t in trials if t.state == TrialState.FAIL), known):
+        study.enqueue_trial(params)
+    return len(done)
+
+
+def _lacking(wanted: Iterable[dict[str, Any]], known: list[Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for params in wanted:
+        if params and params not in known and params not in found:
+            found.append(params)
+    return found
+
+
+def _change(config: DictConfig, changes: dict[str, Any]) -> None:
+    """Set options of the sweeper, also in what jobs are composed from: Hydra holds every job to its sweep."""
+    with read_write(config), open_dict(config), read_write(config.hydra), open_dict(config.hydra):
+        for key, value in changes.items():
+            OmegaConf.update(config.hydra.sweeper, key, value)
+            config.hydra.overrides.hydra.append(f"hydra.sweeper.{key}={quote(value)}")

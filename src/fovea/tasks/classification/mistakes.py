@@ -1,0 +1,48 @@
+"""Show the mistakes that the classifier was surest of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fovea.page.blocks import Gallery, Section
+from fovea.page.label import annotate, sheet, thumbnail
+
+
+def sections(run_dir: Path, arrays: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[Section]:
+    """Write `figures/mistakes.png` and return the gallery, the most confident mistake first."""
+    order = np.argsort(-arrays["prob"], kind="stable")[:24]
+    if not len(order):
+        return []
+    tiles, items = [], []
+    for index in order:
+        image = thumbnail(arrays["images"][index])
+        truth, guess = (_name(classes, int(arrays[key][index])) for key in ("target", "preds"))
+        probability = f"{float(arrays['prob'][index]):.3f}"
+        tiles.append(annotate(image, [f"{guess}  {probability}", f"true: {truth}"], ok=False))
+        items.append(
+            (*encode(image), (f"{guess}, {probability}", f"true: {truth}"), str(arrays["ids"][index]))
+        )
+    path = run_dir / "figures" / "mistakes.png"
+    sheet(path, tiles, columns=6)
+    caption = "Predicted class and its probability, then the true class; the surest mistake first."
+    return [Section("Worst mistakes", [Gallery(items, caption)])]
+
+
+def encode(image: np.ndarray) -> tuple[bytes, str]:
+    """Return the image's bytes and media type: PNG, or JPEG where PNG would weigh on the page."""
+    from PIL import Image
+
+    for kind, options in (("png", {"compress_level": 4}), ("jpeg", {"quality": 90})):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, kind, **options)
+        if buffer.tell() < 16_384:
+            break
+    return buffer.getvalue(), f"image/{kind}"
+
+
+def _name(classes: Sequence[str], index: int) -> str:
+    return classes[index] if 0 <= index < len(classes) else str(index)

@@ -1,0 +1,164 @@
+"""Report a classifier: confusion, every class by itself, and the worst mistakes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fovea.page import confusion
+from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
+from fovea.page.formats import MISSING
+from fovea.runs.read import read_run
+from fovea.tasks.classification import mistakes
+
+SHORT = 20  # classes; a longer table is folded and its weakest rows shown
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Scores of every class, (C,) each; NaN where a score is undefined."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+    predicted: np.ndarray
+
+
+def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerClass:
+    """Compute precision, recall and F1 = 2TP / (2TP + FP + FN) of each class.
+
+    Everything about a class without a test image is NaN, and so is the precision of one never predicted.
+    """
+    matrix = confusion.confusion_matrix(target, preds, num_classes)
+    hits, predicted = np.diag(matrix).astype(float), matrix.sum(axis=0)
+    support = np.bincount(target.astype(np.int64), minlength=num_classes)
+    seen = support > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(seen, hits / predicted, np.nan)
+        recall = np.where(seen, hits / support, np.nan)
+        f1 = np.where(seen, 2 * hits / (predicted + support), np.nan)
+    return PerClass(precision, recall, f1, support, predicted)
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion (Wilson 1927)."""
+    z = 1.959964
+    share, spread = correct / total, z * z / total
+    half = z * np.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return float((share + spread / 2 - half) / (1 + spread)), float(
+        (share + spread / 2 + half) / (1 + spread)
+    )
+
+
+def sections(run_dir: Path) -> list[Section]:
+    """Build the classification part of a report; empty when the run made no test predictions."""
+    run_dir = Path(run_dir)
+    path = run_dir / "predictions" / "test.npz"
+    if not path.is_file():
+        return []
+    try:
+        arrays = _load(path, "target", "probs")
+    except ValueError as error:
+        return [Section("Test predictions", [Text(str(error), "note")])]
+    probs = arrays["probs"].astype(np.float32)
+    if not len(probs):
+        return [Section("Test predictions", [Text("The test set has no images.", "note")])]
+    classes = class_names(read_run(run_dir).classes, probs.shape[1])
+    target, preds = arrays["target"], top(probs)
+    found = [_overview(target, preds, classes), _confusion(run_dir, target, preds, classes)]
+    return [*found, _per_class(target, preds, classes), *_mistakes(run_dir, classes)]
+
+
+def class_names(known: Sequence[str], count: int) -> list[str]:
+    """Return the recorded names, or the class numbers where they are not recorded for every class."""
+    return list(known) if len(known) == count else [str(index) for index in range(count)]
+
+
+def top(probs: np.ndarray) -> np.ndarray:
+    """Return the most probable class of each row, -1 for a row that holds NaN."""
+    return np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
+
+
+def _load(path: Path, *keys: str) -> Mapping[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path.name} cannot be read ({error}); it was probably cut off while written."
+        ) from error
+
+
+def _overview(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
+    correct, total = int((target == preds).sum()), len(target)
+    low, high = wilson(correct, total)
+    counts = np.bincount(target, minlength=len(classes))
+    text = (
+        f"{correct:,} of {total:,} test images are classified correctly: accuracy {correct / total:.4f}, "
+        f"95 % interval {low:.4f} to {high:.4f}. Always answering “{classes[int(counts.argmax())]}”, "
+        f"the commonest class, would give {counts.max() / total:.4f}."
+    )
+    blocks: list[Block] = [Text(text)]
+    if lost := int((preds < 0).sum()):
+        blocks.append(Text(f"{lost:,} predictions are NaN; they count as wrong.", "error"))
+    return Section("Test set", blocks)
+
+
+def _confusion(run_dir: Path, target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
+    matrix = confusion.confusion_matrix(target, preds, len(classes))
+    path = confusion.draw(matrix, classes, run_dir / "figures" / "confusion_matrix.png")
+    counted = len(classes) <= confusion.MAX_COUNTED
+    caption = "Rows are true classes, columns predictions. Shade: share of the true class" + (
+        "; numbers: test images."
+        if counted
+        else ", on a square-root scale; classes in the order of the table below."
+    )
+    blocks: list[Block] = [Picture(path, "Confusion matrix", caption)]
+    pairs = confusion.most_confused(matrix)
+    rows = [(classes[t], classes[p], count, f"{100 * share:.1f} %") for t, p, count, share in pairs]
+    headers = ("True class", "Taken for", "Images", "Of the class")
+    blocks.append(
+        Table(headers, rows, "The commonest mistakes", "llrr") if rows else Text("No mistakes at all.")
+    )
+    return Section("Confusion matrix", blocks)
+
+
+def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
+    scores = per_class(target, preds, len(classes))
+    headers = ("Class", "Precision", "Recall", "F1", "Test images", "Predicted")
+    columns = [[_three(value) for value in column] for column in (scores.precision, scores.recall, scores.f1)]
+    counts = (scores.support.tolist(), scores.predicted.tolist())
+    rows = list(zip(classes, *columns, *counts, strict=True))
+    mean = f"Mean F1 over the classes that have test images: {_three(_nanmean(scores.f1))}."
+    if len(classes) <= SHORT:
+        return Section("Every class", [Table(headers, rows, align="lrrrrr"), Text(mean, "note")])
+    weakest = [rows[index] for index in np.argsort(scores.f1, kind="stable")[:10]]
+    fold = Fold(f"All {len(classes)} classes", [Table(headers, rows, align="lrrrrr")])
+    return Section(
+        "Every class", [Table(headers, weakest, "The ten weakest by F1", "lrrrrr"), fold, Text(mean, "note")]
+    )
+
+
+def _mistakes(run_dir: Path, classes: Sequence[str]) -> list[Section]:
+    path = run_dir / "predictions" / "mistakes.npz"
+    if not path.is_file():
+        return []
+    try:
+        arrays = _load(path, "images", "ids", "target", "preds", "prob")
+    except ValueError as error:
+        return [Section("Worst mistakes", [Text(str(error), "note")])]
+    return mistakes.sections(run_dir, arrays, classes)
+
+
+def _three(value: float) -> str:
+    return MISSING if np.isnan(value) else f"{value:.3f}"
+
+
+def _nanmean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,79 @@
+"""Report a style transfer: the two pictures, the result, and how it came about."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from fovea.page.blocks import Block, Gallery, Picture, Section
+from fovea.page.plots import INK, new_figure, save
+from fovea.runs.read import read_run
+
+SHOWN = 8  # pictures on the way at most
+HEIGHT = 2.2  # inches
+
+
+def sections(run_dir: Path) -> list[Section]:
+    """Build the part of a report that shows pictures; empty when none was written."""
+    folder = run_dir / "images"
+    steps = sorted(folder.glob("step_*.png"), key=number)
+    if not steps:
+        return []
+    result = run_dir / "result.png"
+    blocks: list[Block] = []
+    if result.is_file():
+        three = {"content": folder / "content.png", "style": folder / "style.png", "result": result}
+        path = compare(used(run_dir, three), run_dir / "figures" / "style_transfer.png")
+        blocks.append(Picture(path, "content, style and result"))
+    chosen = spread(steps, SHOWN)
+    items = [(path.read_bytes(), "image/png", (f"step {number(path)}",), path.name) for path in chosen]
+    items.append((animate(steps), "image/gif", ("all of them",), "progress.gif"))
+    blocks.append(Gallery(items, "The image after so many steps of the optimiser."))
+    return [Section("Pictures", blocks)]
+
+
+def used(run_dir: Path, pictures: dict[str, Path]) -> dict[str, Path]:
+    """Leave out the picture that had no weight."""
+    task = read_run(run_dir).config.get("task") or {}
+    return {k: path for k, path in pictures.items() if path.is_file() and task.get(f"{k}_weight", 1) != 0}
+
+
+def compare(pictures: dict[str, Path], path: Path) -> Path:
+    """Draw pictures side by side, their names below, at one pixel for one."""
+    from PIL import Image
+
+    images = {name: Image.open(file).convert("RGB") for name, file in pictures.items()}
+    widths = [HEIGHT * image.width / image.height for image in images.values()]
+    figure = new_figure(width=sum(widths) + 0.1 * (len(widths) - 1), height=HEIGHT + 0.25)
+    across, up = figure.get_size_inches()
+    left = 0.0
+    for (name, image), width in zip(images.items(), widths, strict=True):
+        axes = figure.add_axes((left / across, 0.25 / up, width / across, HEIGHT / up))
+        axes.imshow(image, interpolation="lanczos")
+        axes.set_axis_off()
+        figure.text((left + width / 2) / across, 0.06 / up, name, ha="center", fontsize=9, color=INK)
+        left += width + 0.1
+    return save(figure, path)
+
+
+def animate(files: list[Path]) -> bytes:
+    """Return a GIF that shows the pictures one after the other, the last one longer."""
+    from PIL import Image
+
+    frames = [Image.open(file).convert("RGB").quantize(dither=Image.Dither.FLOYDSTEINBERG) for file in files]
+    buffer = io.BytesIO()
+    times = [300] * (len(frames) - 1) + [1500]
+    frames[0].save(buffer, "gif", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    return buffer.getvalue()
+
+
+def spread(files: list[Path], count: int) -> list[Path]:
+    """Return `count` of the files, evenly apart, the first and the last among them."""
+    if len(files) <= count:
+        return files
+    return [files[round(i * (len(files) - 1) / (count - 1))] for i in range(count)]
+
+
+def number(path: Path) -> int:
+    """Return the step in a file's name."""
+    return int(path.stem.rpartition("_")[2])

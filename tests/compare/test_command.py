@@ -1,0 +1,293 @@
+import itertools
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from torch import nn
+
+from fovea.compare import command as compare
+from fovea.compare import cost as compare_cost
+from fovea.compare import opening as compare_open
+from fovea.compare import timing as compare_timing
+from fovea.errors import UsageError
+from helpers import runs
+from helpers.toy_comparison import write_run
+
+QUIET = ("timing=false", "images=false")
+
+
+@pytest.fixture
+def call(own_process, tmp_path, capsys):
+    """Compare with overrides; return what was found as JSON and what was printed."""
+
+    def run(*words):
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(runs.ROOT / "conf")):
+            config = compose("compare", overrides=[f"output={tmp_path}/out", *words])
+        compare.main(config)
+        return json.loads((tmp_path / "out" / "compare.json").read_text()), capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Two models, two seeds each, in a sweep and beside it; and a run that failed."""
+    root = tmp_path / "logs"
+    for seed in (0, 1):
+        write_run(root, f"toy/sweep_x/{seed}", seed=seed, wrong=range(4), overrides=[f"seed={seed}"])
+        write_run(root, f"toy/2026_{seed}", seed=seed, model="cnn", wrong=range(20))
+    write_run(root, "toy/broken", model="vit", status="failed")
+    return root
+
+
+def test_everything_is_written_and_the_table_printed(call, logs, tmp_path):
+    found, said = call(f"runs={logs}", *QUIET)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"compare.{e}" for e in ("md", "csv", "tex", "html", "json")} | {"figures"}
+    assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"]
+    assert found["baseline"] == "mlp" and found["tests"][0]["words"] == "worse than mlp (p < 0.001)"
+    assert found["rows"][0]["test/acc"] == pytest.approx(56 / 60) and found["rows"][0]["runs"] == 2
+    assert f"{logs}/toy/broken: failed" in said and "cnn: worse (p < 0.001)" in said
+
+
+def test_runs_are_found_by_directory_glob_and_list_each_once(logs):
+    toy = logs / "toy"
+    assert compare_open.find([str(toy / "sweep_x")]) == [toy / "sweep_x" / "0", toy / "sweep_x" / "1"]
+    assert len(compare_open.find([str(logs)])) == 5
+    found = compare_open.find([f"{toy}/2026_*", str(toy / "2026_1"), f"{logs}/*/sweep_*"])
+    assert [path.name for path in found] == ["2026_0", "2026_1", "0", "1"]
+    inside = toy / "2026_0" / "wandb" / "x"
+    inside.mkdir(parents=True)
+    (inside / "config.yaml").touch()
+    assert len(compare_open.find([str(logs)])) == 5
+
+
+def test_jobs_come_by_number(tmp_path):
+    for number in (10, 9, 1):
+        write_run(tmp_path, str(number))
+    assert [path.name for path in compare_open.find([str(tmp_path)])] == ["1", "9", "10"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "runs= is missing"),
+        (["runs=/nowhere"], "no directory"),
+        (["runs={logs}/toy/broken"], "no run to compare.*failed"),
+        (["runs={logs}", "include=[finished,done]"], "include=done"),
+        (["runs={logs}", "baseline=resnet"], "no row; the rows are: mlp; cnn"),
+        (["runs={logs}", "metric=test/ac"], "nearest: test/acc"),
+        (["runs={logs}", "mode=most"], "mode=most"),
+        (["runs={logs}", "group_by=[model.size]"], "no run has the setting 'model.size'"),
+        (["runs={logs}", "rounds=0"], "rounds is 0"),
+    ],
+)
+def test_wrong_commands_are_refused(call, logs, words, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        call(*(word.format(logs=logs) for word in words))
+
+
+def test_include_takes_failed_runs_in(call, logs):
+    found, _ = call(f"runs={logs}", "include=[finished,failed]", *QUIET)
+    assert [row["model"] for row in found["rows"]] == ["vit", "mlp", "cnn"] and not found["left_out"]
+
+
+def test_different_test_sets_are_refused_unless_asked_for(call, logs):
+    other = write_run(logs, "other", model="vit", size=51, wrong=[1])
+    with pytest.raises(UsageError, match=rf"(?s){other}.*not tested on the same images.*51 / 60.*allow_diff"):
+        call(f"runs={logs}", *QUIET)
+    found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
+    assert len(found["rows"]) == 3 and found["tests"] == [] and found["table"] is None
+    assert any("Nothing is tested for significance" in note for note in found["notes"])
+
+
+def test_runs_without_a_test_stage(call, tmp_path):
+    bare = write_run(tmp_path / "bare", "r", model="cnn", test=False)
+    with pytest.raises(
+        UsageError, match=r"(?s)none of the 1 runs has a test stage.*eval\.py.*metric=val/acc"
+    ):
+        call(f"runs={bare}", *QUIET)
+    found, _ = call(f"runs={bare}", "metric=val/acc", *QUIET)
+    assert found["metric"] == "val/acc"
+    write_run(tmp_path, "tested", wrong=[1])
+    both = f"runs=[{bare},{tmp_path}/tested]"
+    found, _ = call(both, *QUIET)
+    assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"] and found["rows"][1]["test/acc"] is None
+    assert any("no test stage?" in note and str(bare) in note for note in found["notes"])
+    with pytest.raises(UsageError, match=r"baseline=cnn .* has no test/acc"):
+        call(both, "baseline=cnn", *QUIET)
+
+
+def test_what_eval_measured_afterwards_counts(call, tmp_path):
+    run = write_run(tmp_path, "r", test=False)
+    facts = {"split": "test", "checkpoint": f"{run}/checkpoints/best.ckpt", "metrics": {"test/acc": 0.25}}
+    (run / "eval_test.json").write_text(json.dumps(facts))
+    found, _ = call(f"runs={run}", *QUIET)
+    assert found["rows"][0]["test/acc"] == 0.25
+    (run / "eval_test.json").write_text(json.dumps({**facts, "checkpoint": "checkpoints/last.ckpt"}))
+    with pytest.raises(UsageError, match="test stage"):
+        call(f"runs={run}", *QUIET)
+
+
+def test_losses_rank_the_other_way(call, logs):
+    found, said = call(f"runs={logs}", "metric=test/loss", *QUIET)
+    losses = [row["test/loss"] for row in found["rows"]]
+    assert losses == sorted(losses)
+    assert any("about test/acc" in note for note in found["notes"])
+    assert "Difference in test/acc to mlp" in said
+
+
+def test_runs_of_different_aims_need_a_metric(call, logs):
+    other = write_run(logs, "other", model="vit", metrics={"monitor": "val/loss", "mode": "min"})
+    summary = json.loads((other / "summary.json").read_text())
+    summary["best"] = {"monitor": "val/loss", "mode": "min"}
+    (other / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UsageError, match=r"val/acc, val/loss\): say metric="):
+        call(f"runs={logs}", *QUIET)
+    assert len(call(f"runs={logs}", "metric=test/acc", *QUIET)[0]["rows"]) == 3
+
+
+def test_another_task_has_tables_but_no_part_of_its_own(call, tmp_path):
+    run = write_run(tmp_path, "r", report={"sections": {"_target_": "x"}})
+    found, _ = call(f"runs={run}", *QUIET)
+    assert found["table"] is None and found["rows"][0]["test/acc"] == 1.0
+
+
+def test_runs_from_before_comparisons_are_read_by_what_they_collected(call, tmp_path):
+    collect = {"_target_": "fovea.tasks.classification.collect.ClassPredictions"}
+    run = write_run(tmp_path, "r", report={"collect": collect})
+    assert call(f"runs={run}", *QUIET)[0]["table"]["title"] == "Accuracy of every class"
+
+
+def test_figures_of_an_earlier_comparison_go(call, logs, tmp_path):
+    call(f"runs={logs}", *QUIET)
+    figures = tmp_path / "out" / "figures"
+    for name in ("effect_old.png", "own.png"):
+        (figures / name).touch()
+    call(f"runs={logs}", *QUIET)
+    assert not (figures / "effect_old.png").exists() and (figures / "own.png").exists()
+
+
+@pytest.mark.slow
+def test_trained_networks_are_measured_and_their_images_drawn(call, trained_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("lr: 0.01", "lr: 0.02"))
+    with_gap(copy)
+    found, _ = call(f"runs=[{trained_run},{copy}]", "rounds=5", "accelerator=cpu")
+    first, second = found["rows"]
+    wide = [784, 64, 128, 64, 10]
+    assert first["flops"] == second["flops"] == 2 * sum(a * b for a, b in itertools.pairwise(wide))
+    assert first["weights_mb"] == pytest.approx(4 * first["parameters"] / 1e6)
+    assert 0 < first["latency_p50_ms"] <= first["latency_p95_ms"] and first["images_per_s"] > 0
+    assert first["latency_p50_ms"] == second["latency_p50_ms"]  # one network, measured once
+    assert "5 rounds at batch 1 and 5 at batch 32" in " ".join(found["method"])
+    html = (tmp_path / "out" / "compare.html").read_text()
+    assert "taken for" in html and "cannot be shown" not in html
+    assert len(list((tmp_path / "out" / "figures").glob("*_right_*_wrong.png"))) == 1
+
+
+def with_gap(run):
+    """Make three right predictions of a run wrong."""
+    import numpy as np
+
+    path = run / "predictions" / "test.npz"
+    arrays = dict(np.load(path))
+    right = np.flatnonzero(arrays["probs"].argmax(axis=1) == arrays["target"])[:3]
+    arrays["probs"][right] = np.roll(arrays["probs"][right], 1, axis=1)
+    np.savez(path, **arrays)
+
+
+def test_missing_checkpoints_and_data_are_said(call, logs, tmp_path):
+    found, _ = call(f"runs={logs}", "accelerator=cpu")
+    assert sum("is not timed: there is no checkpoint" in note for note in found["notes"]) == 2
+    assert "The pictures cannot be shown" in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(trained_run, bad)
+    (bad / "config.yaml").write_text((bad / "config.yaml").read_text().replace("- 128", "- 127"))
+    (bad / "checkpoints" / "best.ckpt").write_bytes(b"PK")
+    found, _ = call(f"runs=[{trained_run},{bad}]", "rounds=2", "accelerator=cpu", "images=false")
+    timed = [row["latency_p50_ms"] is not None for row in found["rows"]]
+    assert sorted(timed) == [False, True]
+    assert any("is not timed" in note and "bad" in note for note in found["notes"])
+
+
+def test_every_round_gives_every_network_one_turn():
+    turns = []
+
+    class Net(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def forward(self, x):
+            turns.append((self.name, len(x)))
+
+    one, many = torch.zeros(1), torch.zeros(32)
+    subjects = [compare_timing.Subject(Net(name), one, many, []) for name in "abc"]
+    assert compare_timing.take_turns(subjects, rounds=8, seconds=100, wait=lambda: None) == (8, 8)
+    single = [name for name, size in turns if size == 1][3 * compare_timing.WARM_UP :]
+    assert single[::2] == single[1::2]  # an untimed call before each timed one
+    rounds = [tuple(single[i : i + 6 : 2]) for i in range(0, len(single), 6)]
+    assert len(rounds) == 8 and all(set(one) == set("abc") for one in rounds) and len(set(rounds)) > 2
+    assert [len(s.one_s) for s in subjects] == [len(s.many_s) for s in subjects] == [8, 8, 8]
+
+
+def test_slow_networks_get_fewer_rounds(monkeypatch):
+    monkeypatch.setattr(compare_timing, "timed", lambda net, x, wait: 0.5 if len(x) > 1 else 0.01)
+    subjects = [compare_timing.Subject(None, torch.zeros(1), torch.zeros(32), []) for _ in range(2)]
+    assert compare_timing.take_turns(subjects, rounds=50, seconds=20, wait=lambda: None) == (50, 10)
+    assert compare_timing.take_turns(subjects, rounds=50, seconds=1, wait=lambda: None) == (25, 5)
+
+
+def test_flops_of_attention_count_also_where_it_is_fused():
+    tokens, width = 10, 16
+    layer = nn.TransformerEncoderLayer(width, 2, 32, batch_first=True).eval()
+    projections = 2 * tokens * width * (4 * width + 2 * 32)
+    products = 2 * 2 * tokens * tokens * width
+    assert compare_cost.flops(layer, torch.zeros(4, tokens, width)) == projections + products
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_flops_of_a_convolution():
+    net = nn.Conv2d(3, 8, 3, padding=1)
+    assert compare_cost.flops(net, torch.zeros(1, 3, 6, 6)) == 2 * 36 * 8 * 27
+
+
+def test_shared_weights_count_once():
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    tied = nn.Sequential(net[0], net[0])
+    assert compare_cost.size(tied) == 4 * 20
+    assert compare_cost.size(net) == 4 * (20 + 4 * 4) + 8
+
+
+def test_percentiles():
+    found = compare_timing.times([i / 1000 for i in range(1, 102)], [0.5, 0.1, 0.4])
+    assert found == pytest.approx({"latency_p50_ms": 51, "latency_p95_ms": 96, "images_per_s": 80})
+    assert not any(map(math.isnan, found.values()))
+
+
+def test_neither_help_nor_tables_load_torch(logs, tmp_path):
+    code = "import sys, runpy\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\nfinally:\n    "
+    code += "print('torch' in sys.modules)"
+    script = str(runs.ROOT / "src" / "compare.py")
+    for words in (["--help"], [f"runs={logs}", f"output={tmp_path}/out", *QUIET]):
+        start = (
+            f"import sys; sys.argv = {[script, *words]!r}; sys.path.insert(0, {str(runs.ROOT / 'src')!r})\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "False"

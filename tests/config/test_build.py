@@ -1,0 +1,83 @@
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fovea.config import build
+from helpers import runs
+
+
+@pytest.fixture(scope="module")
+def config():
+    return runs.compose([*runs.QUICK, "model.net.hidden=[4]"])
+
+
+def changed(config, **values):
+    config = config.copy()
+    for key, value in values.items():
+        OmegaConf.update(config, key.replace("__", "."), value)
+    return config
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        about = {"interpolation": "bicubic", "crop_pct": 0.9}
+        self.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), **about}
+
+
+def test_preprocessing_is_that_of_the_data(config):
+    found = build.preprocessing(config, Net())
+    assert found == {
+        "image_size": [28, 28], "channels": 1, "mean": [0.1307], "std": [0.3081], "interpolation": "bilinear",
+        "crop_pct": 1.0, "resize": "crop",
+    }  # fmt: skip
+
+
+def test_pretrained_networks_bring_their_own_statistics(config):
+    colour = changed(
+        config, data__channels=3, data__mean=[0.5] * 3, data__std=[0.5] * 3, model__pretrained=True
+    )
+    found = build.preprocessing(colour, Net())
+    assert (found["mean"], found["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert found["interpolation"] == "bicubic" and found["crop_pct"] == 1.0
+    assert build.preprocessing(changed(config, model__pretrained=True), Net())["mean"] == [0.1307]  # grey
+    untrained = changed(colour, model__pretrained=False)
+    assert build.preprocessing(untrained, Net())["mean"] == [0.5] * 3
+
+
+def test_an_image_may_be_wider_than_high(config):
+    assert build.preprocessing(changed(config, data__image_size=[20, 30]), None)["image_size"] == [20, 30]
+    assert build.preprocessing(changed(config, data__image_size=None), None)["image_size"] == [224, 224]
+
+
+def test_the_data_module_normalises_as_the_checkpoint_will_say(config):
+    preprocessing = build.preprocessing(config, None) | {"mean": [0.25], "std": [0.5]}
+    datamodule = build.datamodule(config, preprocessing)
+    assert {k: datamodule.preprocessing[k] for k in preprocessing} == preprocessing
+    image = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
+    assert torch.allclose(datamodule.preprocess.to_input(image), torch.tensor(1.5))
+
+
+def test_what_is_switched_off_is_not_built(config):
+    given = changed(config)
+    given.callbacks = {"early_stopping": None}
+    given.logger = {"csv": None}
+    assert build.loggers(given) == []
+    names = [type(c).__name__ for c in build.callbacks(given, record="record", keeper="keeper")]
+    assert "EarlyStopping" not in names and names[-2:] == ["str", "str"]
+
+
+def test_the_task_gets_network_metrics_and_optimizer(config):
+    net = build.network(config)
+    task = build.task(config, net)
+    assert task.net is net and task.monitor == "val/acc" and task.lr == config.optimizer.lr
+    assert {"val/acc", "val/f1"} <= set(task.val_metrics.keys(keep_base=False))
+
+
+def test_classes_that_only_the_disk_knows(config, tmp_path):
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / name).mkdir()
+    node = {"_target_": "fovea.data.datasets.folder.Folder", "_partial_": True, "root": str(tmp_path)}
+    given = OmegaConf.create({"data": {"name": "folder", "num_classes": None, "dataset": node}})
+    build.count_classes(given)
+    assert given.data.num_classes == 3

@@ -1,0 +1,227 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
+
+from fovea import errors
+from fovea.config import build, cli
+from fovea.config.cli import fold
+from fovea.engine import train
+from helpers import processes, runs
+
+EXPERIMENTS = sorted(p.stem for p in (runs.ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys, tmp_path, own_process):
+    """Run a command as a shell would; return exit code, output and messages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FOVEA_TRACEBACK", raising=False)
+
+    def run(*words, name="train"):
+        monkeypatch.setattr(sys, "argv", [f"src/{name}.py", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.command(name)
+        return (stop.value.code, *capsys.readouterr())
+
+    return run
+
+
+def unfolded(text):
+    names = []
+    for word in re.split(r",\s+", text.strip()):
+        start, brace, ends = word.rstrip("}").partition("{")
+        names += [start + end for end in ends.split(",")] if brace else [word]
+    return sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["cnn_digits", "cnn_fashion", "folder"], "cnn_{digits,fashion}, folder"),
+        (["a_b", "a_b_c", "a_b_d", "ab"], "a_b, a_b_{c,d}, ab"),
+        (["csv", "wandb"], "csv, wandb"),
+    ],
+)
+def test_names_that_begin_alike_are_folded(names, text):
+    assert fold(names) == text and unfolded(text) == names
+
+
+def test_help_fits_one_screen_and_names_every_experiment(shell):
+    for flag in ("--help", "-h"):
+        code, out, err = shell(flag)
+        assert code == 0 and err == ""
+        lines = out.rstrip().splitlines()
+        assert len(lines) <= 45 and max(map(len, lines)) <= 120
+        text = out.split("experiment: ")[1]
+        assert unfolded(text.split("finetune: ")[0]) == EXPERIMENTS
+        for key in ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "seed", "run_dir", "resume"):
+            assert key in out
+
+
+def test_help_fits_one_screen_with_twice_as_many_experiments(shell, monkeypatch):
+    from hydra._internal.hydra import Hydra
+
+    groups = Hydra.format_config_groups
+
+    def more(self, *args, **kwargs):
+        found = groups(self, *args, **kwargs)
+        return found.replace(
+            "experiment: ", "experiment: " + ", ".join(f"another_experiment_{i}" for i in range(20)) + ", "
+        )
+
+    monkeypatch.setattr(Hydra, "format_config_groups", more)
+    lines = shell("--help")[1].rstrip().splitlines()
+    assert len(lines) <= 45 and max(map(len, lines)) <= 120
+    assert sum("another_experiment_" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("name", ["eval", "predict"])
+def test_help_of_the_other_commands(shell, name):
+    code, out, _ = shell("--help", name=name)
+    assert code == 0 and "run: ???" in out
+    lines = out.rstrip().splitlines()
+    assert len(lines) <= 45 and max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (errors.UsageError("say it so"), 2, "error: say it so\n"),
+        (RuntimeError("it broke"), 1, "error: RuntimeError: it broke\n"),
+        (errors.Interrupted(signal.SIGTERM), 143, ""),
+        (errors.Interrupted(signal.SIGINT), 130, ""),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT\n"),
+    ],
+)
+def test_exit_codes_and_one_message(shell, monkeypatch, error, code, message):
+    def main(config):
+        raise error
+
+    monkeypatch.setattr(train, "main", main)
+    assert shell("experiment=mlp_digits") == (code, "", message)
+
+
+def test_success_is_zero(shell, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda config: 0.5)
+    assert shell("experiment=mlp_digits") == (0, "", "")
+
+
+def test_ctrl_c_while_composing(shell, monkeypatch):
+    from hydra._internal.hydra import Hydra
+
+    def compose(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr(Hydra, "compose_config", compose)
+    monkeypatch.setattr(train, "main", lambda config: pytest.fail("it started"))
+    assert shell("experiment=mlp_digits") == (130, "", "stopped by SIGINT\n")
+
+
+def test_ctrl_c_while_importing(tmp_path):
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, str(runs.ROOT / "src" / "eval.py"), f"run={tmp_path}"]
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 130 and "Traceback" not in err, err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errors.UsageError("say it so"), 2), (ValueError("it broke"), 1)]
+)
+def test_a_traceback_on_request_only(shell, monkeypatch, error, code):
+    def main(config):
+        raise error
+
+    monkeypatch.setattr(train, "main", main)
+    assert "Traceback" not in shell("experiment=mlp_digits")[2]
+    monkeypatch.setenv("FOVEA_TRACEBACK", "1")
+    found, _, err = shell("experiment=mlp_digits")
+    assert found == code and "Traceback (most recent call last)" in err and "in main" in err
+    assert err.endswith(f"error: {error}\n")
+    monkeypatch.setenv("FOVEA_TRACEBACK", "0")
+    assert "Traceback" not in shell("experiment=mlp_digits")[2]
+
+
+def test_the_message_reaches_the_file_that_a_sweep_reads(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv(errors.FILE, str(tmp_path / "message"))
+    shell("optimizer.lrr=1")
+    assert "unknown key 'optimizer.lrr'" in (tmp_path / "message").read_text()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "fovea.data.assets.run",
+        "fovea.data.fetch.download.fetch",
+        "fovea.data.assets.subprocess.run",
+        "fovea.engine.train.run",
+        "subprocess.run",
+        "os.system",
+        "builtins.eval",
+        "torch.hub.load",
+        "torch.load",
+        "shutil.rmtree",
+    ],
+)
+def test_a_config_cannot_start_processes_or_download(target):
+    node = OmegaConf.create({"_target_": target})
+    with pytest.raises(InstantiationException, match="whitelist"):
+        build.make(node)
+
+
+def test_a_reported_error_is_not_said_twice(shell, monkeypatch):
+    def main(config):
+        error = RuntimeError("it broke")
+        error.fovea_reported = True
+        raise error
+
+    monkeypatch.setattr(train, "main", main)
+    assert shell("experiment=mlp_digits") == (1, "", "")
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, {src!r})
+from fovea.tasks.classification.task import Classification
+
+def broken(self, batch, batch_idx):
+    raise ValueError("every process is broken")
+
+Classification.training_step = broken
+from fovea.config.cli import command
+command("train")
+"""
+
+
+@pytest.mark.slow
+def test_an_error_in_every_process_is_said_once(tmp_path):
+    run_dir, script = tmp_path / "run", tmp_path / "train.py"
+    script.write_text(BROKEN.format(src=str(runs.ROOT / "src")))
+    process = processes.launch(
+        *runs.QUICK,
+        *processes.TWO,
+        "finetune=head_only",
+        "model.net.hidden=[4]",
+        run_dir=run_dir,
+        script=script,
+    )
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 1 and "Traceback" not in err
+    assert err.count("error: every process is broken\n") == 1, err
+    assert err.count("every process is broken") == 1 and err.count("frozen is all but") == 1
+    log = (run_dir / "train.log").read_text()
+    assert "ValueError: every process is broken" in log
+    assert [p.name for p in run_dir.iterdir() if p.name.startswith(".")] == []

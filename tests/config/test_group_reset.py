@@ -1,0 +1,168 @@
+"""A group member chosen after an experiment has its own values, whatever the experiment set."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from fovea.config.command_line import rewrite
+from fovea.config.paths import CONF
+
+FILES = {
+    "train.yaml": """
+        defaults:
+          - _self_
+          - model: vit
+          - optimizer: adamw
+          - augment: none
+          - experiment: plain
+          - sweep: null
+        seed: 0
+    """,
+    "model/vit.yaml": "{name: vit, net: {_target_: fovea.vit, dim: 192, depth: 12}}",
+    "model/cnn.yaml": "{name: cnn, net: {_target_: fovea.cnn, width: 32}}",
+    "optimizer/adamw.yaml": "{_target_: AdamW, lr: 0.001, betas: [0.9, 0.999], weight_decay: 0.05}",
+    "optimizer/sgd.yaml": "{_target_: torch.optim.SGD, lr: 0.05, momentum: 0.9, note: null}",
+    "optimizer/slow.yaml": "{defaults: [sgd, _self_], lr: 0.005}",
+    "augment/none.yaml": "{sample: {}, batch: null}",
+    "augment/strong.yaml": """
+        sample:
+          crop: {_target_: A.Crop, size: "${seed}"}
+          blur: {_target_: A.Blur, p: 0.5}
+        batch: {mixup: {alpha: 0.2}}
+    """,
+    "experiment/plain.yaml": "{}",
+    "experiment/base.yaml": """
+        # @package _global_
+        defaults: [{override /model: vit}]
+        model: {net: {depth: 6}}
+        optimizer: {lr: 0.0003, betas: [0.9, 0.98]}
+    """,
+    "experiment/child.yaml": """
+        # @package _global_
+        defaults: [base, _self_]
+        optimizer: {weight_decay: 0.3, eps: 1.0e-6}
+    """,
+    "experiment/momentum.yaml": """
+        # @package _global_
+        defaults: [base, {override /optimizer: sgd}, _self_]
+        optimizer: {lr: 0.02}
+    """,
+    "experiment/other.yaml": "# @package _global_\nseed: 3",
+    "experiment/two.yaml": "# @package _global_\ndefaults: [momentum, other, _self_]",
+    "experiment/pictures.yaml": """
+        # @package _global_
+        defaults: [{override /augment: strong}]
+        augment:
+          sample: {crop: {size: 64}, flip: {_target_: A.Flip, p: 0.5}}
+          batch: {mixup: {alpha: 0.8}}
+    """,
+    "experiment/bare.yaml": """
+        # @package _global_
+        augment: {sample: null}
+    """,
+    "experiment/deep/base.yaml": "# @package _global_\noptimizer: {lr: 0.1}",
+    "experiment/deep/child.yaml": "# @package _global_\ndefaults: [base, _self_]\nseed: 1",
+}
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory):
+    root = tmp_path_factory.mktemp("conf")
+    for name, text in FILES.items():
+        lines = text.strip("\n").splitlines()
+        indent = min((len(li) - len(li.lstrip()) for li in lines if li.strip()), default=0)
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(li[indent:] for li in lines) + "\n")
+    return root
+
+
+def composed(conf, *words):
+    """Compose what a command line means after rewriting."""
+    with initialize_config_dir(str(conf)):
+        return compose("train", overrides=rewrite(list(words), conf=conf))
+
+
+def test_a_member_chosen_after_an_experiment_has_its_own_values(conf):
+    config = composed(conf, "experiment=base", "optimizer=sgd")
+    assert config.optimizer == {"_target_": "torch.optim.SGD", "lr": 0.05, "momentum": 0.9, "note": None}
+
+
+def test_keys_that_only_the_experiments_member_has_are_gone(conf):
+    assert "betas" in composed(conf, "experiment=base").optimizer
+    assert "betas" not in composed(conf, "experiment=base", "optimizer=sgd").optimizer
+    assert "depth" not in composed(conf, "experiment=base", "model=cnn").model.net
+
+
+def test_values_on_the_command_line_win_in_any_order(conf):
+    for words in (["optimizer=sgd", "optimizer.lr=7"], ["optimizer.lr=7", "optimizer=sgd"]):
+        config = composed(conf, "experiment=base", *words)
+        assert config.optimizer.lr == 7 and config.optimizer.momentum == 0.9
+
+
+def test_the_experiments_own_member_keeps_its_tuning(conf):
+    assert composed(conf, "experiment=base", "optimizer=adamw").optimizer.lr == 3e-4
+    assert composed(conf, "experiment=momentum", "optimizer=sgd").optimizer.lr == 0.02
+    assert composed(conf, "experiment=momentum", "optimizer=adamw").optimizer.lr == 1e-3
+
+
+def test_nested_experiments_count_as_one(conf):
+    plain = composed(conf, "experiment=child").optimizer
+    assert (plain.lr, plain.weight_decay, plain.eps) == (3e-4, 0.3, 1e-6)
+    swapped = composed(conf, "experiment=child", "optimizer=sgd").optimizer
+    assert swapped == composed(conf, "experiment=plain", "optimizer=sgd").optimizer
+    assert composed(conf, "experiment=deep/child", "optimizer=sgd").optimizer.lr == 0.05
+
+
+def test_a_later_base_does_not_hide_the_choice_of_an_earlier_one(conf):
+    assert composed(conf, "experiment=two", "optimizer=sgd").optimizer.lr == 0.02
+
+
+def test_members_that_build_on_others_are_read_whole(conf):
+    config = composed(conf, "experiment=base", "optimizer=slow")
+    assert (config.optimizer.lr, config.optimizer.momentum) == (0.005, 0.9)
+
+
+def test_whole_branches_that_the_member_lacks_are_gone(conf):
+    assert composed(conf, "experiment=pictures", "augment=none").augment == {"sample": {}, "batch": None}
+    assert composed(conf, "experiment=pictures").augment.sample.flip.p == 0.5
+
+
+def test_branches_that_the_experiment_emptied_come_back(conf):
+    config = composed(conf, "experiment=bare", "augment=strong")
+    assert config.augment == composed(conf, "experiment=plain", "augment=strong").augment
+    assert config.augment.sample.crop.size == 0  # an interpolation stays one
+
+
+def test_a_value_given_around_or_inside_a_reset_one_stays(conf):
+    config = composed(conf, "experiment=pictures", "augment=none", "augment.batch={mixup:{alpha:0.1}}")
+    assert config.augment.batch.mixup.alpha == 0.1
+    config = composed(conf, "experiment=base", "optimizer=sgd", "+optimizer.betas=[0.5,0.5]")
+    assert config.optimizer.betas == [0.5, 0.5]
+
+
+def test_the_default_experiment_counts_too(conf):
+    assert rewrite(["optimizer=sgd"], conf=conf) == ["optimizer=sgd"]
+    assert rewrite([], conf=conf) == []
+
+
+@pytest.mark.parametrize("experiment", ["base", "child", "momentum", "pictures", "bare"])
+@pytest.mark.parametrize("swap", [["optimizer=sgd"], ["model=cnn", "optimizer=slow"], ["augment=none"]])
+def test_a_second_pass_changes_nothing(conf, experiment, swap):
+    """A distributed run starts its other processes with the command line as rewritten."""
+    once = rewrite([f"experiment={experiment}", *swap], conf=conf)
+    assert rewrite(once, conf=conf) == once
+
+
+def test_unknown_names_are_left_for_hydra(conf):
+    for words in (["experiment=nope", "optimizer=sgd"], ["experiment=plain", "optimizer=nope"]):
+        assert rewrite(words, conf=conf) == words
+
+
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_of_the_suite_takes_other_members(experiment):
+    words = rewrite([f"experiment={experiment}", "optimizer=sgd", "model=cnn", "finetune=gradual"])
+    assert rewrite(words) == words
+    with initialize_config_dir(str(CONF)):
+        config = compose("train", overrides=words)
+    assert config.optimizer == OmegaConf.load(CONF / "optimizer/sgd.yaml")

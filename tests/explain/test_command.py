@@ -1,0 +1,147 @@
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fovea.errors import UsageError
+
+pytestmark = pytest.mark.slow
+CNN = [
+    "grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "saliency", "input_times_gradient",
+    "integrated_gradients", "smooth_grad", "occlusion",
+]  # fmt: skip
+RELU = ["guided_backprop", "guided_grad_cam", "deconvnet"]
+ATTENTION = ["class_attention", "rollout", "gradient_rollout", "relevance"]
+QUICK = {
+    "method.integrated_gradients.steps": 2, "method.smooth_grad.samples": 2,
+    "method.occlusion.window": 16, "method.occlusion.stride": 16,
+}  # fmt: skip
+NETS = [
+    ("resnet10t", 64, [*CNN, *RELU, "cam", "score_cam"]),
+    ("vgg11", 32, [*CNN, *RELU]),
+    ("efficientnet_b0", 64, [*CNN, "cam"]),
+    ("mobilenetv2_035", 64, [*CNN, *RELU, "cam"]),
+    ("densenet121", 64, [*CNN, *RELU, "cam"]),
+    ("wide_resnet50_2", 64, ["grad_cam", *RELU, "cam"]),
+    ("vit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
+    ("deit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
+    ("deit_tiny_distilled_patch16_224", 64, ["grad_cam", "saliency", *ATTENTION]),
+    ("swin_tiny_patch4_window7_224", 64, ["grad_cam", "saliency", *ATTENTION]),
+    ("maxvit_rmlp_pico_rw_256", 64, ["grad_cam", "saliency", *ATTENTION]),
+]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Write images of every mode and of odd sizes, one of them damaged."""
+    folder = tmp_path / "photos"
+    (folder / "cat").mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    rgb = Image.fromarray(noise.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    rgb.save(folder / "cat" / "rgb.png")
+    rgb.convert("P").save(folder / "palette.png")
+    rgb.convert("RGBA").save(folder / "alpha.png")
+    rgb.convert("L").save(folder / "grey.jpg")
+    Image.fromarray(noise.integers(0, 2**16, (30, 20), dtype=np.uint16)).save(folder / "deep.png")
+    Image.fromarray(noise.integers(0, 256, (1, 1, 3), dtype=np.uint8)).save(folder / "pixel.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG nothing")
+    return folder
+
+
+def rows(folder):
+    with (folder / "explain.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def explain(call, tmp_path):
+    """Run the command with a group choice, and return the rows of its table."""
+
+    def run(methods, **overrides):
+        out = overrides.pop("output", tmp_path / "out")
+        call("explain", method=methods, output=str(out), **overrides)
+        return rows(out)
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "side", "methods"), NETS, ids=[n[0] for n in NETS])
+def test_every_method_of_every_architecture(explain, photos, tmp_path, name, side, methods):
+    keys = {k: v for k, v in QUICK.items() if k.split(".")[1] in methods}
+    model = {"model": "timm", "model.name": name, "model.pretrained": False, "data.image_size": side}
+    found = explain(methods, input=str(photos / "cat"), **{"data.num_classes": 7}, **model, **keys)
+    assert {row["method"]: row["problem"] for row in found} == dict.fromkeys(methods, "")
+    for row in found:
+        one = np.load(tmp_path / "out" / row["map"])
+        assert one.shape == (side, side) and one.dtype == np.float32 and np.isfinite(one).all()
+        assert np.ptp(one) > 0 or row["method"].endswith(("cam", "plus"))  # ReLU of all may leave nothing
+
+
+def test_any_image_of_a_run(untrained_run, explain, photos, tmp_path, capsys):
+    found = explain(["saliency"], run=str(untrained_run), input=str(photos))
+    assert sorted(row["image"].rsplit("/", 1)[-1] for row in found) == [
+        "alpha.png", "deep.png", "grey.jpg", "palette.png", "pixel.png", "rgb.png",
+    ]  # fmt: skip
+    assert {row["true"] for row in found if row["image"].endswith("rgb.png")} == {"cat"}
+    assert "1 of 7 images could not be read" in capsys.readouterr().err
+    assert (tmp_path / "out" / "explain.html").is_file()
+    assert len(list((tmp_path / "out" / "figures").iterdir())) == 6
+
+
+def test_batches_change_nothing(untrained_run, explain, photos, tmp_path):
+    for size in (1, 4):
+        explain(
+            ["saliency"],
+            run=str(untrained_run),
+            input=str(photos),
+            batch_size=size,
+            output=tmp_path / str(size),
+        )
+    for one in (tmp_path / "1" / "maps").rglob("*.npy"):
+        other = tmp_path / "4" / one.relative_to(tmp_path / "1")
+        np.testing.assert_allclose(np.load(one), np.load(other), rtol=1e-4, atol=1e-6)
+
+
+def test_the_split_of_a_run_with_its_true_classes(trained_run, explain):
+    found = explain(["saliency"], run=str(trained_run), input="val", number=10, target="true")
+    assert sorted(row["true"] for row in found) == [str(d) for d in range(10)]
+    assert all(row["class"] == row["true"] for row in found)
+
+
+def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
+    names = ["resnet10t", "vit_tiny_patch16_224"]
+    keys = {"model": "timm", "model.name": names, "model.pretrained": False, "data.image_size": 32}
+    found = explain(["grad_cam", "rollout"], input=str(photos / "cat"), target="top-2", **keys)
+    problems = {(r["model"], r["method"], r["class"]): r["problem"] for r in found}
+    assert len(problems) == 6
+    refused = [key for key, why in problems.items() if why]
+    assert refused == [("resnet10t", "rollout", "")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, "say which model: run=DIR"),
+        ({"model": "resnet32"}, r"say data\.num_classes= and data\.image_size="),
+        ({"model": "timm", "model.name": "resnet81", "model.pretrained": False}, "near it are"),
+        ({"run": "RUN", "input": "PHOTOS", "method": ["rollout"]}, "has no attention(.|\n)*gives .*saliency"),
+        ({"run": "RUN", "input": "PHOTOS", "layer": "nothing"}, r"layer=nothing: .* near it are"),
+        ({"run": "RUN", "input": "PHOTOS", "target": "wolf"}, "target=wolf is no class"),
+        ({"run": "RUN", "input": "PHOTOS/deep.png", "target": "true"}, "needs true classes"),
+        ({"run": "RUN", "input": "nowhere"}, "matches no file"),
+        ({"run": "RUN", "input": "PHOTOS", "number": 0}, "number is 0"),
+        ({"run": "RUN", "input": "PHOTOS/broken.png"}, "no image could be read"),
+        (
+            {"model": "timm", "input": "test", "model.name": "resnet10t", "model.pretrained": False},
+            "say run=DIR",
+        ),
+    ],
+)
+def test_bad_input(untrained_run, explain, photos, keys, message):
+    def filled(value):
+        return value.replace("RUN", str(untrained_run)).replace("PHOTOS", str(photos))
+
+    keys = {k: filled(v) if isinstance(v, str) else v for k, v in keys.items()}
+    with pytest.raises(UsageError, match=message):
+        explain(keys.pop("method", ["grad_cam"]), **keys)

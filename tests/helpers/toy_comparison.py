@@ -1,0 +1,53 @@
+"""Run directories to compare, without a training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+CLASSES = ["cat", "dog & co", "50% <b>"]
+COMPARE = {"_target_": "fovea.tasks.classification.compare.ClassComparison"}
+
+
+def write_run(
+    root: Path, name: str, *, model="mlp", lr=0.1, seed=0, wrong=(), size=60, status="finished", test=True,
+    overrides=(), data="toy", **config,
+) -> Path:  # fmt: skip
+    """Write a run that classifies `size` images; those at the places `wrong` it takes for the next class."""
+    run = root / name
+    (run / "predictions").mkdir(parents=True)
+    target = np.arange(size) % 3
+    preds = target.copy()
+    preds[list(wrong)] = (preds[list(wrong)] + 1) % 3
+    acc = float((preds == target).mean())
+    metrics = {"val/acc": acc - 0.01, "val/loss": 1 - acc}
+    if test:
+        metrics |= {"test/acc": acc, "test/loss": 0.9 - acc}
+    written = {
+        "seed": seed, "run_dir": str(run), "experiment": "toy",
+        "checkpoint": {"dirpath": f"{run}/checkpoints"},
+        "model": {"name": model, "net": {"_target_": f"fovea.models.{model}"}},
+        "optimizer": {"_target_": "torch.optim.SGD", "lr": lr}, "report": {"compare": COMPARE},
+        "metrics": {"monitor": "val/acc", "mode": "max"}, "data": {"name": data, "seed": seed}, **config,
+    }  # fmt: skip
+    (run / "config.yaml").write_text(yaml.safe_dump(written))
+    summary = {
+        "status": status, "experiment": "toy", "seed": seed, "metrics": metrics,
+        "data": {"name": data, "source": "generated", "num_test": size, "classes": CLASSES},
+        "model": {"name": model, "params": 1000 * len(model)}, "peak_memory_mb": 300,
+        "best": {"monitor": "val/acc", "mode": "max", "value": acc, "epoch": 1},
+        "timing": {"epoch_s": [3.0, 1.0, 1.2], "train_images_per_s": 500.0},
+    }  # fmt: skip
+    (run / "summary.json").write_text(json.dumps(summary))
+    rows = "".join(f"{e},{e},{1 / (e + 1)},{1 / (e + 1)},{acc * e / 2}\n" for e in range(3))
+    (run / "metrics.csv").write_text(f"epoch,step,train/loss,val/loss,val/acc\n{rows}")
+    if overrides:
+        (run / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+    if test:
+        probs = np.full((size, 3), 0.1, np.float32)
+        probs[np.arange(size), preds] = 0.8
+        ids = np.array([f"{i:03d}.png" for i in range(size)])
+        order = np.random.default_rng(seed).permutation(size)  # runs need not agree on the order
+        np.savez(run / "predictions" / "test.npz", ids=ids[order], target=target[order], probs=probs[order])
+    return run

@@ -1,0 +1,76 @@
+"""What a sweep leaves: table, csv, exit code, the command to continue."""
+
+import csv
+import logging
+import shlex
+import sys
+
+import pytest
+
+from fovea.config.command_line import parse
+from fovea.engine import rundir
+from fovea.sweep import job_dir as sweep_place
+from fovea.sweep import summary as sweep_report
+
+
+def finish(run_dir, status="finished", value=0.5, error=None):
+    best = {"monitor": "val/acc", "value": value}
+    rundir.write_summary(
+        run_dir, {"status": status, "error": error, "best": best, "metrics": {"val/acc": value}}
+    )
+
+
+def sweep_of(tmp_path, *jobs):
+    for i, (overrides, status, value, error) in enumerate(jobs):
+        finish(sweep_place.claim(tmp_path, overrides, number=i), status, value, error)
+    return [sweep_report.row(d) for d in sweep_place.jobs(tmp_path)]
+
+
+def test_the_table_shows_what_differs_and_the_csv_everything(tmp_path):
+    rows = sweep_of(
+        tmp_path,
+        (["model=mlp", "seed=0", "+n='a b'"], "finished", 0.5, None),
+        (["model=mlp", "seed=1", "+n='a b'"], "failed", None, "too bad"),
+    )
+    table = sweep_report.table(rows)
+    assert (
+        "seed=1" in table and "model=mlp" not in table and "val/acc" in table and str(tmp_path / "1") in table
+    )
+    sweep_report.write_csv(tmp_path / "sweep.csv", rows)
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert read[0]["overrides"] == """model=mlp seed=0 '+n='"'"'a b'"'"''"""
+    assert [r["status"] for r in read] == ["finished", "failed"]
+    assert [r["error"] for r in read] == ["", "too bad"]
+    assert float(read[0]["val/acc"]) == 0.5
+
+
+def test_a_job_alone_shows_its_overrides():
+    assert sweep_report.differing([["a=1"]]) == [["a=1"]]
+    assert sweep_report.differing([["a=1", "b=2"], ["b=2"]]) == [["a=1"], []]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [(["finished"] * 2, 0), (["finished", "failed"], 1), (["interrupted"], 1), (["finished", "running"], 1)],
+)
+def test_the_exit_code_says_whether_all_finished(tmp_path, statuses, code):
+    rows = sweep_of(tmp_path, *(([f"seed={i}"], s, 0.1, None) for i, s in enumerate(statuses)))
+    assert sweep_report.conclude(tmp_path, rows, mode="max", stopped=False) == code
+
+
+def test_the_best_job_follows_the_mode(tmp_path):
+    rows = sweep_of(tmp_path, *(([f"seed={i}"], "finished", v, None) for i, v in enumerate([0.3, 0.9, 0.1])))
+    assert sweep_report.best_row(rows, mode="max")["job"] == "1"
+    assert sweep_report.best_row(rows, mode="min")["job"] == "2"
+
+
+def test_the_command_to_continue_is_shown(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "seed=0,1", "+n='a b'", "sweep_dir=old"])
+    sweep_dir = tmp_path / "my sweep"
+    rows = sweep_of(sweep_dir, (["seed=0"], "interrupted", None, None))
+    with caplog.at_level(logging.INFO):
+        sweep_report.conclude(sweep_dir, rows, mode="max", stopped=True)
+    words = shlex.split(next(m for m in caplog.messages if "continue it" in m).splitlines()[-1])
+    assert words[:5] == ["python", "src/train.py", "-m", "seed=0,1", "+n='a b'"]
+    assert parse(words[2:]).choice("sweep_dir") == str(sweep_dir)
