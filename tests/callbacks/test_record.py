@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from fovea import files
 from fovea.callbacks import record as module
 from fovea.callbacks.record import EpochRecord
 
@@ -139,7 +140,7 @@ def test_a_kill_while_writing_leaves_the_previous_rows(tmp_path, clock, monkeypa
     def killed(*args):
         raise SystemExit
 
-    monkeypatch.setattr(module.os, "replace", killed)
+    monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(SystemExit):
         epoch(record, trainer(1), clock)
     assert (tmp_path / "metrics.csv").read_bytes() == before

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.data.formats.masks import read_mask, voc_palette
+from fovea.data.formats.masks import read_mask
+from fovea.ops.palette import voc_palette
 
 COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], dtype=np.uint8)
 LABELS = np.array([[0, 1, 2], [255, 1, 0]], dtype=np.uint8)

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from fovea.engine import rundir
 from fovea.engine.summary import Summary
 from fovea.errors import UsageError
+from fovea.files import write_text
 from helpers import runs
 
 KEYS = {
@@ -43,10 +44,10 @@ def test_a_directory_given_by_the_user_is_never_overwritten(tmp_path):
 
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "summary.json"
-    rundir.write_text(file, "old")
+    write_text(file, "old")
     monkeypatch.setattr(os, "replace", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        rundir.write_text(file, "new")
+        write_text(file, "new")
     assert file.read_text() == "old"
 
 

@@ -137,6 +137,7 @@ def _arm(moment: str, epoch: int) -> None:
     """Kill this process in mid-epoch, between epochs, while it writes a checkpoint, or in the test stage."""
     import lightning.pytorch as L
 
+    from fovea import files
     from fovea.callbacks import checkpoint
     from fovea.config import build
 
@@ -165,8 +166,9 @@ def _arm(moment: str, epoch: int) -> None:
 
     def half_written(self: Any, trainer: Any) -> None:
         if trainer.current_epoch == epoch:
-            (self.dirpath / "last.ckpt.part").write_bytes(b"PK half a checkpoint")
-            _die()
+            with files.replacing(self.last_path) as draft:
+                draft.write_bytes(b"PK half a checkpoint")
+                _die()
         save(self, trainer)
 
     def not_copied(source: Path, target: Path) -> None:

@@ -4,7 +4,9 @@ from datetime import datetime
 import pytest
 
 from fovea.page import formats
-from fovea.page.text_table import final_table, sweep_table, text_table
+from fovea.page.text_table import text_table
+from fovea.runs.report import final_table
+from fovea.sweep.summary import sweep_table
 from helpers.toy_runs import summary
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fovea.files import unique_names
 from fovea.predict.writer import (
     Prediction,
     annotate,
-    output_names,
     prediction_table,
     write_annotated,
     write_predictions,
@@ -66,10 +66,10 @@ def test_output_names_are_unique_and_legal():
         ".png",
         "x/a.png",
     ]
-    names = output_names(paths)
+    names = unique_names(paths)
     assert len({name.casefold() for name in names}) == len(paths)
     assert all(len(name.encode()) <= 255 and not set(name) & set('/\\:*?"<>|\n') for name in names)
-    assert output_names(["some/where/cat.jpg"]) == ["cat.png"]
+    assert unique_names(["some/where/cat.jpg"]) == ["cat.png"]
 
 
 @pytest.mark.parametrize(

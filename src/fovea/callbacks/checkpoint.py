@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
+
+from fovea.files import remove_drafts, replacing
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ class BestAndLast(Checkpoint):
         self.best, self.saved = state_dict["best"], state_dict["saved"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Copy the last checkpoint of a resumed run where a kill came between writing it and copying it."""
+        """Finish what a kill cut short: delete half a file, copy the last checkpoint where it is best."""
+        if trainer.is_global_zero:
+            remove_drafts(self.dirpath)
         if self.best is not None and self.best["epoch"] == self.saved and trainer.is_global_zero:
             _copy(self.last_path, self.best_path)
 
@@ -107,15 +111,13 @@ class BestAndLast(Checkpoint):
 
     def _save(self, trainer: L.Trainer) -> None:
         self.dirpath.mkdir(parents=True, exist_ok=True)
-        part = self.dirpath / "last.ckpt.part"
         self.saved, self.stopped = trainer.current_epoch, bool(trainer.should_stop)
-        trainer.save_checkpoint(part, weights_only=False)
-        if trainer.is_global_zero:
-            os.replace(part, self.last_path)
+        writes = replacing(self.last_path) if trainer.is_global_zero else nullcontext(self.last_path)
+        with writes as draft:  # every process takes part in saving, the first writes
+            trainer.save_checkpoint(draft, weights_only=False)
         trainer.strategy.barrier("fovea_checkpoint")
 
 
 def _copy(source: Path, target: Path) -> None:
-    part = target.with_suffix(".ckpt.part")
-    shutil.copyfile(source, part)
-    os.replace(part, target)
+    with replacing(target) as draft:
+        shutil.copyfile(source, draft)

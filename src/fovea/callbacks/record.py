@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
+
+from fovea.files import replacing
 
 FIRST = ("epoch", "step")
 
@@ -97,9 +98,7 @@ class EpochRecord(Checkpoint):
     def write(self) -> None:
         """Write all rows, whole or not at all."""
         names = sorted({k for row in self.rows for k in row} - set(FIRST))
-        part = self.path.with_suffix(".csv.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*FIRST, *names], restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(part, self.path)

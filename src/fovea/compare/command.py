@@ -22,6 +22,7 @@ from fovea.engine import rundir
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import count, device
 from fovea.errors import UsageError
+from fovea.files import finite, write_text
 
 log = logging.getLogger(__name__)
 TRAINING = (
@@ -182,13 +183,13 @@ def _pictures(base: Any, config: DictConfig) -> Any:
     """Return a function that reads test images by name, the way the baseline's run read them."""
 
     def read(ids: list[str]) -> dict[str, Any]:
-        from fovea.engine.eval import _adapted
+        from fovea.engine.trained import moved
         from fovea.inspect.opening import preprocessing
 
         run = rundir.read_config(base.runs[0].dir)
-        moved = _adapted(run, OmegaConf.create({"data_root": config.data_root, "num_workers": 0}))
-        moved.data.download, moved.augment = False, {"sample": {}, "batch": {}}
-        module = build.datamodule(moved, preprocessing(moved))
+        here = moved(run, data_root=config.data_root, num_workers=0)
+        here.data.download, here.augment = False, {"sample": {}, "batch": {}}
+        module = build.datamodule(here, preprocessing(here))
         module.setup("test")
         at = {name: i for i, name in enumerate(map(str, module.test.ids))}
         return {name: module.test.load(at[name])["image"] for name in ids if name in at}
@@ -204,8 +205,8 @@ def write(found: Any) -> None:
     found.folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "md": tables.markdown(found), "csv": tables.table_csv(found), "tex": tables.tables_latex(found),
-        "json": json.dumps(rundir._finite(tables.facts(found)), indent=1, ensure_ascii=False) + "\n",
+        "json": json.dumps(finite(tables.facts(found)), indent=1, ensure_ascii=False) + "\n",
         "html": page(found),
     }  # fmt: skip
     for ending, text in texts.items():
-        rundir.write_text(found.folder / f"compare.{ending}", text)
+        write_text(found.folder / f"compare.{ending}", text)

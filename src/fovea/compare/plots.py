@@ -12,22 +12,15 @@ from fovea.compare.grouping import Row
 from fovea.compare.settings import shown
 from fovea.page.formats import short_count, shorten
 from fovea.page.glyphs import drawable
-from fovea.page.plots import INK, SOFT, new_figure, panel, save
+from fovea.page.plots import INK, PALETTE, SOFT, STYLES, new_figure, panel, save, style
 from fovea.runs.read import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0b5394", "#b3591d", "#3f7d3a", "#7a4b8c", "#b02a3a", "#17808a", "#8a6d00", "#c2407a")
-STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 DRAWN = len(PALETTE) * len(STYLES)  # rows; beyond it lines cannot be told apart
 WIDTH = 11.0
-
-
-def style(index: int) -> tuple[str, Any]:
-    """Return the colour and the dashes of a row, the same in every figure."""
-    return PALETTE[index % len(PALETTE)], STYLES[index // len(PALETTE) % len(STYLES)]
 
 
 def curves(rows: Sequence[Row], names: Sequence[str], path: Path) -> Path | None:

@@ -39,7 +39,7 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, argv: list[str]) -> str:
-    known = sorted(_keys(_compose(argv)))
+    known = sorted(keys(_compose(argv)))
     near = nearest(key, known)
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"
@@ -77,11 +77,12 @@ def _compose(argv: list[str]) -> Any:
     return OmegaConf.create()
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
+def keys(node: Any, prefix: str = "") -> list[str]:
+    """Return every key of a config, with dots; values stay unresolved."""
     names = []
     for key in node:
         names.append(f"{prefix}{key}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            names.extend(_keys(child, f"{prefix}{key}."))
+            names.extend(keys(child, f"{prefix}{key}."))
     return names

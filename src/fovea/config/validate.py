@@ -76,7 +76,7 @@ def validate(config: DictConfig) -> None:
         found, value = _select(plain, key)
         if found and not allowed(value):
             raise UsageError(f"{key} is {value!r}; allowed: {text}")
-    _require_device(_select(plain, "trainer.accelerator")[1])
+    require_device(_select(plain, "trainer.accelerator")[1])
 
 
 def _select(node: Any, key: str) -> tuple[bool, Any]:
@@ -87,7 +87,8 @@ def _select(node: Any, key: str) -> tuple[bool, Any]:
     return True, node
 
 
-def _require_device(accelerator: Any) -> None:
+def require_device(accelerator: Any) -> None:
+    """Raise a `UsageError` where this machine has no such device."""
     if accelerator not in ("gpu", "cuda", "mps"):
         return
     import torch

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from fovea.errors import UsageError
+from fovea.files import write_text
 
 VARIABLE = "FOVEA_RUN_DIR"
 INHERITED = (
@@ -36,9 +37,7 @@ def publish(run_dir: Path) -> None:
     if _in_slurm():
         note = _note()
         note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_suffix(".part")
-        part.write_text(str(run_dir.resolve()), encoding="utf-8")
-        os.replace(part, note)
+        write_text(note, str(run_dir.resolve()))
 
 
 def find(*, timeout: float = 1800.0) -> Path:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fovea.config import build
-from fovea.engine import imports, rundir
+from fovea.engine import imports
 from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, count, device, open_run, require
 from fovea.errors import UsageError
+from fovea.files import write_text
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -36,7 +37,7 @@ def main(config: DictConfig) -> None:
     views = None if config.tta is None else list(config.tta)
     file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
     facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
-    rundir.write_text(file, json.dumps(facts, indent=2) + "\n")
+    write_text(file, json.dumps(facts, indent=2) + "\n")
     from fovea.page.text_table import text_table
 
     log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
@@ -46,10 +47,8 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
     """Return every metric of the task on one split, without augmentation."""
     import lightning.pytorch as L
 
-    run, place = _adapted(trained.config, config), device(str(config.accelerator))
-    datamodule = build.datamodule(run, trained.preprocessing)
-    datamodule.prepare_data()
-    datamodule.setup("test")
+    place, run = device(str(config.accelerator)), _measured_as_asked(trained.config, config)
+    datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
     if not len(datamodule.views[config.split]):
         raise UsageError(f"the run's data has no {config.split} split")
     datamodule.views["test"] = datamodule.views[config.split]
@@ -72,18 +71,12 @@ def _precision(run: DictConfig, device_type: str) -> Any:
     return "32-true" if precision == "16-mixed" and device_type == "cpu" else precision
 
 
-def _adapted(run: DictConfig, config: DictConfig) -> DictConfig:
-    """Return the run's config with this machine's data root and workers."""
+def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:
+    """Return the run's config with the test-time augmentation of the command; it is not compiled."""
     run = run.copy()
     run.compile = False
     if config.get("tta") is not None:
         if "tta" not in inspect.signature(get_class(run.task._target_)).parameters:
             raise UsageError(f"tta={list(config.tta)}: this task has no test-time augmentation")
         run.task.tta = list(config.tta)
-    if config.num_workers is not None:
-        run.data.num_workers = config.num_workers
-    if config.data_root is not None:
-        old = str(run.data.root)
-        moved = rundir.replaced(OmegaConf.to_container(run.data), old, str(config.data_root))
-        run.data = OmegaConf.create(moved)
     return run

@@ -151,7 +151,7 @@ class Session:
         summary.finish("finished")
         if not self.trainer.fast_dev_run:
             write_report(self.run_dir, self.config)
-        from fovea.page.text_table import final_table
+        from fovea.runs.report import final_table
 
         log.info("\n%s", final_table(summary.facts, self.run_dir))
 

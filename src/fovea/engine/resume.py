@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.command_line import nearest
-from fovea.config.help import _keys
+from fovea.config.help import keys
 from fovea.config.paths import CONF
 from fovea.engine import rundir
 from fovea.errors import UsageError
@@ -64,7 +64,7 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
                 f"{key}= cannot change when a run is resumed; start a new run with {override.input_line}"
             )
         if OmegaConf.select(saved, key, default=KeyError) is KeyError:
-            near = ", ".join(nearest(key, _keys(saved)))
+            near = ", ".join(nearest(key, keys(saved)))
             raise UsageError(
                 f"unknown key {key!r} in the resumed run" + (f"; nearest: {near}" if near else "")
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
+from fovea.files import write_json, write_text
 
 STATUS = ("running", "finished", "failed", "interrupted")
 
@@ -34,13 +34,6 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
                     f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir"
                 ) from None
             n += 1
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def write_config(run_dir: Path, config: DictConfig) -> None:
@@ -84,7 +77,7 @@ def replaced(node: Any, old: str, new: str) -> Any:
 
 def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
     """Write `summary.json`; non-finite numbers become null, which every JSON reader takes."""
-    write_text(run_dir / "summary.json", json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
+    write_json(run_dir / "summary.json", summary)
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
@@ -117,13 +110,3 @@ def process() -> dict[str, Any]:
 
     me = psutil.Process()
     return {"pid": me.pid, "host": os.uname().nodename, "started": me.create_time(), "written": time.time()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

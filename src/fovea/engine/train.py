@@ -20,6 +20,7 @@ from fovea.engine.distributed import rank
 from fovea.engine.fit import Session, write_report
 from fovea.engine.processes import Family, stop_signals
 from fovea.engine.summary import Summary
+from fovea.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _other_process(ckpt_path: Path | None) -> float | None:
         except errors.Interrupted as stop:
             sys.exit(128 + stop.signum)
         except Exception as error:  # one process speaks for all: that of rank 0
-            rundir.write_text(processes.error_note(rank()), errors.explain(error, config=config))
+            write_text(processes.error_note(rank()), errors.explain(error, config=config))
             with (rendezvous.find() / "train.log").open("a", encoding="utf-8") as file:
                 file.write(f"rank {rank()}: {errors.details(error)}")
             sys.exit(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.engine import rundir
 from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,45 @@ class Trained:
     def preprocessing(self) -> Any:
         """How images become inputs."""
         return self.checkpoint["fovea"]["preprocessing"]
+
+    def datamodule(
+        self,
+        *,
+        data_root: str | None = None,
+        num_workers: int | None = 0,
+        all_targets: bool = False,
+        download: bool = True,
+    ) -> Any:
+        """Return the data of the run, not augmented, and set up to be measured or shown.
+
+        Args:
+            data_root: where the data lie here; None for where they lay in training.
+            num_workers: None for as many as in training.
+            all_targets: give everything that the data set knows of an image, not just what training needs.
+            download: False never downloads, whatever the run says.
+        """
+        from fovea.config import build
+
+        config = moved(self.config, data_root=data_root, num_workers=num_workers)
+        config.augment = {"sample": {}, "batch": {}}
+        config.data.download = download and config.data.download
+        if all_targets:
+            config.data.targets = None
+        module = build.datamodule(config, self.preprocessing)
+        module.prepare_data()
+        module.setup("test")
+        return module
+
+
+def moved(run: DictConfig, *, data_root: str | None, num_workers: int | None) -> DictConfig:
+    """Return a run's config with this machine's data root and workers."""
+    run = run.copy()
+    if num_workers is not None:
+        run.data.num_workers = num_workers
+    if data_root is not None:
+        data = OmegaConf.to_container(run.data)
+        run.data = OmegaConf.create(rundir.replaced(data, str(run.data.root), str(data_root)))
+    return run
 
 
 def require(config: DictConfig, *keys: str) -> None:
@@ -89,12 +129,12 @@ def device(accelerator: str) -> Any:
     """Return the torch device for an accelerator's name."""
     import torch
 
-    from fovea.config.validate import ACCELERATORS, _require_device
+    from fovea.config.validate import ACCELERATORS, require_device
 
     if accelerator not in ACCELERATORS:
         raise UsageError(f"accelerator is {accelerator!r}; allowed: {', '.join(ACCELERATORS)}")
     try:
-        _require_device(accelerator)
+        require_device(accelerator)
     except UsageError as error:
         text = str(error).replace("trainer.accelerator=", "accelerator=")
         raise UsageError(text.replace("trainer=", "accelerator=")) from None

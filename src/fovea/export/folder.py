@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from fovea.engine import rundir
 from fovea.engine.trained import Trained
 from fovea.export import predict_example as export_example
 from fovea.export.formats import Format, leaves
+from fovea.files import finite, write_text
 
 README = """# {name}, exported as {format}
 
@@ -64,9 +64,9 @@ def _port(name: str, value: Tensor, batch: int) -> dict[str, Any]:
 
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write everything beside the network's file."""
-    text = json.dumps(rundir._finite(about), indent=2, ensure_ascii=False) + "\n"
-    rundir.write_text(folder / "export.json", text)
-    rundir.write_text(folder / "README.md", page(about))
+    text = json.dumps(finite(about), indent=2, ensure_ascii=False) + "\n"
+    write_text(folder / "export.json", text)
+    write_text(folder / "README.md", page(about))
     shutil.copyfile(export_example.__file__, folder / "predict_example.py")
 
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from fovea import errors
-from fovea.config import build
 from fovea.engine.trained import Trained
 from fovea.export.formats import ExportError, leaves, reason
 from fovea.export.predict_example import Model
@@ -114,12 +112,8 @@ def images(trained: Trained, *, number: int, data_root: str | None) -> tuple[Ten
 def _test_images(trained: Trained, number: int, data_root: str | None) -> Tensor:
     """Return test images from all over the split; fewer than `number` are repeated."""
     from fovea.data.preprocess import Preprocess
-    from fovea.engine.eval import _adapted
 
-    run = _adapted(trained.config, OmegaConf.create({"data_root": data_root, "num_workers": 0}))
-    run.data.download, run.augment = False, {"sample": {}, "batch": {}}
-    module = build.datamodule(run, trained.preprocessing)
-    module.setup("test")
+    module = trained.datamodule(data_root=data_root, download=False)
     view, preprocess = module.test, Preprocess(trained.preprocessing)
     if not len(view):
         raise ValueError("there is no test split")

@@ -11,11 +11,10 @@ import numpy as np
 from fovea.inspect.findings import KINDS, Finding, by_kind, count
 from fovea.inspect.stats import sections as statistics
 from fovea.page.annotations import Drawing, draw
-from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text
+from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text, encode
 from fovea.page.data_page import Pictures, document
 from fovea.page.formats import integer, middle
 from fovea.page.text_table import text_table
-from fovea.tasks.classification.mistakes import encode
 
 LISTED = 20  # findings of a kind, in the terminal
 ON_PAGE = 100

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from fovea import errors
 from fovea.config import build
 from fovea.engine import log as logs
-from fovea.engine import rundir
 from fovea.engine.processes import stop_signals
 from fovea.errors import UsageError
+from fovea.files import write_text
 from fovea.inspect.opening import datamodule, open_parts, preprocessing, resolved, walk
 
 log = logging.getLogger(__name__)
@@ -151,8 +151,8 @@ def viewer(parts: Sequence[Any]) -> Callable[[str, int], Any]:
 def write(out: Path, name: str, facts: dict[str, Any], page: str) -> None:
     """Write NAME.json and NAME.html, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    rundir.write_text(out / f"{name}.json", json.dumps(facts, indent=1) + "\n")
-    rundir.write_text(out / f"{name}.html", page)
+    write_text(out / f"{name}.json", json.dumps(facts, indent=1) + "\n")
+    write_text(out / f"{name}.html", page)
 
 
 def command() -> str:

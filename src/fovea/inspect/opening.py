@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from fovea import errors
 from fovea.config import build
 from fovea.engine.trained import count
 from fovea.errors import UsageError
+from fovea.page.progress import progress
 
 SMALL = 64  # pixels of the longer side up to which augment=light is the default, else standard
 
@@ -88,18 +87,3 @@ def walk(config: DictConfig, parts: Sequence[Any]) -> list[list[Any]]:
     side = min(preprocessing(config)["image_size"])
     with progress(sum(map(len, parts)), str(config.data.name)) as advance:
         return [look(part, channels=int(config.data.channels), side=side, advance=advance) for part in parts]
-
-
-@contextlib.contextmanager
-def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """Show a bar where somebody watches."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.advance(task, done)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import write_text
 from fovea.page.annotations import Drawing, draw
-from fovea.page.blocks import Facts, Section, Text
+from fovea.page.blocks import Facts, Section, Text, encode
 from fovea.page.data_page import Pictures, document
 from fovea.page.formats import shorten
 from fovea.page.label import annotate, sheet
-from fovea.tasks.classification.mistakes import encode
 
 LINE = 40  # characters below a tile
 CAPTIONS = 3  # of those that a sample may have
@@ -43,7 +42,11 @@ def write_preview(
     """Write `preview.png`, `preview_augmented.png` and `preview.html`; return the page's path."""
     tiles = [draw(item.sample, how) for item in shown]
     texts = [lines(item.sample, how) for item in shown]
-    _sheet(out / "preview.png", [annotate(t, wrapped(text)) for t, text in zip(tiles, texts, strict=True)], 4)
+    sheet(
+        out / "preview.png",
+        [annotate(t, wrapped(text)) for t, text in zip(tiles, texts, strict=True)],
+        columns=4,
+    )
     items = [(*encode(tile), text, item.name) for tile, text, item in zip(tiles, texts, shown, strict=True)]
     body: list[Any] = [Facts(facts), Section("Samples", [Pictures(items)])]
     versions = max((len(item.versions) for item in shown), default=0)
@@ -52,9 +55,7 @@ def write_preview(
     spread = ", spread over the classes" if any("label" in item.sample for item in shown) else ""
     about = f"{len(shown)} training image{'' if len(shown) == 1 else 's'}{spread}"
     page = document(f"{name}: samples", badge=("good", "preview"), about=about, body=body, command=command)
-    part = out / ".preview.html.part"
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, out / "preview.html")
+    write_text(out / "preview.html", page)
     return out / "preview.html"
 
 
@@ -69,15 +70,9 @@ def _augmented(out: Path, shown: Sequence[Shown], how: Drawing, versions: int) -
             drawn, said = draw(sample, small), lines(sample, how)[:1]
             rows.append(annotate(drawn, wrapped(said, width=30)))
             items.append((*encode(drawn), said if said != text[:1] else [], f"{item.name}, augmented"))
-    _sheet(out / "preview_augmented.png", rows, versions + 1)
+    sheet(out / "preview_augmented.png", rows, columns=versions + 1)
     told = "The left column shows the image, the others what the network sees of it in different epochs."
     return Section("Augmented", [Text(told), Pictures(items, columns=versions + 1)])
-
-
-def _sheet(path: Path, tiles: Sequence[np.ndarray], columns: int) -> None:
-    part = path.with_name(f".part_{path.name}")
-    sheet(part, tiles, columns=columns)
-    os.replace(part, path)
 
 
 def lines(sample: Mapping[str, Any], how: Drawing) -> list[str]:

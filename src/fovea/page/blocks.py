@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from fovea.page.formats import is_number, metric
 from fovea.page.plots import DPI
@@ -195,3 +198,15 @@ def _cell(tag: str, value: Any, align: str) -> str:
 def _numeric_column(rows: Sequence[Sequence[Any]], column: int) -> bool:
     values = [row[column] for row in rows if row[column] is not None]
     return bool(values) and all(is_number(value) for value in values)
+
+
+def encode(image: np.ndarray) -> tuple[bytes, str]:
+    """Return the image's bytes and media type: PNG, or JPEG where PNG would weigh on the page."""
+    from PIL import Image
+
+    for kind, options in (("png", {"compress_level": 4}), ("jpeg", {"quality": 90})):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, kind, **options)
+        if buffer.tell() < 16_384:
+            break
+    return buffer.getvalue(), f"image/{kind}"

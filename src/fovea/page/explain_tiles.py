@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fovea.files import replacing
 from fovea.page.glyphs import drawable, font
 from fovea.page.heatmap import colour_bar, meaning
 from fovea.page.label import MARKS, fit, thumbnail
@@ -66,9 +66,8 @@ def draw_sheet(
     gap = np.full((GAP, width, 3), 255, np.uint8)
     whole = Image.fromarray(np.vstack([gap, *(piece for part in parts for piece in (part, gap))]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    whole.save(draft, format="png", compress_level=4)
-    os.replace(draft, path)
+    with replacing(path) as draft:
+        whole.save(draft, format="png", compress_level=4)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeGuard
 
@@ -87,3 +88,10 @@ def middle(text: str, *, width: int) -> str:
         return text
     tail = (width - 1) * 2 // 3
     return text[: width - 1 - tail] + "…" + text[len(text) - tail :]
+
+
+def parameters(model: Mapping[str, Any]) -> str:
+    """`11.2 M`, and how many of them are trained where not all are."""
+    total, trained = model.get("params"), model.get("trainable_params")
+    some = is_number(trained) and trained != total
+    return short_count(total) + (f", {short_count(trained)} trained" if some else "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fovea.files import replacing
 from fovea.page.glyphs import drawable, font
 
 if TYPE_CHECKING:
@@ -97,5 +98,6 @@ def sheet(path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5) -> Path:
             page.paste(picture, (gap + i * (wide + gap) + (wide - picture.width) // 2, top))
         top += height + gap
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, compress_level=4)
+    with replacing(path) as draft:
+        page.save(draft, "png", compress_level=4)
     return path

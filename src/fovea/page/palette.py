@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.formats.masks import voc_palette
+from fovea.ops.palette import voc_palette
 from fovea.page.glyphs import drawable, font
 from fovea.page.label import fit, to_rgb
 

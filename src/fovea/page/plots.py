@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 DPI = 150
 INK, SOFT, TRAIN, HELD_OUT = "#1c1e21", "#5c636b", "#8a949e", "#0b5394"
+PALETTE = ("#0b5394", "#b3591d", "#3f7d3a", "#7a4b8c", "#b02a3a", "#17808a", "#8a6d00", "#c2407a")
+STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 
 def new_figure(*, width: float, height: float) -> Figure:
@@ -38,3 +40,8 @@ def save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, pil_kwargs={"compress_level": 4})
     return path
+
+
+def style(index: int) -> tuple[str, Any]:
+    """Return the colour and the dashes of a row, the same in every figure."""
+    return PALETTE[index % len(PALETTE)], STYLES[index // len(PALETTE) % len(STYLES)]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from fovea.page.formats import MISSING, duration, is_number, megabytes, metric, rate, short_count
-from fovea.runs.read import STATUSES, UNFINISHED
+from fovea.page.formats import MISSING, is_number, metric
 
 
 def text_table(rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, align: str = "") -> str:
@@ -29,53 +27,6 @@ def text_table(rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, al
     if headers:
         lines.insert(1, ["-" * width for width in widths])
     return "\n".join("  ".join(map(_pad, line, widths, align)).rstrip() for line in lines)
-
-
-def final_table(summary: Mapping[str, Any], run_dir: Path | str) -> str:
-    """Sum a run up in a few lines: results first, then cost, then where everything is."""
-    part = {key: summary.get(key) or {} for key in ("metrics", "best", "model", "timing")}
-    best, model, timing = part["best"], part["model"], part["timing"]
-    rows = [("status", summary.get("status") if summary.get("status") in STATUSES else UNFINISHED)]
-    if best.get("monitor"):
-        rows.append(
-            (f"best {best['monitor']}", f"{metric(best.get('value'))} in epoch {_plain(best.get('epoch'))}")
-        )
-    rows += [(name, metric(value)) for name, value in part["metrics"].items() if name.startswith("test/")]
-    rows.append(("parameters", parameters(model)))
-    rows.append(("training time", f"{duration(timing.get('fit_s'))} in {_epochs(timing)}"))
-    rows.append(("throughput", rate(timing.get("train_images_per_s"))))
-    rows.append(("peak memory", megabytes(summary.get("peak_memory_mb"))))
-    rows = [row for row in rows if not str(row[1]).startswith(MISSING)]
-    return text_table([*rows, ("run directory", str(run_dir))], align="ll")
-
-
-def sweep_table(rows: Sequence[Mapping[str, Any]], *, metric_name: str = "metric") -> str:
-    """Lay the runs of a sweep out in the given order; keys: `overrides`, `status`, `metric`, `directory`."""
-    lines = []
-    for row in rows:
-        overrides = row.get("overrides") or ""
-        text = overrides if isinstance(overrides, str) else " ".join(map(str, overrides))
-        lines.append(
-            (
-                text or MISSING,
-                row.get("status") or UNFINISHED,
-                metric(row.get("metric")),
-                row.get("directory"),
-            )
-        )
-    return text_table(lines, ("overrides", "status", metric_name, "directory"), align="llrl")
-
-
-def parameters(model: Mapping[str, Any]) -> str:
-    """`11.2 M`, and how many of them are trained where not all are."""
-    total, trained = model.get("params"), model.get("trainable_params")
-    some = is_number(trained) and trained != total
-    return short_count(total) + (f", {short_count(trained)} trained" if some else "")
-
-
-def _epochs(timing: Mapping[str, Any]) -> str:
-    count = len(timing.get("epoch_s") or [])
-    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _plain(value: Any) -> str:

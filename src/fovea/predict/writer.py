@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
+from fovea.files import unique_names
 from fovea.page.formats import MISSING, middle, shorten
 from fovea.page.label import annotate, sheet, thumbnail, to_rgb
 from fovea.page.text_table import text_table
@@ -20,7 +19,6 @@ __all__ = [
     "Prediction",
     "annotate",
     "bounded",
-    "output_names",
     "prediction_table",
     "write_annotated",
     "write_predictions",
@@ -108,7 +106,7 @@ def write_annotated(
     tiles: list[np.ndarray] = []
     paths: list[Path] = []
     (out_dir / "annotated").mkdir(parents=True, exist_ok=True)
-    for row, image, name in zip(rows, images, output_names([row.path for row in rows]), strict=True):
+    for row, image, name in zip(rows, images, unique_names([row.path for row in rows]), strict=True):
         drawn = annotate(bounded(image), row.lines(classes), ok=row.correct)
         paths.append(out_dir / "annotated" / name)
         Image.fromarray(drawn).save(paths[-1], compress_level=4)
@@ -119,35 +117,6 @@ def write_annotated(
     if tiles:
         sheet(out_dir / "predictions.png", tiles)
     return paths
-
-
-def output_names(paths: Sequence[str]) -> list[str]:
-    """Give every input its own file name: `cat.png`, and with its folder where two inputs share a name.
-
-    Names are told apart regardless of case, because some file systems do not tell case apart either.
-    """
-    stems = [_clean(PurePath(path).stem) for path in paths]
-    count = Counter(stem.casefold() for stem in stems)
-    names, taken = [], set()
-    for path, stem in zip(paths, stems, strict=True):
-        if count[stem.casefold()] > 1:
-            stem = _clean(
-                "__".join(part for part in (PurePath(path).parent.name, PurePath(path).name) if part)
-            )
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.casefold())
-        names.append(f"{name}.png")
-    return names
-
-
-def _clean(name: str) -> str:
-    """Drop what some file system refuses, and what does not fit into its 255 bytes."""
-    name = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", name)
-    return name.encode("utf-8")[:200].decode("utf-8", "ignore").strip(" .") or "image"
 
 
 def bounded(image: np.ndarray) -> np.ndarray:

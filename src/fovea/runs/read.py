@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -126,6 +126,11 @@ def read_metrics(path: Path) -> Columns:
 def finite(values: list[float | None]) -> list[float]:
     """Replace blanks and infinities by NaN, which plots as a gap."""
     return [value if value is not None and math.isfinite(value) else math.nan for value in values]
+
+
+def class_names(known: Sequence[str], count: int) -> list[str]:
+    """Return the recorded names, or the class numbers where they are not recorded for every class."""
+    return list(known) if len(known) == count else [str(index) for index in range(count)]
 
 
 def log_tail(run_dir: Path, *, lines: int = 20) -> str:

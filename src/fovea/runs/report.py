@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from fovea.explain.view import sheet as explain_sheet
-from fovea.page.blocks import Section, Text
-from fovea.page.formats import date
+from fovea.files import write_text
+from fovea.page.blocks import Block, Fold, Picture, Section, Text
+from fovea.page.data_page import POLICY
+from fovea.page.formats import MISSING, date, duration, megabytes, metric, parameters, rate
 from fovea.page.style import CSS
+from fovea.page.text_table import text_table
 from fovea.runs import commands, curves
 from fovea.runs import sections as parts
-from fovea.runs.read import STATUSES, Run, read_run
+from fovea.runs.read import STATUSES, UNFINISHED, Run, read_run
 
 log = logging.getLogger(__name__)
-
-# Even a mistake in a block cannot load or run anything: only inline styles and embedded images are allowed.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SHEET = re.compile(r"epoch_(\d+)\.png")  # what the explain callback draws
 
 
 def write_report(run_dir: Path, sections: Callable[[Path], list[Section]] | None = None) -> Path:
@@ -34,16 +35,14 @@ def write_report(run_dir: Path, sections: Callable[[Path], list[Section]] | None
         *_guarded("Learning curves", lambda: curves.sections(run)),
         *parts.results(run),
         *(_guarded("Task", lambda: sections(run.dir)) if sections else []),
-        *_guarded("Explanations", lambda: explain_sheet.sections(run.dir)),
+        *_guarded("Explanations", lambda: explanations(run.dir)),
         *parts.data(run),
         *parts.timing(run),
         *commands.sections(run),
         *parts.setup(run),
     ]
     path = run.dir / "report.html"
-    draft = path.with_name(".report.html.part")
-    draft.write_text(render(run, body), encoding="utf-8", errors="backslashreplace")
-    os.replace(draft, path)
+    write_text(path, render(run, body))
     return path
 
 
@@ -80,6 +79,20 @@ def _subtitle(run: Run) -> str:
     return " · ".join(filter(None, [date(run.started), described, str(run.summary.get("task") or "")]))
 
 
+def explanations(run_dir: Path) -> list[Section]:
+    """Show the last sheet of a run, and the first one behind a line; nothing where there are none."""
+    found = sorted((int(m[1]), p) for p in run_dir.glob("explain/*.png") if (m := SHEET.fullmatch(p.name)))
+    if not found:
+        return []
+    (first, early), (last, late) = found[0], found[-1]
+    said = "What the net saw in the same validation images; the sheets of all epochs are in explain/."
+    blocks: list[Block] = [Picture(late, f"Explanations after epoch {last}", f"Epoch {last}. {said}")]
+    if first != last:
+        picture = Picture(early, f"Explanations after epoch {first}", f"Epoch {first}.")
+        blocks.append(Fold(f"The same images after epoch {first}", [picture]))
+    return [Section("Explanations", blocks)]
+
+
 def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
     """Keep the rest of the page when one part of it fails, and say on the page that it did."""
     try:
@@ -88,3 +101,24 @@ def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
         log.warning("the report goes without its part %r: %s", title, error, exc_info=True)
         said = f"This part could not be made: {type(error).__name__}: {error}"
         return [Section(title, [Text(said, "error")])]
+
+
+def final_table(summary: Mapping[str, Any], run_dir: Path | str) -> str:
+    """Sum a run up in a few lines: results first, then cost, then where everything is."""
+    part = {key: summary.get(key) or {} for key in ("metrics", "best", "model", "timing")}
+    best, model, timing = part["best"], part["model"], part["timing"]
+    rows = [("status", summary.get("status") if summary.get("status") in STATUSES else UNFINISHED)]
+    if best.get("monitor"):
+        rows.append((f"best {best['monitor']}", f"{metric(best.get('value'))} in epoch {best.get('epoch')}"))
+    rows += [(name, metric(value)) for name, value in part["metrics"].items() if name.startswith("test/")]
+    rows.append(("parameters", parameters(model)))
+    rows.append(("training time", f"{duration(timing.get('fit_s'))} in {_epochs(timing)}"))
+    rows.append(("throughput", rate(timing.get("train_images_per_s"))))
+    rows.append(("peak memory", megabytes(summary.get("peak_memory_mb"))))
+    rows = [row for row in rows if not str(row[1]).startswith(MISSING)]
+    return text_table([*rows, ("run directory", str(run_dir))], align="ll")
+
+
+def _epochs(timing: Mapping[str, Any]) -> str:
+    count = len(timing.get("epoch_s") or [])
+    return f"{count} epoch{'' if count == 1 else 's'}"

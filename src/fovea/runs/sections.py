@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fovea.page.blocks import Bars, Block, Code, Facts, Fold, Section, Table, Text
-from fovea.page.formats import MISSING, duration, integer, is_number, megabytes, metric, rate
-from fovea.page.text_table import parameters
+from fovea.page.formats import MISSING, duration, integer, is_number, megabytes, metric, parameters, rate
 from fovea.runs.read import UNFINISHED, Run, log_tail
 
 SOURCES = {

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from fovea.engine import rundir
 from fovea.errors import UsageError
+from fovea.files import write_text
 
 log = logging.getLogger(__name__)
 STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
@@ -70,7 +71,7 @@ def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
             number += 1
         run_dir = sweep_dir / str(number)
         run_dir.mkdir()
-        rundir.write_text(run_dir / RECIPE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_text(run_dir / RECIPE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
         return run_dir
 
 

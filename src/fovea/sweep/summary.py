@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fovea.engine import rundir
+from fovea.files import replacing
+from fovea.page.formats import MISSING, metric
+from fovea.page.text_table import text_table
+from fovea.runs.read import UNFINISHED
 from fovea.sweep.job_dir import recipe
 
 log = logging.getLogger(__name__)
@@ -71,14 +74,29 @@ def _compare(sweep_dir: Path) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """Lay the jobs out with the overrides in which they differ."""
-    from fovea.page.text_table import sweep_table
-
     name = next((str(r["monitor"]) for r in rows if r["monitor"]), "metric")
     shown = differing([r["overrides"] for r in rows])
     return sweep_table(
         [{**r, "overrides": o, "metric": r["value"]} for r, o in zip(rows, shown, strict=True)],
         metric_name=name,
     )
+
+
+def sweep_table(rows: Sequence[Mapping[str, Any]], *, metric_name: str = "metric") -> str:
+    """Lay the runs of a sweep out in the given order; keys: `overrides`, `status`, `metric`, `directory`."""
+    lines = []
+    for row in rows:
+        overrides = row.get("overrides") or ""
+        text = overrides if isinstance(overrides, str) else " ".join(map(str, overrides))
+        lines.append(
+            (
+                text or MISSING,
+                row.get("status") or UNFINISHED,
+                metric(row.get("metric")),
+                row.get("directory"),
+            )
+        )
+    return text_table(lines, ("overrides", "status", metric_name, "directory"), align="llrl")
 
 
 def differing(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -98,12 +116,10 @@ def best_row(rows: Sequence[Row], *, mode: str) -> Row | None:
 def write_csv(file: Path, rows: Sequence[Row]) -> None:
     """Write every job with every override and metric."""
     names = list(dict.fromkeys(k for r in rows for k in r))
-    part = file.with_name(f"{file.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(file) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, names, restval="")
         writer.writeheader()
         writer.writerows({**r, "overrides": shlex.join(r["overrides"])} for r in rows)
-    os.replace(part, file)
 
 
 def continue_command(argv: Sequence[str], sweep_dir: Path) -> str:

@@ -2,7 +2,8 @@ import numpy as np
 from PIL import Image
 
 from fovea.explain.core.class_choice import Asked
-from fovea.explain.view.sheet import sections, write_sheet
+from fovea.explain.view.sheet import write_sheet
+from fovea.runs.report import explanations
 from helpers.toy_explained import bump
 
 
@@ -33,11 +34,11 @@ def test_many_images_are_broken_into_groups(tmp_path):
 
 
 def test_the_report_shows_the_last_sheet_and_the_first(tmp_path):
-    assert sections(tmp_path) == []
+    assert explanations(tmp_path) == []
     for epoch in (0, 3, 12):
         sheet(tmp_path / "explain", epoch=epoch)
     (tmp_path / "explain" / "other.png").write_bytes(b"")
-    (found,) = sections(tmp_path)
+    (found,) = explanations(tmp_path)
     html = found.html()
     assert html.index("Epoch 12.") < html.index("The same images after epoch 0")
     assert html.count("<img") == 2

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from fovea.data.formats import voc_files
-from fovea.data.formats.masks import read_mask, voc_palette
+from fovea.data.formats.masks import read_mask
+from fovea.ops.palette import voc_palette
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_boxes, check_count, check_same_size, check_split
 from fovea.data.formats.voc_files import FOLDERS, LISTS, listing, missing

@@ -142,13 +142,3 @@ def _colour_table(colours: bytes) -> np.ndarray:
     codes = rows[:, 0] | rows[:, 1] << 8 | rows[:, 2] << 16
     table[codes[::-1]] = np.arange(len(rows))[::-1]  # of equal colours the first counts
     return table
-
-
-def voc_palette(count: int) -> np.ndarray:
-    """Return the colours (count, 3) uint8 of PASCAL VOC: the bits of the class, dealt out to the channels."""
-    number = np.arange(count)
-    colours = np.zeros((count, 3), dtype=np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((number >> (3 * level + channel) & 1) << (7 - level)).astype(np.uint8)
-    return colours

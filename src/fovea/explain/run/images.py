@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fovea.config import build
 from fovea.data import ground_truth as truth
 from fovea.data.choose import choose
 from fovea.data.find_images import MEMORY, find_images, unreadable
@@ -111,15 +110,9 @@ def _of_files(pattern: str, config: DictConfig, models: Sequence[Opened], withou
 
 def _of_split(trained: Trained, split: str, config: DictConfig) -> Images:
     """Return a split of a run's data with everything that its data set knows of the images."""
-    from fovea.engine.eval import _adapted
-
     if config.truth is not None:
         raise UsageError(f"truth= is for files; the true classes of input={split} are those of the data")
-    run = _adapted(trained.config, OmegaConf.create({"data_root": config.data_root, "num_workers": 0}))
-    run.data.targets, run.augment = None, {"sample": {}, "batch": {}}
-    module = build.datamodule(run, trained.preprocessing)
-    module.prepare_data()
-    module.setup("test")
+    module = trained.datamodule(data_root=config.data_root, all_targets=True)
     view = module.views[split]
     if not len(view):
         raise UsageError(f"the run's data has no {split} split")
@@ -129,7 +122,7 @@ def _of_split(trained: Trained, split: str, config: DictConfig) -> Images:
         ids=list(view.ids),
         truth=[None] * len(view) if labels is None else [names[label] for label in labels],
         sample=view.load,
-        about=f"{split} split of {run.data.name}",
+        about=f"{split} split of {trained.config.data.name}",
         names=names,
         masked="mask" in view.targets,
     )

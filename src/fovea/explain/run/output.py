@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.engine.rundir import write_text
+from fovea.files import unique_names, write_text
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
 COLUMNS = (
@@ -40,10 +40,9 @@ class Folder:
     """
 
     def __init__(self, path: Path, *, parts: Sequence[str], ids: Sequence[str], several: bool) -> None:
-        from fovea.predict.writer import output_names
 
         self.path, self.parts, self.several = path, parts, several
-        names = (name.removesuffix(".png") for name in output_names(ids))
+        names = (name.removesuffix(".png") for name in unique_names(ids))
         self.names = dict(zip(ids, names, strict=True))
         path.mkdir(parents=True, exist_ok=True)
         _remove(path)

@@ -16,8 +16,8 @@ from fovea.explain.run.reader import Reader
 from fovea.explain.studies.base import Study
 from fovea.explain.view.attribution import Explained
 from fovea.explain.view.page import ExplainPage
-from fovea.inspect.opening import progress
 from fovea.page.blocks import Text
+from fovea.page.progress import progress
 from fovea.types import Sample
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fovea.compare.plots import style
 from fovea.page.formats import shorten
 from fovea.page.glyphs import drawable
-from fovea.page.plots import INK, SOFT, new_figure, panel, save
+from fovea.page.plots import INK, SOFT, new_figure, panel, save, style
 
 if TYPE_CHECKING:
     from torch import Tensor

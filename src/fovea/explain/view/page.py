@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,9 @@ from fovea.explain.view.attribution import Explained
 from fovea.explain.view.columns import Column, merge, placed, signs
 from fovea.explain.view.figure import draw_figure
 from fovea.explain.view.table import Part, bars, lines, link, part, style
+from fovea.files import replacing, unique_names
 from fovea.page.blocks import Block, Facts, Text
 from fovea.page.data_page import document
-from fovea.predict.writer import output_names
 
 log = logging.getLogger(__name__)
 BODY = "<!-- body -->"  # the blocks of a page escape what they are given, so no text can hold it
@@ -72,7 +71,7 @@ class ExplainPage:
         """
         if len({record.id for record in shown}) != 1:
             raise ValueError(f"add takes the records of one image, got those of {[r.id for r in shown]}")
-        file = self._name(f"{name}.png" if name else output_names([shown[0].id])[0])
+        file = self._name(f"{name}.png" if name else unique_names([shown[0].id])[0])
         path = draw_figure(self.out_dir / "figures" / file, shown)
         self._count += 1
         if self._shown < self.page_images and self._parts.tell() < MOST_BYTES:
@@ -103,11 +102,9 @@ class ExplainPage:
         )
         head, tail = page.replace("</style>", f"{style(self._columns)}</style>", 1).split(BODY)
         path = self.out_dir / "explain.html"
-        draft = path.with_name(".explain.html.part")
-        with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with replacing(path) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for piece in itertools.chain([head], self._contents(), [tail]):
                 file.write(piece)
-        os.replace(draft, path)
         return path
 
     def _contents(self) -> Iterator[str]:

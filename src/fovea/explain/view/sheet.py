@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fovea.explain.view.columns import said
-from fovea.page.blocks import Block, Fold, Picture, Section
 from fovea.page.explain_tiles import Row, Tile, draw_sheet
 from fovea.page.heatmap import overlay
 from fovea.page.label import SIDE
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 ACROSS = 8  # images side by side
 NAME = "epoch_{:04d}.png"
-PATTERN = re.compile(r"epoch_(\d+)\.png")
 
 
 def write_sheet(
@@ -55,20 +52,6 @@ def write_sheet(
     signs = sorted({name in signed for name, found in maps.items() if not isinstance(found, str)})
     path = folder / NAME.format(epoch)
     return draw_sheet(path, rows, title=[f"epoch {epoch}"], signs=signs, side=SIDE)
-
-
-def sections(run_dir: Path) -> list[Section]:
-    """Show the last sheet of a run, and the first one behind a line; nothing where there are none."""
-    found = sorted((int(m[1]), p) for p in run_dir.glob("explain/*.png") if (m := PATTERN.fullmatch(p.name)))
-    if not found:
-        return []
-    (first, early), (last, late) = found[0], found[-1]
-    said = "What the net saw in the same validation images; the sheets of all epochs are in explain/."
-    blocks: list[Block] = [Picture(late, f"Explanations after epoch {last}", f"Epoch {last}. {said}")]
-    if first != last:
-        picture = Picture(early, f"Explanations after epoch {first}", f"Epoch {first}.")
-        blocks.append(Fold(f"The same images after epoch {first}", [picture]))
-    return [Section("Explanations", blocks)]
 
 
 def _input(picture: np.ndarray, name: str, predicted: Asked, truth: str | None) -> Tile:

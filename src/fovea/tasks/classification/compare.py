@@ -11,13 +11,12 @@ import numpy as np
 
 from fovea.compare.grouping import Row
 from fovea.compare.verdicts import Tested
-from fovea.page.blocks import Block, Gallery, Section, Text
+from fovea.files import unique_names
+from fovea.page.blocks import Block, Gallery, Section, Text, encode
 from fovea.page.data_page import Heading
 from fovea.page.label import annotate, sheet, thumbnail
-from fovea.predict.writer import output_names
-from fovea.runs.read import Run
-from fovea.tasks.classification.mistakes import encode
-from fovea.tasks.classification.report import class_names, top
+from fovea.runs.read import Run, class_names
+from fovea.tasks.classification.report import top
 
 Pictures = Callable[[list[str]], dict[str, np.ndarray]]
 ORDER = (
@@ -115,7 +114,7 @@ def gallery(
             tiles.append(annotate(small, said, ok=ok))
     if not items:
         return []
-    (file,) = output_names([f"{good.name} right {bad.name} wrong.png"])
+    (file,) = unique_names([f"{good.name} right {bad.name} wrong.png"])
     sheet(folder / file.replace(" ", "_").replace(",", ""), tiles, columns=len(lines))
     return [Gallery(items)]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fovea.page.blocks import Gallery, Section
+from fovea.page.blocks import Gallery, Section, encode
 from fovea.page.label import annotate, sheet, thumbnail
 
 
@@ -30,18 +29,6 @@ def sections(run_dir: Path, arrays: Mapping[str, np.ndarray], classes: Sequence[
     sheet(path, tiles, columns=6)
     caption = "Predicted class and its probability, then the true class; the surest mistake first."
     return [Section("Worst mistakes", [Gallery(items, caption)])]
-
-
-def encode(image: np.ndarray) -> tuple[bytes, str]:
-    """Return the image's bytes and media type: PNG, or JPEG where PNG would weigh on the page."""
-    from PIL import Image
-
-    for kind, options in (("png", {"compress_level": 4}), ("jpeg", {"quality": 90})):
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, kind, **options)
-        if buffer.tell() < 16_384:
-            break
-    return buffer.getvalue(), f"image/{kind}"
 
 
 def _name(classes: Sequence[str], index: int) -> str:

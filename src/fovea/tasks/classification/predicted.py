@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import unique_names
 from fovea.page.label import annotate, sheet, thumbnail
 from fovea.predict.writer import (
     Prediction,
     bounded,
-    output_names,
     prediction_table,
     remove_earlier,
     write_predictions,
@@ -40,7 +40,7 @@ class ClassPredictions:
             raise ValueError(f"top_k is {top_k}; it must be at least 1")
         self.out_dir, self.classes, self.top_k = Path(out_dir), list(classes), top_k
         self.failures_only, self.pictures = failures_only, pictures
-        self._names = dict(zip(paths, output_names(paths), strict=True))
+        self._names = dict(zip(paths, unique_names(paths), strict=True))
         self._rows: list[Prediction] = []
         self._tiles: list[np.ndarray] = []
         self._seen = 0

@@ -12,7 +12,7 @@ import numpy as np
 from fovea.page import confusion
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
-from fovea.runs.read import read_run
+from fovea.runs.read import class_names, read_run
 from fovea.tasks.classification import mistakes
 
 SHORT = 20  # classes; a longer table is folded and its weakest rows shown
@@ -72,11 +72,6 @@ def sections(run_dir: Path) -> list[Section]:
     target, preds = arrays["target"], top(probs)
     found = [_overview(target, preds, classes), _confusion(run_dir, target, preds, classes)]
     return [*found, _per_class(target, preds, classes), *_mistakes(run_dir, classes)]
-
-
-def class_names(known: Sequence[str], count: int) -> list[str]:
-    """Return the recorded names, or the class numbers where they are not recorded for every class."""
-    return list(known) if len(known) == count else [str(index) for index in range(count)]
 
 
 def top(probs: np.ndarray) -> np.ndarray:

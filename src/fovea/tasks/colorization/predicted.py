@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import unique_names
 from fovea.page.formats import middle
 from fovea.page.label import annotate, sheet, thumbnail
 from fovea.page.text_table import text_table
-from fovea.predict.writer import output_names, remove_earlier
+from fovea.predict.writer import remove_earlier
 from fovea.tasks.colorization.report import without_colour
 
 SHEET = 40  # pictures on the contact sheet at most
@@ -42,7 +43,7 @@ class ColourPredictions:
         if failures_only:
             raise ValueError("failures_only=true is for one class per image; colours are not right or wrong")
         self.out_dir, self.pictures = Path(out_dir), pictures
-        self._names = dict(zip(paths, output_names(paths), strict=True))
+        self._names = dict(zip(paths, unique_names(paths), strict=True))
         self._rows: list[tuple[str, float]] = []
         self._tiles: list[np.ndarray] = []
         remove_earlier(self.out_dir, "coloured")

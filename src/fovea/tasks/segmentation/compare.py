@@ -12,9 +12,8 @@ from fovea.compare.grouping import Row
 from fovea.compare.verdicts import Tested
 from fovea.page.blocks import Block, Section, Text
 from fovea.page.data_page import Heading
-from fovea.runs.read import Run
+from fovea.runs.read import Run, class_names
 from fovea.tasks.classification.compare import gallery, read_pictures
-from fovea.tasks.classification.report import class_names
 from fovea.tasks.segmentation import scores as mask_scores
 
 Pictures = Callable[[list[str]], dict[str, np.ndarray]]

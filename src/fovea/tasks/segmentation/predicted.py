@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import unique_names
 from fovea.page.formats import middle
 from fovea.page.label import annotate, sheet, thumbnail
 from fovea.page.palette import IGNORE, colours, has_background, legend, overlay, stretched
 from fovea.page.text_table import text_table
-from fovea.predict.writer import bounded, output_names, remove_earlier
+from fovea.predict.writer import bounded, remove_earlier
 
 SHEET = 40  # pictures on the contact sheet at most
 TILE = 200  # pixels of each
@@ -44,7 +45,7 @@ class MaskPredictions:
         self.out_dir, self.classes, self.pictures = Path(out_dir), list(classes), pictures
         self.table = colours((labelling or {}).get("palette"))
         self.background = has_background(self.classes)
-        self._names = dict(zip(paths, output_names(paths), strict=True))
+        self._names = dict(zip(paths, unique_names(paths), strict=True))
         self._rows: list[tuple[str, np.ndarray]] = []
         self._tiles: list[np.ndarray] = []
         remove_earlier(self.out_dir, "annotated", "masks")

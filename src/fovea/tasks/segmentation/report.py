@@ -11,8 +11,7 @@ from fovea.page import confusion
 from fovea.page.blocks import Block, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.page.palette import colours
-from fovea.runs.read import read_run
-from fovea.tasks.classification.report import class_names
+from fovea.runs.read import class_names, read_run
 from fovea.tasks.segmentation import scores as mask_scores
 from fovea.tasks.segmentation.figure import draw
 

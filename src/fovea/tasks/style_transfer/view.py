@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
+
+from fovea.files import replacing
 
 
 class Pictures(L.Callback):
@@ -65,6 +66,5 @@ def write(path: Path, picture: np.ndarray) -> None:
     """Write a PNG (H, W, 1 or 3), whole or not at all."""
     from PIL import Image
 
-    part = path.with_name(f".{path.name}.part")
-    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(part, "png")
-    os.replace(part, path)
+    with replacing(path) as draft:
+        Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(draft, "png")

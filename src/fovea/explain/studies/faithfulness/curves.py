@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from fovea.compare.plots import style
 from fovea.explain.studies.faithfulness.view import Score
-from fovea.page.plots import INK, SOFT, new_figure, panel, save
+from fovea.page.plots import INK, SOFT, new_figure, panel, save, style
 
 WIDTH, HEIGHT, LEFT, GAP, BELOW = 3.6, 2.9, 0.55, 0.65, 0.5  # inches of a panel and around it
 LEGEND, LINE = 2.2, 0.19

@@ -1,0 +1,107 @@
+"""Files that are whole or not there: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new empty file beside `path`, which takes its place once the block ends without an error.
+
+    Nobody can guess its name, so it is never somebody else's file or link; after an error it is gone.
+    """
+    draft = path.with_name(f".{secrets.token_hex(8)}.part")
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Delete what a process that was killed left of `replacing` in a folder."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write UTF-8; bytes of a file's name that are not text become `\udc..` escapes."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, value: Any, *, indent: int = 2) -> None:
+    """Write JSON that every reader takes: numbers that are not finite become null."""
+    write_text(path, json.dumps(finite(value), indent=indent, ensure_ascii=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Return plain containers in which NaN and infinity are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
+    """Read arrays of an `.npz` file by name.
+
+    Raises:
+        ValueError: the file is missing, damaged or lacks an array; the message names it.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from error
+
+
+def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:
+    """Give every input its own file name: `cat.png`, and with its folder where two inputs share a name.
+
+    Names are told apart regardless of case, because some file systems do not tell case apart either.
+    """
+    stems = [_clean(PurePath(path).stem) for path in paths]
+    count = Counter(stem.casefold() for stem in stems)
+    names, taken = [], set()
+    for path, stem in zip(paths, stems, strict=True):
+        if count[stem.casefold()] > 1:
+            parts = (PurePath(path).parent.name, PurePath(path).name)
+            stem = _clean("__".join(part for part in parts if part))
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.casefold())
+        names.append(f"{name}{suffix}")
+    return names
+
+
+def _clean(name: str) -> str:
+    """Drop what some file system refuses, and what does not fit into its 255 bytes."""
+    name = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", name)
+    return name.encode("utf-8")[:200].decode("utf-8", "ignore").strip(" .") or "image"
