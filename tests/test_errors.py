@@ -34,7 +34,7 @@ def fail(tmp_path, capsys, monkeypatch):
     """Train with overrides that must fail; return the message, the same everywhere."""
     from fovea.runs import report as page
 
-    monkeypatch.setattr(page, "write_report", lambda *args: None)
+    monkeypatch.setattr(page, "write_report", lambda *args, **kwargs: None)
 
     def train(*overrides):
         given = [*runs.QUICK, *overrides, f"run_dir={tmp_path / 'run'}"]
@@ -135,7 +135,7 @@ def test_a_failing_report_does_not_hide_the_error(tmp_path, monkeypatch, capsys)
     def broken(self, batch):
         raise ValueError("the original error")
 
-    def report(*args):
+    def report(*args, **kwargs):
         raise OSError("no space left")
 
     monkeypatch.setattr(page, "write_report", report)

@@ -65,7 +65,7 @@ def finite(value: Any) -> Any:
 
 
 def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
-    """Read arrays of an `.npz` file by name.
+    """Read arrays of an `.npz` file by name, or all of them.
 
     Raises:
         ValueError: the file is missing, damaged or lacks an array; the message names it.
@@ -74,7 +74,7 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
 
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
+            return {key: archive[key] for key in keys or archive.files}
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error})") from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict, Union, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
     from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -103,5 +105,103 @@ class SchedulerFactory(Protocol):
     """A `_partial_` schedule from the config, stepped once per optimizer step unless it is a plateau."""
 
     def __call__(self, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int) -> LRScheduler:
+        """Build it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a task keeps of a batch of test images: tensors (B, …) that are still on their device.
+
+    Attributes:
+        rows: of every image: `score` (B,), NaN where nothing can be scored; `target`, what is true of it, by
+            which a comparison knows the test set; what the task's own sections need; perhaps `tie_break`
+            (B,), which orders images of one score. Small: those of the whole test split are held.
+        answer, truth: what `TaskView.draw` takes, held of the images that the report shows.
+        ranks: (B,) for each of the view's galleries, which shows the images with the highest; NaN: never.
+        sums: added up over all images, of any shape.
+    """
+
+    rows: dict[str, Tensor]
+    answer: Tensor
+    truth: Tensor
+    ranks: dict[str, Tensor]
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ScoreTable(NamedTuple):
+    """Scores of one run, one a line, such as those of every class."""
+
+    title: str
+    heads: Sequence[str]  # of the columns that are the same for every run
+    lines: Sequence[Sequence[Any]]  # those columns
+    scores: np.ndarray  # (lines,) float, NaN where there is none
+
+
+Truth = Union["np.ndarray", int]  # what is true of an image: a class, a map, a picture
+
+
+class TaskView(Protocol):
+    """What the answer of a task is for one image; all that is written, drawn or compared is built on it.
+
+    An answer is plain numpy: probabilities (C,), a class map (H, W), a picture (H, W, 3), …. `view:` in
+    `conf/report/<task>.yaml` makes the view, called with `classes` (their names) and `labelling` (what other
+    numbers mean: the palette of masks). Subclasses inherit what is None or empty here: what a task lacks.
+    """
+
+    score: str  # the metric that the scores of single images average to; more of it is better
+    margin: float  # two models differ on an image when their scores are this far apart
+    contrast: str = "{good} better than {bad} by {margin:g} or more"  # heads the images that differ so
+    about: str = ""  # what a reader of a comparison must know of the score
+    galleries: Sequence[tuple[str, str]]  # of test images: name of the figure, title in the report
+    caption: str  # what a gallery shows
+    shown: int = 8  # images in a gallery
+    columns: Sequence[str]  # of `row`; with "correct" where an answer is right or wrong
+    folder: tuple[str, str] | None = None  # column and folder of the pictures that `picture` gives
+    infer: Callable[[Any, Tensor, Any], Tensor] | None = None
+    """Map (net, image uint8 (1, C, H, W) of any size, preprocessing) to the output for that size; None: the
+    net sees batches at its input size, and what it gives is the output."""
+    selector: Callable[..., Any] | None = None
+    """Build from `target` what is explained of an image, as `fovea.explain` has it; None: nothing."""
+
+    def measure(self, output: Output, batch: Batch) -> Measured:
+        """Score what `Task.step` gave for a test batch, without waiting for the device."""
+        ...
+
+    def decode(self, output: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Return the answer for one image uint8 (H, W, 3) whose output the net or `infer` gave."""
+        ...
+
+    def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
+        """Show the answer, beside the truth where that is given: uint8 (H', W', 3)."""
+        ...
+
+    def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
+        """Say the answer, or how good it is, in a few words."""
+        ...
+
+    def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
+        """Return the line of predictions.csv, by column."""
+        ...
+
+    def picture(self, answer: np.ndarray) -> Image:
+        """Return the answer as the file that goes into `folder`."""
+        raise NotImplementedError(f"{type(self).__name__} has a folder, but no picture()")
+
+    def table(self, arrays: Mapping[str, np.ndarray]) -> ScoreTable | None:
+        """Return more scores of a run, from the rows and sums of all its images."""
+        return None
+
+    def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
+        """Say how the rows of one image differ between a model that did well and one that did not."""
+        return [f"{self.score} {good['score']:.3f} / {bad['score']:.3f}"]
+
+
+class ViewFactory(Protocol):
+    """A `_partial_` view from the config."""
+
+    def __call__(
+        self, *, classes: Sequence[str] = (), labelling: Mapping[str, Any] | None = None
+    ) -> TaskView:
         """Build it."""
         ...

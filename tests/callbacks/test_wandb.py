@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import numpy as np
@@ -16,9 +17,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fovea.callbacks.collector import Collector
 from fovea.callbacks.record import EpochRecord
 from fovea.callbacks.wandb import RunLogger, choose_mode
-from fovea.tasks.classification.collect import ClassPredictions
+from fovea.tasks.classification.view import ClassView
 from helpers import wandb_reader
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +85,9 @@ class Points(Dataset):
     def __len__(self):
         return len(self.ids)
 
+    def name(self, i):
+        return self.ids[i]
+
     def load(self, i):
         pixels = np.random.default_rng(i).integers(0, 256, (5, 4, 1), dtype=np.uint8)
         return {"image": pixels, "label": i % 3}
@@ -93,7 +98,11 @@ class Points(Dataset):
 
 
 class Data(L.LightningDataModule):
-    test = Points()
+    test, classes = Points(), CLASSES
+    preprocess = SimpleNamespace(to_array=lambda image: image)
+
+    def labelling(self):
+        return {}
 
     def train_dataloader(self):
         return DataLoader(self.test, batch_size=6)
@@ -135,7 +144,7 @@ def fit(run_dir, *, epochs=2, ckpt_path=None, task=None, logger=None, **options)
     run_dir.mkdir(exist_ok=True)
     logger = logger or RunLogger(run_dir=str(run_dir), name="tiny", tags=["t"], notes="n", group="g")
     record = EpochRecord(path=run_dir / "metrics.csv")
-    collect = ClassPredictions(dirpath=run_dir / "predictions")
+    collect = Collector(view=ClassView, dirpath=run_dir / "predictions")
     trainer = L.Trainer(
         logger=logger,
         callbacks=[collect, record, *logger.callbacks()],
@@ -216,19 +225,20 @@ def test_confusion_matrix_and_mistakes_come_from_the_predictions(run_dir):
     panel = run.config["_wandb"]["visualize"]["test/confusion_matrix"]["panel_config"]
     assert panel["panelDefId"] == "wandb/confusion_matrix/v1"
 
-    wrong = np.load(run_dir / "predictions" / "mistakes.npz")
+    wrong = np.load(run_dir / "predictions" / "examples.npz")
     table = run.table("test/mistakes")
     assert table["columns"] == ["image", "id", "true", "predicted", "probability"]
-    assert [row[1] for row in table["data"]] == wrong["ids"].tolist()
+    assert [row[1] for row in table["data"]] == wrong["mistakes_ids"].tolist()
     assert [row[2:4] for row in table["data"]] == [
-        [CLASSES[t], CLASSES[p]] for t, p in zip(wrong["target"], wrong["preds"], strict=True)
+        [CLASSES[t], CLASSES[p]]
+        for t, p in zip(wrong["mistakes_truth"], wrong["mistakes_answer"].argmax(1), strict=True)
     ]
     from PIL import Image
 
     gallery = run.values("test/mistakes_images")[-1]
     assert len(table["data"]) == len(gallery["filenames"]) > 0
     assert all((run.folder / "files" / name).is_file() for name in gallery["filenames"])
-    for row, image in zip(table["data"], wrong["images"], strict=True):
+    for row, image in zip(table["data"], wrong["mistakes_image"][..., 0], strict=True):
         staged = run.staged(row[0]["path"])
         assert staged.is_relative_to(run_dir)
         assert np.array_equal(np.asarray(Image.open(staged)), image)

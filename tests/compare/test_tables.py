@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fovea.compare import text as compare_text
+from fovea.compare.examples import PairedExamples, clearest
 from fovea.compare.grouping import gather
 from fovea.compare.page import page
 from fovea.compare.tables import latex, to_latex, to_markdown
@@ -13,9 +14,10 @@ from fovea.compare.types import Comparison
 from fovea.compare.verdicts import Verdict, different_tests, verdicts
 from fovea.metrics.significance import mcnemar, wilson
 from fovea.runs.read import read_run
-from fovea.tasks.classification.compare import ClassComparison, disagreements
+from fovea.tasks.classification.view import ClassView
 from helpers.toy_comparison import CLASSES, write_run
 
+TASK = PairedExamples(ClassView(classes=CLASSES))
 HOSTILE = "<script>50% & $x_1$ | {a}\\b ~^#"
 
 
@@ -24,23 +26,22 @@ def gathered(*dirs):
     runs = [read_run(path) for path in dirs]
     rows, _ = gather(runs)
     for row in rows:
-        row.tested = [ClassComparison().read(run) for run in row.runs]
+        row.tested = [TASK.read(run) for run in row.runs]
     return rows
 
 
 def comparison(folder, *dirs):
     rows = gathered(*dirs)
-    task = ClassComparison()
     return Comparison(
         metric="test/acc", rows=rows, base=rows[0], measure="test/acc", verdicts=verdicts(rows, rows[0]),
-        folder=folder, command="python src/compare.py", table=task.table(rows), method=["Measured <here>."],
+        folder=folder, command="python src/compare.py", table=TASK.table(rows), method=["Measured <here>."],
         left_out=[("logs/x", "failed")], notes=["A & b."],
     )  # fmt: skip
 
 
 def test_predictions_are_read_in_the_order_of_their_names(tmp_path):
     runs = [read_run(write_run(tmp_path, str(s), seed=s, wrong=[3, 4])) for s in (0, 1)]
-    first, second = (ClassComparison().read(run) for run in runs)
+    first, second = (TASK.read(run) for run in runs)
     assert first.digests == second.digests
     assert np.flatnonzero(first.values == 0).tolist() == [3, 4] == np.flatnonzero(second.values == 0).tolist()
 
@@ -49,7 +50,7 @@ def test_damaged_predictions_are_named(tmp_path):
     run = write_run(tmp_path, "r")
     (run / "predictions" / "test.npz").write_bytes(b"PK broken")
     with pytest.raises(ValueError, match=r"test\.npz cannot be read"):
-        ClassComparison().read(read_run(run))
+        TASK.read(read_run(run))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_damaged_predictions_are_named(tmp_path):
 )
 def test_different_test_sets_are_named(tmp_path, change, said):
     runs = [read_run(write_run(tmp_path, "a")), read_run(write_run(tmp_path, "b", **change))]
-    found = different_tests([(run, ClassComparison().read(run)) for run in runs])
+    found = different_tests([(run, TASK.read(run)) for run in runs])
     assert str(tmp_path / "a") in found and str(tmp_path / "b") in found and said in found
 
 
@@ -71,12 +72,12 @@ def test_same_size_but_other_images_or_answers(tmp_path, key, said):
     if key == "ids":
         arrays[key] = np.char.add(arrays[key], "x")
     np.savez(path, **arrays)
-    assert said in different_tests([(run, ClassComparison().read(run)) for run in runs])
+    assert said in different_tests([(run, TASK.read(run)) for run in runs])
 
 
 def test_a_run_without_predictions_is_no_other_test_set(tmp_path):
     runs = [read_run(write_run(tmp_path, "a")), read_run(write_run(tmp_path, "b", test=False))]
-    assert different_tests([(run, ClassComparison().read(run)) for run in runs]) is None
+    assert different_tests([(run, TASK.read(run)) for run in runs]) is None
 
 
 def test_single_runs_are_tested_by_mcnemar(tmp_path):
@@ -121,9 +122,9 @@ def test_disagreements_come_clearest_first(tmp_path):
     rows = gathered(
         write_run(tmp_path, "a", wrong=[7]), write_run(tmp_path, "b", model="cnn", wrong=[1, 2, 7, 9])
     )
-    rows[1].tested[0].extra["true"][[1, 2, 9]] = [0.3, 0.01, 0.2]
-    right, wrong = disagreements(*rows)
-    assert right.tolist() == [2, 9, 1] and wrong.tolist() == []
+    rows[1].tested[0].extra["tie_break"][[1, 2, 9]] = [0.3, 0.01, 0.2]
+    assert clearest(*rows, margin=1).tolist() == [2, 9, 1]
+    assert clearest(*rows[::-1], margin=1).tolist() == []
 
 
 def test_an_image_counts_by_most_of_the_runs(tmp_path):
@@ -132,12 +133,12 @@ def test_an_image_counts_by_most_of_the_runs(tmp_path):
         write_run(tmp_path, f"b{s}", seed=s, model="cnn", wrong=w)
         for s, w in enumerate([[1, 2], [1], [1, 3]])
     ]
-    assert disagreements(*gathered(*base, *other))[0].tolist() == [1]
+    assert clearest(*gathered(*base, *other), margin=1).tolist() == [1]
 
 
 def test_classes_side_by_side(tmp_path):
     rows = gathered(write_run(tmp_path, "a", wrong=[0, 3]), write_run(tmp_path, "b", model="cnn", wrong=[1]))
-    _, heads, lines = ClassComparison().table(rows)
+    _, heads, lines = TASK.table(rows)
     assert heads == ["Class", "Images", "mlp", "cnn"]
     assert lines == [[CLASSES[0], 20, 0.9, 1.0], [CLASSES[1], 20, 1.0, 0.95], [CLASSES[2], 20, 1.0, 1.0]]
 

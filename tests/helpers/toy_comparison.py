@@ -7,14 +7,14 @@ import numpy as np
 import yaml
 
 CLASSES = ["cat", "dog & co", "50% <b>"]
-COMPARE = {"_target_": "fovea.tasks.classification.compare.ClassComparison"}
+VIEW = {"_target_": "fovea.tasks.classification.view.ClassView", "_partial_": True}
 
 
 def write_run(
     root: Path, name: str, *, model="mlp", lr=0.1, seed=0, wrong=(), size=60, status="finished", test=True,
     overrides=(), data="toy", **config,
 ) -> Path:  # fmt: skip
-    """Write a run that classifies `size` images; those at the places `wrong` it takes for the next class."""
+    """Write a run that classifies `size` images; those at `wrong` are predicted as the next class."""
     run = root / name
     (run / "predictions").mkdir(parents=True)
     target = np.arange(size) % 3
@@ -28,7 +28,7 @@ def write_run(
         "seed": seed, "run_dir": str(run), "experiment": "toy",
         "checkpoint": {"dirpath": f"{run}/checkpoints"},
         "model": {"name": model, "net": {"_target_": f"fovea.models.{model}"}},
-        "optimizer": {"_target_": "torch.optim.SGD", "lr": lr}, "report": {"compare": COMPARE},
+        "optimizer": {"_target_": "torch.optim.SGD", "lr": lr}, "report": {"view": VIEW},
         "metrics": {"monitor": "val/acc", "mode": "max"}, "data": {"name": data, "seed": seed}, **config,
     }  # fmt: skip
     (run / "config.yaml").write_text(yaml.safe_dump(written))
@@ -49,5 +49,7 @@ def write_run(
         probs[np.arange(size), preds] = 0.8
         ids = np.array([f"{i:03d}.png" for i in range(size)])
         order = np.random.default_rng(seed).permutation(size)  # runs need not agree on the order
-        np.savez(run / "predictions" / "test.npz", ids=ids[order], target=target[order], probs=probs[order])
+        rows = {"ids": ids, "target": target, "probs": probs, "score": (preds == target).astype(np.float32)}
+        rows["tie_break"] = probs[np.arange(size), target]
+        np.savez(run / "predictions" / "test.npz", **{key: values[order] for key, values in rows.items()})
     return run

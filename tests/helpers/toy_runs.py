@@ -46,11 +46,13 @@ def write_arrays(run: Path) -> None:
     target = np.array([0] * 20 + [1] * 20)  # class 2 has no test image
     probs = rng.dirichlet(np.ones(3), size=40).astype(np.float32)
     ids = np.array([f"img/{i}.png" for i in range(40)])
-    np.savez(run / "predictions" / "test.npz", ids=ids, target=target, probs=probs)
+    np.savez(
+        run / "predictions" / "test.npz", ids=ids, target=target, probs=probs,
+        score=(probs.argmax(1) == target).astype(np.float32),
+    )  # fmt: skip
     wrong = np.flatnonzero(probs.argmax(1) != target)[:5]
     images = rng.integers(0, 255, (len(wrong), 9, 7, 3), dtype=np.uint8)
-    preds, prob = probs[wrong].argmax(1), probs[wrong].max(1)
     np.savez(
-        run / "predictions" / "mistakes.npz",
-        images=images, ids=ids[wrong], target=target[wrong], preds=preds, prob=prob,
+        run / "predictions" / "examples.npz", labelling=np.array("{}"), mistakes_image=images,
+        mistakes_ids=ids[wrong], mistakes_truth=target[wrong], mistakes_answer=probs[wrong],
     )  # fmt: skip

@@ -5,7 +5,7 @@ import torch.multiprocessing as mp
 from torchmetrics.classification import MulticlassCalibrationError
 
 from fovea.metrics.calibration import CalibrationError
-from fovea.tasks.classification.reliability import reliability
+from fovea.tasks.classification.calibration import reliability
 
 
 def logits(count=500, classes=7, seed=0):

@@ -16,7 +16,6 @@ from fovea.data.preprocess import Preprocess
 from fovea.engine import checkpoint
 from fovea.errors import UsageError
 from fovea.predict import command as predict
-from fovea.tasks.classification import predicted
 
 
 @pytest.fixture
@@ -331,14 +330,6 @@ def test_memory_does_not_grow_with_the_number_of_images(untrained_run, images, c
     most.clear()
     call("predict", run=untrained_run, input=images, batch_size=100)
     assert max(most) <= 3
-
-
-def test_the_sheet_holds_small_pictures(tmp_path):
-    sink = predicted.ClassPredictions(out_dir=tmp_path, paths=["a.png"], classes=["cat", "dog"])
-    sink.add("a.png", np.zeros((2000, 3000, 3), np.uint8), np.array([1.0, 2.0]), None)
-    assert max(sink._tiles[0].shape) < 300
-    with Image.open(tmp_path / "annotated" / "a.png") as picture:
-        assert picture.width == 1280
 
 
 @pytest.fixture

@@ -5,29 +5,29 @@ import pytest
 from PIL import Image
 
 from fovea.files import unique_names
-from fovea.predict.writer import (
-    Prediction,
-    annotate,
-    prediction_table,
-    write_annotated,
-    write_predictions,
-)
+from fovea.page.label import annotate
+from fovea.predict.writer import PredictionWriter
+from fovea.tasks.classification.view import ClassView
 
 CLASSES = ["cat", 'say "x", y', "猫"]
 PATHS = ["a/ü, 1.png", "b/ü, 1.png", "line\nbreak.png", "B/Ü, 1.jpg"]
 PROBS = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.4, 0.4, 0.2]], np.float32)
+TARGETS = [0, 1, None, None]
 
 
-def predictions():
-    targets = [0, 1, None, None]
-    return [
-        Prediction(path, probs, target) for path, probs, target in zip(PATHS, PROBS, targets, strict=True)
-    ]
+def write(folder, *, paths=PATHS, top_k=5, side=8, targets=TARGETS, **options):
+    """Write predictions of grey images, each of another level; return what is printed."""
+    view = ClassView(classes=CLASSES, top_k=top_k)
+    writer = PredictionWriter(view, out_dir=folder, paths=paths, **options)
+    for i, path in enumerate(paths):
+        image = np.full((side, side, 3), 40 * (i % 4), np.uint8)
+        writer.add(path, image, np.log(PROBS[i % 4]), targets[i % 4])
+    return writer.finish()
 
 
 def test_csv_round_trip(tmp_path):
-    path = write_predictions(tmp_path / "new", predictions(), CLASSES)
-    with path.open(encoding="utf-8", newline="") as file:
+    write(tmp_path / "new")
+    with (tmp_path / "new" / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == PATHS
     assert [row["predicted"] for row in rows] == ["cat", "猫", 'say "x", y', "cat"]
@@ -41,18 +41,52 @@ def test_csv_round_trip(tmp_path):
 
 
 def test_csv_survives_a_file_name_that_is_no_text(tmp_path):
-    path = write_predictions(tmp_path, [Prediction("bad\udcff.png", PROBS[0])], CLASSES, top_k=1)
-    assert "bad\\udcff.png" in path.read_text(encoding="utf-8")
+    write(tmp_path, paths=["bad\udcff.png"], top_k=1, pictures=False)
+    text = (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+    assert "bad\\udcff.png" in text and text.splitlines()[0] == "path,predicted,probability,true,correct"
 
 
 def test_same_name_in_two_folders_is_not_overwritten(tmp_path):
-    images = (np.full((8, 8, 1), 40 * i, np.uint8) for i in range(4))
-    paths = write_annotated(tmp_path, predictions(), images, CLASSES)
+    write(tmp_path)
+    paths = [tmp_path / "annotated" / name for name in unique_names(PATHS)]
     assert len({path.name.casefold() for path in paths}) == 4
     for i, path in enumerate(paths):
         with Image.open(path) as picture:
             assert picture.getpixel((picture.width // 2, 10)) == (40 * i,) * 3
     assert (tmp_path / "predictions.png").exists()
+
+
+def test_a_second_call_leaves_nothing_of_the_first(tmp_path):
+    write(tmp_path)
+    assert "1 of 1 images with a known class are right" in write(tmp_path, paths=["in/9.jpg"])
+    assert [path.name for path in (tmp_path / "annotated").iterdir()] == ["9.png"]
+
+
+def test_failures_are_for_answers_that_are_right_or_wrong(tmp_path):
+    assert "1 of 4 images are classified wrongly" in write(tmp_path, failures_only=True)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [PATHS[1]]
+    view = ClassView(classes=CLASSES)
+    view.columns = ["colourfulness"]
+    with pytest.raises(ValueError, match="failures_only=true"):
+        PredictionWriter(view, out_dir=tmp_path, paths=[], failures_only=True)
+    assert (tmp_path / "predictions.csv").is_file()  # refused before the earlier ones are deleted
+
+
+def test_pictures_are_small_however_large_the_image(tmp_path):
+    write(tmp_path, paths=PATHS[:1], side=2000)
+    with Image.open(tmp_path / "predictions.png") as sheet:
+        assert max(sheet.size) < 300
+    with Image.open(tmp_path / "annotated" / unique_names(PATHS[:1])[0]) as picture:
+        assert picture.width == 1280
+
+
+def test_the_printed_table_shortens_and_counts_the_rest(tmp_path):
+    paths = ["data/" + "deep/" * 30 + f"{i}.png" for i in range(43)]
+    lines = write(tmp_path, paths=paths, pictures=False).splitlines()
+    assert max(map(len, lines)) <= 110 and "0.png" in lines[2] and "cat 0.700" in lines[2]
+    assert 'true: say "x", y' in lines[3]
+    assert "… and 3 more, all in predictions.csv" in lines
 
 
 def test_output_names_are_unique_and_legal():
@@ -98,11 +132,3 @@ def test_annotate_never_draws_beyond_its_width():
 def test_annotate_refuses_floats():
     with pytest.raises(ValueError, match="uint8"):
         annotate(np.zeros((4, 4, 3), np.float32), ["x"], ok=None)
-
-
-def test_prediction_table_shortens_and_says_what_is_missing():
-    rows = [Prediction("data/" + "deep/" * 30 + f"{i}.png", PROBS[0]) for i in range(5)]
-    text = prediction_table(rows, CLASSES, limit=3)
-    assert max(map(len, text.splitlines())) <= 110
-    assert text.endswith("… and 2 more, all in predictions.csv") and "0.png" in text and "true" not in text
-    assert "true" in prediction_table(predictions(), CLASSES)

@@ -15,6 +15,7 @@ from fovea.runs.read import UNFINISHED, read_metrics, read_run
 from fovea.runs.report import write_report
 from fovea.runs.sections import message
 from fovea.tasks.classification.report import sections
+from fovea.tasks.classification.view import ClassView
 from helpers.toy_runs import CLASSES, HEADER, rows, summary
 
 VOID = {"meta", "img", "br", "rect", "link", "hr", "input"}
@@ -93,7 +94,7 @@ def test_every_state_makes_a_complete_page(make_run, name, arguments, status):
     run = make_run(**arguments)
     if name == "summary cut off":
         (run / "summary.json").write_text(json.dumps(summary())[:200])
-    page = Page(write_report(run, sections))
+    page = Page(write_report(run, sections, view=ClassView))
     assert re.search(rf'class="badge \w+">{status}<', page.source)
     assert "could not be made" not in page.text
     assert "python src/train.py" in page.text
@@ -102,7 +103,7 @@ def test_every_state_makes_a_complete_page(make_run, name, arguments, status):
 
 def test_page_stands_alone_and_escapes_everything(make_run):
     failed = summary(status="failed", error=TRACEBACK)
-    page = Page(write_report(make_run(record=failed), sections))
+    page = Page(write_report(make_run(record=failed), sections, view=ClassView))
     names = {tag for tag, _ in page.tags}
     assert names.isdisjoint({"script", "link", "iframe", "i", "b", "flowers"})
     sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
@@ -122,7 +123,7 @@ def test_page_stands_alone_and_escapes_everything(make_run):
 
 
 def test_page_shows_the_headline_numbers(make_run):
-    text = Page(write_report(make_run(record=summary()), None)).text
+    text = Page(write_report(make_run(record=summary()))).text
     for shown in (
         "Best val/acc",
         "0.7500",
@@ -157,8 +158,8 @@ def test_failing_task_section_is_named_and_spares_the_rest(make_run):
 
 def test_report_is_the_same_when_written_again(make_run):
     run = make_run(record=summary())
-    first = write_report(run, sections).read_bytes()
-    assert write_report(run, sections).read_bytes() == first
+    first = write_report(run, sections, view=ClassView).read_bytes()
+    assert write_report(run, sections, view=ClassView).read_bytes() == first
 
 
 def test_missing_directory_is_refused(tmp_path):
@@ -205,8 +206,9 @@ def test_reports_need_neither_torch_nor_pyplot(make_run):
     code = (
         "import sys; from pathlib import Path; from fovea.runs.report import write_report;"
         "from fovea.tasks.classification.report import sections; import fovea.predict.writer;"
+        "from fovea.tasks.classification.view import ClassView;"
         "assert 'matplotlib' not in sys.modules and 'PIL' not in sys.modules;"
-        f"write_report(Path({str(run)!r}), sections);"
+        f"write_report(Path({str(run)!r}), sections, view=ClassView);"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2] / "src")

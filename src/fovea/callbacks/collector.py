@@ -1,41 +1,61 @@
-"""Collect what a net gives on the test split, on every process, and write it down once."""
+"""Collect what a net answers on the test split, on every process, and write it down once."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
+import numpy as np
 import torch
+from torch import Tensor
+
+from fovea.files import replacing
+from fovea.types import TaskView, ViewFactory
 
 
-class Collector(L.Callback, ABC):
-    """Hold what collectors share: when they start, see a batch, gather and write (with a `dirpath`)."""
+class Shown(NamedTuple):
+    """The images of one gallery: rank (n,), place in the data set (n,), answer (n, …), truth (n, …)."""
 
-    def __init__(self, *, dirpath: Path | str | None = None) -> None:
+    rank: Tensor
+    place: Tensor
+    answer: Tensor
+    truth: Tensor
+
+
+class Collected(NamedTuple):
+    """What one process has seen, on the CPU."""
+
+    rows: dict[str, np.ndarray]
+    sums: dict[str, np.ndarray]
+    shown: dict[str, Shown]
+
+
+class Collector(L.Callback):
+    """Write `test.npz`, what is known of every test image, and `examples.npz`, those that the report shows.
+
+    test.npz: `ids` and the rows of the task's view, in the order of the data set; its sums as `total_…`.
+    examples.npz: for each gallery of the view `…_ids`, `…_image` (as the net saw it), `…_answer`, `…_truth`;
+    the `labelling` as JSON. Until the end all is kept on the device, of answers only those that are shown.
+    """
+
+    def __init__(self, *, view: ViewFactory, dirpath: Path | str | None = None) -> None:
+        self._make = view
+        self.view: TaskView = view()  # for now: wrong options are refused before the training
+        if self.view.shown < 0:
+            raise ValueError(f"report.view.shown={self.view.shown} must be at least 0")
         self.dirpath = Path() if dirpath is None else Path(dirpath)
         self.writes = dirpath is not None
 
-    @abstractmethod
-    def clear(self) -> None:
-        """Start with nothing."""
-
-    @abstractmethod
-    def take(self, outputs: Any, batch: Any, data: Any) -> None:
-        """See one batch of this process and what `step` gave for it; `data` is the data module."""
-
-    @abstractmethod
-    def collected(self) -> Any:
-        """Return what this process has seen, on the CPU; None where it saw nothing."""
-
-    @abstractmethod
-    def write(self, everywhere: list[Any], data: Any) -> None:
-        """Write what the processes have seen into `dirpath`, which exists."""
-
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget an earlier test."""
-        self.clear()
+        """Start with nothing."""
+        data = _data(trainer)
+        self.view = self._make(classes=data.classes, labelling=data.labelling())
+        self._rows: list[dict[str, Tensor]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._shown: dict[str, Shown] = {}
 
     def on_test_batch_end(
         self,
@@ -46,19 +66,75 @@ class Collector(L.Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """See a batch."""
-        self.take(outputs, batch, _data(trainer))
+        """See one batch of this process and what `step` gave for it."""
+        found = self.view.measure(outputs, batch)
+        self._rows.append({"index": batch["index"], **found.rows})
+        for name, value in found.sums.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        for name, rank in found.ranks.items() if self.view.shown else ():
+            rank = rank.float().masked_fill(rank.isnan(), -torch.inf)
+            new = Shown(rank, batch["index"].to(rank.device), found.answer, found.truth)
+            before = [self._shown[name]] if name in self._shown else []
+            self._shown[name] = highest([*before, highest([new], self.view.shown)], self.view.shown)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather from all processes, and write on the first."""
-        everywhere: list[Any] = [self.collected()]
+        everywhere: list[Collected | None] = [self._collected()]
         if trainer.world_size > 1:
             mine, everywhere = everywhere[0], [None] * trainer.world_size
             torch.distributed.all_gather_object(everywhere, mine)
         found = [one for one in everywhere if one is not None]
         if found and trainer.is_global_zero and self.writes:
             self.dirpath.mkdir(parents=True, exist_ok=True)
-            self.write(found, _data(trainer))
+            self._write_rows(found, _data(trainer))
+            self._write_examples([one.shown for one in found], _data(trainer))
+
+    def _collected(self) -> Collected | None:
+        if not self._rows:
+            return None
+        names = self._rows[0]
+        rows = {name: np.concatenate([part[name].cpu().numpy() for part in self._rows]) for name in names}
+        shown = {name: Shown(*(t.cpu() for t in kept)) for name, kept in self._shown.items()}
+        return Collected(rows, {name: total.cpu().numpy() for name, total in self._sums.items()}, shown)
+
+    def _write_rows(self, found: Sequence[Collected], data: Any) -> None:
+        rows = {key: np.concatenate([one.rows[key] for one in found]) for key in found[0].rows}
+        order = np.argsort(rows["index"], kind="stable")
+        rows = {key: values[order] for key, values in rows.items()}
+        sums = {f"total_{name}": sum(one.sums[name] for one in found) for name in found[0].sums}
+        _save(self.dirpath / "test.npz", {"ids": _ids(data, rows.pop("index")), **rows, **sums})
+
+    def _write_examples(self, shown: Sequence[Mapping[str, Shown]], data: Any) -> None:
+        """Write what ranks highest over all processes, each image as the net saw it."""
+        arrays: dict[str, Any] = {"labelling": np.array(json.dumps(data.labelling()))}
+        for name in shown[0]:
+            kept = highest([one[name] for one in shown], self.view.shown)
+            kept = Shown(*(values[kept.rank > -torch.inf] for values in kept))
+            images = [data.preprocess.to_array(data.test.load(int(i))["image"]) for i in kept.place]
+            arrays |= {
+                f"{name}_ids": _ids(data, kept.place.numpy()),
+                f"{name}_image": np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8),
+                f"{name}_answer": kept.answer.numpy(),
+                f"{name}_truth": kept.truth.numpy(),
+            }
+        _save(self.dirpath / "examples.npz", arrays)
+
+
+def highest(parts: Sequence[Shown], count: int) -> Shown:
+    """Return the `count` images of all parts that rank highest; of equal ones the first of the data set."""
+    joined = Shown(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    by_place = joined.place.argsort()
+    rows = by_place[joined.rank[by_place].argsort(stable=True, descending=True)][:count]
+    return Shown(*(tensor[rows] for tensor in joined))
+
+
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    with replacing(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _ids(data: Any, index: np.ndarray) -> np.ndarray:
+    return np.asarray([data.test.name(int(i)) for i in index], dtype=str)
 
 
 def _data(trainer: Any) -> Any:

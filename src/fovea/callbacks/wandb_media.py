@@ -10,6 +10,7 @@ import numpy as np
 from lightning.pytorch.callbacks import Checkpoint
 
 from fovea.callbacks.record import EpochRecord
+from fovea.files import read_npz
 
 if TYPE_CHECKING:
     from fovea.callbacks.wandb import RunLogger
@@ -55,14 +56,15 @@ class WandbMedia(Checkpoint):
         folder = self.logger.run_dir / "predictions"
         with self.logger.harmless("record the confusion matrix"):
             if (folder / "test.npz").is_file():
-                with np.load(folder / "test.npz") as saved:
-                    plot = confusion(saved["target"], saved["probs"], classes) if "probs" in saved else None
-                if plot is not None:  # of one label per image; of masks the report has a figure
+                saved = read_npz(folder / "test.npz")
+                if "probs" in saved:  # of one label per image; of masks the report has a figure
+                    plot = confusion(saved["target"], saved["probs"], classes)
                     self.logger.log_metrics({"test/confusion_matrix": plot})
         with self.logger.harmless("record the mistakes"):
-            if (folder / "mistakes.npz").is_file():
-                with np.load(folder / "mistakes.npz") as saved:
-                    self.logger.log_metrics(mistakes(dict(saved), classes))
+            if (folder / "examples.npz").is_file():
+                saved = read_npz(folder / "examples.npz")
+                if "mistakes_ids" in saved:
+                    self.logger.log_metrics(mistakes(saved, classes))
 
     def _active(self, trainer: L.Trainer) -> bool:
         """Whether this process logs; fast_dev_run and the tuners take the loggers away."""
@@ -88,17 +90,18 @@ def confusion(target: np.ndarray, probs: np.ndarray, classes: Sequence[str]) -> 
 
 
 def mistakes(saved: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, Any]:
-    """Return the most confident mistakes as a table with pictures, and as a gallery."""
+    """Return the most confident errors as a table with pictures, and as a gallery."""
     import wandb
 
     columns: list[str | int] = ["image", "id", "true", "predicted", "probability"]
     table = wandb.Table(columns=columns)
     gallery = []
-    names = ("images", "ids", "target", "preds", "prob")
-    for image, sample, target, pred, prob in zip(*(saved[n] for n in names), strict=True):
-        true, predicted = _name(classes, target), _name(classes, pred)
+    kept = (saved[f"mistakes_{name}"] for name in ("image", "ids", "truth", "answer"))
+    for image, sample, target, probs in zip(*kept, strict=True):
+        true, predicted, prob = _name(classes, target), _name(classes, probs.argmax()), probs.max()
+        image = image[..., 0] if image.shape[2] == 1 else image
         table.add_data(wandb.Image(image, file_type="png"), str(sample), true, predicted, float(prob))
-        caption = f"{true}, taken for {predicted} ({prob:.0%})"
+        caption = f"{true}, predicted as {predicted} ({prob:.0%})"
         gallery.append(wandb.Image(image, file_type="png", caption=caption))
     return {"test/mistakes": table, **({"test/mistakes_images": gallery} if gallery else {})}
 

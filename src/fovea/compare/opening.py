@@ -13,10 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.compare.examples import PairedExamples
 from fovea.compare.verdicts import Tested
 from fovea.config import build
 from fovea.config.command_line import nearest
-from fovea.config.paths import CONF
 from fovea.errors import UsageError
 from fovea.runs.read import STATUSES, Run, read_run
 
@@ -126,27 +126,15 @@ def _require(runs: Sequence[Run], metric: str) -> None:
     raise UsageError(f"no run has metric={metric}{hint}; there are: {', '.join(known) or 'none'}")
 
 
-def task_comparison(runs: Sequence[Run]) -> Any:
-    """Return the task's own part of the comparison; None where it has none, or there are several tasks."""
-    nodes = [_compare_node(run) for run in runs]
-    if nodes[0] is None or any(node != nodes[0] for node in nodes):
+def task_comparison(runs: Sequence[Run]) -> PairedExamples | None:
+    """Return the comparison of answers; None where the task has no view, or there are several tasks."""
+    nodes: list[Any] = [(run.config.get("report") or {}).get("view") or {} for run in runs]
+    if len({node.get("_target_") for node in nodes}) > 1 or not nodes[0]:
         return None
-    return build.make(nodes[0])
+    return PairedExamples(build.make(nodes[0])(classes=runs[0].classes))
 
 
-def _compare_node(run: Run) -> dict[str, Any] | None:
-    """Return `report.compare`; a run from before there was one is read as those that collect the same are."""
-    report = run.config.get("report") or {}
-    if "compare" in report:
-        return report["compare"]
-    for file in sorted((CONF / "report").glob("*.yaml")):
-        known = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        if isinstance(known, dict) and report.get("collect") and known.get("collect") == report["collect"]:
-            return known.get("compare")
-    return None
-
-
-def read_tested(runs: Sequence[Run], task: Any) -> tuple[list[Tested | None], list[str]]:
+def read_tested(runs: Sequence[Run], task: PairedExamples | None) -> tuple[list[Tested | None], list[str]]:
     """Read the predictions of every run; say of which there are none."""
     found: list[Tested | None] = []
     notes = []

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from fovea.compare.grouping import Row
 from fovea.metrics.significance import holm, mcnemar, paired_bootstrap, t_interval, wilson
-from fovea.page.blocks import Section
 from fovea.runs.read import Run
 
 ALPHA = 0.05
@@ -35,24 +33,6 @@ class Tested:
         names = "\n".join(map(str, self.ids)).encode("utf-8", "surrogatepass")
         target = np.ascontiguousarray(self.target)
         return hashlib.sha256(names).hexdigest()[:12], hashlib.sha256(target.tobytes()).hexdigest()[:12]
-
-
-class TaskComparison(Protocol):
-    """What `compare:` in `conf/report/<task>.yaml` names: the task's own part of a comparison."""
-
-    metric: str  # without its stage: what `Tested.values` average to
-
-    def read(self, run: Run) -> Tested | None:
-        """Read the predictions of a run; None where it kept none, ValueError where they are damaged."""
-
-    def table(self, rows: Sequence[Row]) -> tuple[str, list[str], list[list[Any]]] | None:
-        """Return (title, names of the columns, rows) of scores to set side by side, one column per row."""
-
-    def sections(
-        self, rows: Sequence[Row], base: Row, pictures: Callable[[list[str]], dict[str, np.ndarray]],
-        folder: Path,
-    ) -> list[Section]:  # fmt: skip
-        """Return the sections to add; `pictures` reads test images (H, W, C) uint8 by name."""
 
 
 @dataclass(frozen=True)

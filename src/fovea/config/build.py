@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fovea.config.cli import RESULTS, WHITELIST
+from fovea.types import ViewFactory
 
 
 def make(node: Any, **kwargs: Any) -> Any:
@@ -117,16 +118,22 @@ def trainer(config: DictConfig, *, callbacks: list[Any], loggers: list[Any], run
 
 def callbacks(config: DictConfig, *, record: Any, keeper: Any) -> list[Any]:
     """Build the callbacks of the config and those that every run has."""
+    from fovea.callbacks.collector import Collector
     from fovea.callbacks.freezing import Freezing
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
     chosen = [make(node) for node in config.callbacks.values() if node]
-    collect = config.report.get("collect")
-    if collect:
-        chosen.append(make(collect, dirpath=str(Path(config.run_dir) / "predictions")))
+    if (answers := view(config)) is not None:
+        chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
     return [*own, *chosen, record, keeper]
+
+
+def view(config: DictConfig, **options: Any) -> ViewFactory | None:
+    """Return what makes the view of the run's task, with `options` changed; None where it has none."""
+    node = config.report.get("view")
+    return None if node is None else make(node, **options)
 
 
 def loggers(config: DictConfig) -> list[Any]:

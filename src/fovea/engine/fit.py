@@ -171,8 +171,8 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
     """Write `report.html` with the sections of the run's task."""
     from fovea.runs import report as page
 
-    sections = config.report.get("sections")
-    page.write_report(run_dir, build.make(sections) if sections else None)
+    parts = [build.make(node) for node in config.report.get("sections") or []]
+    page.write_report(run_dir, *parts, view=build.view(config))
 
 
 def _stop_at_once() -> Any:

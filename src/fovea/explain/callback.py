@@ -22,7 +22,7 @@ from fovea.explain.core.method import Method
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.undisturbed import undisturbed
-from fovea.types import Batch
+from fovea.types import Batch, ViewFactory
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Explain(L.Callback):
         run_dir: where `explain/` goes.
         draw: writes a sheet, as `fovea.explain.view.sheet.write_sheet` does.
         methods: of fovea.explain, by name; None: Grad-CAM. One that cannot explain the net is named once.
-        questions: what is asked about an image, where not its predicted class; called with `classes`.
+        view: of the task: what is explained of an image; None: its predicted class.
         every_n_epochs: how often; the first sheet comes after as many epochs.
         number: how many validation images, evenly apart: some data sets come class by class.
         ids: the ids of the images to take instead, as the data set names them.
@@ -50,7 +50,7 @@ class Explain(L.Callback):
         run_dir: str,
         draw: Callable[..., Path],
         methods: Mapping[str, Method] | None = None,
-        questions: Callable[..., Questions] | None = None,
+        view: ViewFactory | None = None,
         every_n_epochs: int = 1,
         number: int = 8,
         ids: Sequence[str] | None = None,
@@ -60,7 +60,7 @@ class Explain(L.Callback):
         chosen = {k: v for k, v in (methods or {}).items() if v is not None}
         self.methods: dict[str, Method] = chosen or {"grad_cam": GradCAM()}
         self.folder, self.draw = Path(run_dir) / "explain", draw
-        self.questions = questions or ClassQuestions
+        self.view = view
         self.every_n_epochs, self.number, self.ids = every_n_epochs, number, ids
         self._batch: Batch | None = None  # on the CPU
         self._names: list[str] = []
@@ -94,7 +94,7 @@ class Explain(L.Callback):
         batch = self._images(data)
         weight = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
         image = batch["image"].to(device=weight.device, dtype=weight.dtype)
-        questions = self.questions(classes=data.classes)
+        questions = self._questions(data)
         with torch.no_grad():
             best = questions.best(net(image))
         target = questions.target(best)
@@ -109,6 +109,14 @@ class Explain(L.Callback):
             maps=maps,
             signed=[k for k, method in self.methods.items() if getattr(method, "signed", False)],
         )
+
+    def _questions(self, data: Any) -> Questions:
+        if self.view is None:
+            return ClassQuestions(classes=data.classes)
+        view = self.view(classes=data.classes, labelling=data.labelling())
+        if view.selector is None:
+            raise ValueError("its task has nothing that can be explained: take the explain callback out")
+        return view.selector()
 
     def _maps(
         self, name: str, method: Method, net: nn.Module, image: Tensor, target: Any

@@ -12,7 +12,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fovea.compare.opening import listed
-from fovea.config import build
 from fovea.engine import imports
 from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals
@@ -107,12 +106,9 @@ def output(config: DictConfig) -> Path:
 
 
 def questions(model: Opened, target: Any) -> Any:
-    """Build what is asked of a model: its task's own questions, or those about classes."""
-    from fovea.explain.core.class_choice import ClassQuestions
-
-    make = ClassQuestions if model.questions is None else build.make(model.questions)
+    """Build what is asked of a model, as its task's view says."""
     wanted = str(target).lower() if isinstance(target, bool) else target  # Hydra reads true as a truth value
     try:
-        return make(classes=model.classes, target=wanted)
+        return model.selector(target=wanted)
     except ValueError as error:
         raise UsageError(f"{model.name}: {error}") from None

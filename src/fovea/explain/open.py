@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,8 @@ class Opened:
     classes: list[str]
     preprocessing: dict[str, Any]
     source: str
+    selector: Callable[..., Any]  # builds what is explained of an image, from `target`
     trained: Trained | None = None
-
-    @property
-    def questions(self) -> Any:
-        """The node that builds what is asked about an image, where the run's task has its own."""
-        return None if self.trained is None else self.trained.config.report.get("explain")
 
 
 def open_models(config: DictConfig) -> list[Opened]:
@@ -86,7 +84,9 @@ def _told_apart(models: list[Opened]) -> list[str]:
 
 def _of_run(run: str, config: DictConfig) -> Opened:
     trained = open_run(run, config.checkpoint)
-    if trained.config.report.get("explain", "classes") is None:
+    make = build.view(trained.config)
+    view = None if make is None else make(classes=trained.classes, labelling=trained.labelling)
+    if view is None or view.selector is None:
         raise UsageError(
             f"run={run}: {trained.config.experiment} has no classes to ask about; see its report.html"
         )
@@ -96,12 +96,15 @@ def _of_run(run: str, config: DictConfig) -> Opened:
         classes=trained.classes,
         preprocessing=dict(trained.preprocessing),
         source=run,
+        selector=view.selector,
         trained=trained,
     )
 
 
 def _of_name(name: str, config: DictConfig) -> Opened:
     config = _filled(name, config)
+    from fovea.explain.core.class_choice import ClassQuestions
+
     try:
         net = build.network(config)
     except Exception as error:
@@ -115,7 +118,9 @@ def _of_name(name: str, config: DictConfig) -> Opened:
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
     how = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
-    return Opened(name=name, net=net, classes=_classes(net, config), preprocessing=how, source=source)
+    classes = _classes(net, config)
+    selector = partial(ClassQuestions, classes=classes)
+    return Opened(name=name, net=net, classes=classes, preprocessing=how, source=source, selector=selector)
 
 
 def _is_timm(config: DictConfig) -> bool:

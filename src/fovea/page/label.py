@@ -82,6 +82,12 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     return image.repeat(3, axis=2) if image.shape[2] == 1 else image
 
 
+def beside(*pictures: np.ndarray, gap: int = 4) -> np.ndarray:
+    """Set pictures (H, W, 3) of one height beside each other, with white between them."""
+    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
+    return np.hstack([part for picture in pictures for part in (white, picture)][1:])
+
+
 def sheet(path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5) -> Path:
     """Write images (H, W, 3) uint8 as one page, row by row."""
     from PIL import Image

@@ -57,7 +57,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, table: np.ndarray, *, backgroun
 
 
 def errors(image: np.ndarray, truth: np.ndarray, preds: np.ndarray) -> np.ndarray:
-    """Paint wrong pixels red on a pale grey image, and those that do not count white: uint8 (H, W, 3)."""
+    """Paint wrong pixels red on a pale grey image, and ignored ones white: uint8 (H, W, 3)."""
     grey = to_rgb(image).mean(axis=2, keepdims=True).repeat(3, axis=2)
     out = (140 + 0.45 * grey).astype(np.uint8)
     out[(preds != truth) & (truth != IGNORE)] = WRONG
@@ -89,5 +89,5 @@ def legend(present: Sequence[int], classes: Sequence[str], table: np.ndarray, *,
 
 def _name(number: int, classes: Sequence[str]) -> str:
     if number == IGNORE:
-        return "does not count"
+        return "ignored"
     return str(classes[number]) if number < len(classes) else f"class {number}"

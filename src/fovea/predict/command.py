@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -17,6 +17,11 @@ from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, count, device, open_run, require
 from fovea.errors import UsageError
+from fovea.predict.writer import PredictionWriter
+from fovea.types import TaskView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 OWN = ("annotated", "masks", "coloured")  # folders of pictures that predict writes
@@ -30,22 +35,19 @@ def main(config: DictConfig) -> None:
         out_dir = _output(config)
         paths = _without_own(find_images(str(config.input)), out_dir)
         trained = open_run(config.run, config.checkpoint)
-        if trained.config.report.get("predict") is None:
-            raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
-        infer = _infer(trained, config)
+        view = _view(trained, config)
         known = _truth(config, paths, trained.classes)
-        sink = build.make(trained.config.report.predict)(
+        writer = PredictionWriter(
+            view,
             out_dir=out_dir,
             paths=[str(p) for p in paths],
-            classes=trained.classes,
-            labelling=trained.labelling,
-            top_k=count(config, "top_k"),
             failures_only=bool(config.failures_only),
             pictures=bool(config.annotate),
         )
-        outputs = _outputs(trained, paths, config) if infer is None else _whole(trained, paths, config, infer)
-        failed = _fill(sink, outputs, known)
-        log.info("\n%s", sink.finish())
+        whole = view.infer
+        outputs = _outputs(trained, paths, config) if whole is None else _whole(trained, paths, config, whole)
+        failed = _fill(writer, outputs, known)
+        log.info("\n%s", writer.finish())
     if failed:
         listed = "\n".join(f"  {line}" for line in failed)
         log.warning("%d of %d files could not be read:\n%s", len(failed), len(paths), listed)
@@ -86,29 +88,35 @@ def _truth(config: DictConfig, paths: list[Path], classes: list[str]) -> dict[Pa
     return found
 
 
-def _fill(sink: Any, outputs: Iterator[tuple[Path, Any]], known: dict[Path, int | None]) -> list[str]:
+def _fill(
+    writer: PredictionWriter, outputs: Iterator[tuple[Path, Any]], known: dict[Path, int | None]
+) -> list[str]:
     """Hand every output on; return what is to say about the files that could not be read."""
     failed = []
     for path, found in outputs:
         if isinstance(found, Exception):
             failed.append(unreadable(path, found))
         else:
-            sink.add(str(path), *found, known[path])
+            image, output = found
+            writer.add(str(path), image, output, known[path])
     return failed
 
 
-def _infer(trained: Trained, config: DictConfig) -> Any:
-    """Build what predicts an image at its own size; None where the task predicts from the input size."""
-    node, options = trained.config.report.get("infer"), {}
+def _view(trained: Trained, config: DictConfig) -> TaskView:
+    """Build the view of the run's task, with the options of this call that it has."""
+    node, options = trained.config.report.get("view") or {}, {"top_k": count(config, "top_k")}
     if config.window is not None:
-        if node is None or "window" not in node:
+        if "window" not in node:
             raise UsageError(f"window={config.window} is for runs that predict masks")
         options["window"] = config.window
-    return None if node is None else build.make(node, **options)
+    view = build.view(trained.config, **{key: value for key, value in options.items() if key in node})
+    if view is None:
+        raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
+    return view(classes=trained.classes, labelling=trained.labelling)
 
 
 def _whole(
-    trained: Trained, paths: Sequence[Path], config: DictConfig, infer: Any
+    trained: Trained, paths: Sequence[Path], config: DictConfig, infer: Callable[[Any, Tensor, Any], Tensor]
 ) -> Iterator[tuple[Path, Any]]:
     """Yield each path with its image and the output at its size, or with the error that reading it gave."""
     import torch

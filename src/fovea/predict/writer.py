@@ -3,134 +3,135 @@
 from __future__ import annotations
 
 import csv
-import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fovea.files import unique_names
-from fovea.page.formats import MISSING, middle, shorten
+from fovea.files import unique_names, write_text
+from fovea.page.formats import middle
 from fovea.page.label import annotate, sheet, thumbnail, to_rgb
 from fovea.page.text_table import text_table
-
-__all__ = [
-    "Prediction",
-    "annotate",
-    "bounded",
-    "prediction_table",
-    "write_annotated",
-    "write_predictions",
-]
-
-log = logging.getLogger(__name__)
+from fovea.types import TaskView
 
 MAX_SIDE = 1280  # pixels of an annotated image
-MAX_TILES = 60  # of the contact sheet
+SHEET = 40  # images on the contact sheet at most
+TILE = 200  # pixels of each
+LISTED = 40  # images in the printed table
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One classified image: probabilities (C,) and, where known, the true class."""
+class PredictionWriter:
+    """Take the outputs for images one by one and leave a folder of predictions.
 
-    path: str
-    probs: np.ndarray
-    target: int | None = None
+    predictions.csv has a line for each image, `annotated/` the image with the answer, predictions.png the
+    first of them, and the view's folder what is a picture itself. Memory holds one image, the small pictures
+    of the sheet and the lines of the table.
 
-    def top(self, k: int) -> list[tuple[int, float]]:
-        """Return the k most probable classes, the first one first on ties."""
-        order = np.argsort(-self.probs, kind="stable")[:k]
-        return [(int(index), float(self.probs[index])) for index in order]
-
-    @property
-    def correct(self) -> bool | None:
-        """Tell whether the first class is the true one; None where that is not known."""
-        return None if self.target is None else self.top(1)[0][0] == self.target
-
-    def lines(self, classes: Sequence[str]) -> list[str]:
-        """Say the prediction in one line, and the true class in a second where it is another."""
-        index, probability = self.top(1)[0]
-        lines = [f"{classes[index]}  {probability:.3f}"]
-        return (
-            [*lines, f"true: {classes[self.target]}"]
-            if self.target is not None and not self.correct
-            else lines
-        )
-
-
-def write_predictions(
-    out_dir: Path, rows: Sequence[Prediction], classes: Sequence[str], *, top_k: int = 5
-) -> Path:
-    r"""Write `predictions.csv`, UTF-8: path, predicted, probability, true, correct, then ranks 2 to `top_k`.
-
-    Fields are quoted as needed, so a comma or a line break in a path survives; bytes of a file name that are
-    not text are written as `\udc..` escapes.
+    Raises:
+        ValueError: `failures_only`, of a task whose answers are not right or wrong.
     """
-    path = Path(out_dir) / "predictions.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ranks = range(2, min(top_k, len(classes)) + 1)
-    extra = [name for rank in ranks for name in (f"top{rank}", f"top{rank}_probability")]
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "predicted", "probability", "true", "correct", *extra])
-        for row in rows:
-            first, *rest = [(classes[index], f"{value:.6g}") for index, value in row.top(max(top_k, 1))]
-            truth = ["", ""] if row.target is None else [classes[row.target], str(row.correct).lower()]
-            writer.writerow([row.path, *first, *truth, *(cell for pair in rest for cell in pair)])
-    return path
+
+    def __init__(
+        self,
+        view: TaskView,
+        *,
+        out_dir: Path,
+        paths: Sequence[str],
+        failures_only: bool = False,
+        pictures: bool = True,
+    ) -> None:
+        self.judged = "correct" in view.columns
+        if failures_only and not self.judged:
+            raise ValueError("failures_only=true is for one class per image: no answer is wrong here")
+        self.view, self.out_dir = view, Path(out_dir)
+        self.failures_only, self.pictures = failures_only, pictures
+        self._names = dict(zip(paths, unique_names(paths), strict=True))
+        self._csv = io.StringIO(newline="")
+        self._table = csv.writer(self._csv)
+        self._table.writerow(["path", *([view.folder[0]] if view.folder else []), *view.columns])
+        self._listed: list[tuple[str, str]] = []
+        self._tiles: list[np.ndarray] = []
+        self._seen = self._written = self._known = self._right = 0
+        self._remove_earlier()
+
+    def add(self, path: str, image: np.ndarray, output: np.ndarray, label: int | None) -> None:
+        """Take one image uint8 (H, W, 3) with what the net or the view's `infer` gave for it."""
+        answer, truth = self.view.decode(output, image), label if self.judged else None
+        row = self.view.row(answer, truth)
+        correct = None if row.get("correct") is None else bool(row["correct"])
+        self._seen += 1
+        self._known += correct is not None
+        self._right += correct is True
+        if self.failures_only and correct is not False:
+            return
+        lines = self.view.lines(answer, truth)
+        self._list(path, row, lines)
+        if self.view.folder:
+            folder = self.out_dir / self.view.folder[1]
+            folder.mkdir(parents=True, exist_ok=True)
+            self.view.picture(answer).save(folder / self._names[path], compress_level=4)
+        if self.pictures:
+            self._draw(path, image, answer, lines, correct)
+
+    def finish(self) -> str:
+        """Write the table and the sheet; return what to print."""
+        file = self.out_dir / "predictions.csv"
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        write_text(file, self._csv.getvalue())
+        if self._tiles:
+            sheet(self.out_dir / "predictions.png", self._tiles)
+        lines = [text_table(self._listed, ["image", "prediction"], align="ll")] if self._listed else []
+        if self._written > LISTED:
+            lines.append(f"… and {self._written - LISTED} more, all in predictions.csv")
+        if self.failures_only:
+            lines.append(f"{self._written} of {self._seen} images are classified wrongly")
+        elif self._known:
+            share = self._right / self._known
+            lines.append(f"{self._right} of {self._known} images with a known class are right ({share:.1%})")
+        return "\n".join([*lines, str(file)])
+
+    def _list(self, path: str, row: dict[str, object], lines: Sequence[str]) -> None:
+        own = [f"{self.view.folder[1]}/{self._names[path]}"] if self.view.folder else []
+        self._table.writerow([path, *own, *(_cell(row.get(name)) for name in self.view.columns)])
+        self._written += 1
+        if len(self._listed) < LISTED:
+            self._listed.append((middle(path, width=56), ", ".join(lines)))
+
+    def _draw(
+        self, path: str, image: np.ndarray, answer: np.ndarray, lines: Sequence[str], correct: bool | None
+    ) -> None:
+        from PIL import Image
+
+        drawn = annotate(self.view.draw(_bounded(image), answer), lines, ok=correct)
+        folder = self.out_dir / "annotated"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn).save(folder / self._names[path], compress_level=4)
+        if len(self._tiles) < SHEET:
+            small = self.view.draw(thumbnail(image, side=TILE), answer)
+            self._tiles.append(annotate(small, [*lines, Path(path).name], ok=correct))
+
+    def _remove_earlier(self) -> None:
+        """Delete what an earlier call predicted, so that none of it seems to belong to this one."""
+        folders = ["annotated", *([self.view.folder[1]] if self.view.folder else [])]
+        if (self.out_dir / "predictions.csv").is_file():
+            for pattern in (*(f"{folder}/*.png" for folder in folders), "predictions.*"):
+                for old in self.out_dir.glob(pattern):
+                    old.unlink()
 
 
-def prediction_table(rows: Sequence[Prediction], classes: Sequence[str], *, limit: int = 40) -> str:
-    """Lay predictions out for a terminal; long paths lose their middle."""
-    known = any(row.target is not None for row in rows)
-    lines = []
-    for row in rows[:limit]:
-        index, probability = row.top(1)[0]
-        truth = MISSING if row.target is None else shorten(classes[row.target], width=28)
-        cells = (middle(row.path, width=56), shorten(classes[index], width=28), f"{probability:.3f}", truth)
-        lines.append(cells if known else cells[:3])
-    headers = ("image", "predicted", "probability", "true")
-    table = text_table(lines, headers if known else headers[:3], align="llrl" if known else "llr")
-    more = len(rows) - limit
-    return f"{table}\n… and {more} more, all in predictions.csv" if more > 0 else table
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def write_annotated(
-    out_dir: Path, rows: Sequence[Prediction], images: Iterable[np.ndarray], classes: Sequence[str]
-) -> list[Path]:
-    """Write one annotated PNG per image and the contact sheet `predictions.png`; images uint8 (H, W, C)."""
-    from PIL import Image
-
-    out_dir = Path(out_dir)
-    tiles: list[np.ndarray] = []
-    paths: list[Path] = []
-    (out_dir / "annotated").mkdir(parents=True, exist_ok=True)
-    for row, image, name in zip(rows, images, unique_names([row.path for row in rows]), strict=True):
-        drawn = annotate(bounded(image), row.lines(classes), ok=row.correct)
-        paths.append(out_dir / "annotated" / name)
-        Image.fromarray(drawn).save(paths[-1], compress_level=4)
-        if len(tiles) < MAX_TILES:
-            tiles.append(annotate(thumbnail(image, side=200), row.lines(classes), ok=row.correct))
-    if len(rows) > len(tiles):
-        log.info("predictions.png shows the first %d of %d images", len(tiles), len(rows))
-    if tiles:
-        sheet(out_dir / "predictions.png", tiles)
-    return paths
-
-
-def bounded(image: np.ndarray) -> np.ndarray:
+def _bounded(image: np.ndarray) -> np.ndarray:
     """Shrink an image to at most MAX_SIDE pixels."""
     from PIL import Image
 
     picture = Image.fromarray(to_rgb(image))
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(picture)
-
-
-def remove_earlier(out_dir: Path, *folders: str) -> None:
-    """Delete what an earlier call predicted, so that none of it seems to belong to this one."""
-    if (out_dir / "predictions.csv").is_file():
-        for pattern in (*(f"{folder}/*.png" for folder in folders), "predictions.*"):
-            for old in out_dir.glob(pattern):
-                old.unlink()

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from fovea.page.blocks import Block, Code, Section, Text
 from fovea.runs.read import Run
-
-# Commands that take images, unless `report` of the run's config says null: what its task cannot do
-INPUT = {"predict": "Predict images or a folder of images", "explain": "See what it looks at"}
+from fovea.types import TaskView
 
 
-def sections(run: Run) -> list[Section]:
-    """List the commands that this run directory allows."""
+def sections(run: Run, view: TaskView | None = None) -> list[Section]:
+    """List the commands that this run directory and the view of its task allow."""
     where = shown(run.dir)
     blocks: list[Block] = [Text("A click selects a whole command.", "note")]
     blocks.append(Code(repeat(run), "Repeat this run", copy=True))
@@ -28,10 +26,11 @@ def sections(run: Run) -> list[Section]:
         blocks.append(
             Code(f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint", copy=True)
         )
+        uses = {"predict": "Predict images or a folder of images"} if view else {}
+        uses |= {"explain": "See what it looks at"} if view and view.selector else {}
         blocks += [
             Code(f"python src/{name}.py {override('run', where)} input=PATH", label, copy=True)
-            for name, label in INPUT.items()
-            if (run.config.get("report") or {}).get(name, "unknown") is not None
+            for name, label in uses.items()
         ]
     else:
         blocks.append(

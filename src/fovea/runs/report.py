@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ from fovea.page.data_page import POLICY
 from fovea.page.formats import MISSING, date, duration, megabytes, metric, parameters, rate
 from fovea.page.style import CSS
 from fovea.page.text_table import text_table
-from fovea.runs import commands, curves
+from fovea.runs import commands, curves, examples
 from fovea.runs import sections as parts
 from fovea.runs.read import STATUSES, UNFINISHED, Run, read_run
+from fovea.types import ViewFactory
 
 log = logging.getLogger(__name__)
 SHEET = re.compile(r"epoch_(\d+)\.png")  # what the explain callback draws
 
 
-def write_report(run_dir: Path, sections: Callable[[Path], list[Section]] | None = None) -> Path:
-    """Write `report.html` from whatever the run directory holds; `sections` adds the task's own part.
+def write_report(
+    run_dir: Path, *sections: Callable[[Path], list[Section]], view: ViewFactory | None = None
+) -> Path:
+    """Write `report.html` from whatever the run directory holds; `sections` and `view` are the task's.
 
     Raises:
         ValueError: `run_dir` is not a directory.
@@ -34,11 +38,12 @@ def write_report(run_dir: Path, sections: Callable[[Path], list[Section]] | None
         *parts.trouble(run),
         *_guarded("Learning curves", lambda: curves.sections(run)),
         *parts.results(run),
-        *(_guarded("Task", lambda: sections(run.dir)) if sections else []),
+        *(found for part in sections for found in _guarded("Task", partial(part, run.dir))),
+        *(_guarded("Test images", lambda: examples.sections(run, view)) if view else []),
         *_guarded("Explanations", lambda: explanations(run.dir)),
         *parts.data(run),
         *parts.timing(run),
-        *commands.sections(run),
+        *commands.sections(run, None if view is None else view(classes=run.classes)),
         *parts.setup(run),
     ]
     path = run.dir / "report.html"

@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.config.build import make
-from fovea.config.paths import CONF
-from fovea.tasks.classification import calibration
-from fovea.tasks.classification.calibration import sections
-from fovea.tasks.classification.reliability import draw, reliability
+from fovea.tasks.classification.calibration import draw, reliability, sections
 from helpers.toy_runs import summary
 
 
@@ -34,7 +30,7 @@ def test_the_section_says_how_far_confidence_and_accuracy_lie_apart(make_run):
     probs = np.tile([0.8, 0.1, 0.1], (10, 1))
     write(run, np.array([0] * 5 + [1] * 5), probs)
     found = html(run)
-    assert "error 0.3000" in found and "surer than it is right, by 30.0 points" in found
+    assert "error 0.3000" in found and "overconfident, by 30.0 points" in found
     assert "<td class=num>1.000</td><td class=num>0.800</td><td class=num>−0.200</td>" in found
     assert found.count("<td class=num>–</td>") == 3  # the third class has no image
     with Image.open(run / "figures" / "reliability.png") as picture:
@@ -72,13 +68,3 @@ def test_many_classes_fold(make_run):
     run = make_run(record=None)
     write(run, np.arange(30), np.eye(30) * 0.9 + 0.1 / 30)
     assert "<details>" in html(run) and "All 30 classes" in html(run)
-
-
-def test_the_config_puts_it_after_the_other_parts(make_run):
-    from omegaconf import OmegaConf
-
-    run = make_run(record=summary())
-    node = OmegaConf.load(CONF / "report" / "classification.yaml").sections
-    titles = [section.title for section in make(node)(run)]
-    assert titles == ["Test set", "Confusion matrix", "Every class", "Worst mistakes", "Calibration"]
-    assert calibration.FEW > 1

@@ -1,3 +1,5 @@
+from functools import partial
+
 import lightning.pytorch as L
 import numpy as np
 import pytest
@@ -5,14 +7,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from fovea.callbacks.collector import Collector
 from fovea.data.preprocess import Preprocess
 from fovea.metrics.colour import ABError, Colourfulness
 from fovea.models.colorizer import FusionColorizer
 from fovea.ops.ab_bins import Bins, in_gamut
 from fovea.ops.ab_regression import Regression
 from fovea.ops.lab import lab_to_rgb, rgb_to_lab
-from fovea.tasks.colorization.collect import ColourPredictions
 from fovea.tasks.colorization.task import Colorization, recoloured
+from fovea.tasks.colorization.view import ColourView
 
 PLAIN = {"image_size": [16, 16], "channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3, "crop_pct": 1.0}
 
@@ -31,6 +34,9 @@ class Pictures(Dataset):
     def __len__(self):
         return len(self.image)
 
+    def name(self, i):
+        return self.ids[i]
+
     def load(self, i):
         return {"image": (self.image[i] * 255).round().byte().permute(1, 2, 0).numpy()}
 
@@ -39,6 +45,11 @@ class Pictures(Dataset):
 
 
 class Data(L.LightningDataModule):
+    classes = ()
+
+    def labelling(self):
+        return {}
+
     def __init__(self, batch_size=7):
         super().__init__()
         self.size, self.train, self.test = batch_size, Pictures(24), Pictures(17)
@@ -150,18 +161,18 @@ def test_a_grey_data_set_works():
     assert output["loss"].isfinite() and not output["target"].any()
 
 
-def test_the_callback_keeps_the_best_and_the_worst(tmp_path):
+def test_the_collector_keeps_the_best_and_the_worst(tmp_path):
     made = task()
-    found = measured(made, tmp_path, callbacks=[ColourPredictions(dirpath=tmp_path / "predictions")])
-    scores, shown = (np.load(tmp_path / "predictions" / f"{name}.npz") for name in ("test", "colours"))
-    assert scores["ids"].tolist() == Pictures(17).ids
+    view = partial(ColourView, encoding=made.encoding)
+    found = measured(made, tmp_path, callbacks=[Collector(view=view, dirpath=tmp_path / "predictions")])
+    scores, shown = (np.load(tmp_path / "predictions" / f"{name}.npz") for name in ("test", "examples"))
+    ids = Pictures(17).ids
+    assert scores["ids"].tolist() == ids
     assert scores["ab_error"].mean() == pytest.approx(found["test/ab_error"], rel=1e-5)
     assert scores["grey_error"].mean() == pytest.approx(found["test/ab_error_grey"], rel=1e-5)
-    order, group = np.argsort(scores["ab_error"], kind="stable"), shown["group"]
-    assert shown["row"][group == "first"].tolist() == list(range(8))
-    worst = scores["ab_error"][shown["row"][group == "worst"]]
-    assert worst.tolist() == pytest.approx(scores["ab_error"][order[::-1][:8]].tolist())
-    best = scores["ab_error"][shown["row"][group == "best"]]
-    assert best.tolist() == pytest.approx(scores["ab_error"][order[:8]].tolist())
-    first = shown["truth"][np.flatnonzero(group == "first")[2]]
-    assert np.abs(first.astype(int) - Pictures(17).load(2)["image"]).max() <= 1
+    order = np.argsort(scores["ab_error"], kind="stable")
+    for name, wanted in {"first": range(8), "worst": order[::-1][:8], "best": order[:8]}.items():
+        assert shown[f"colours_{name}_ids"].tolist() == [ids[i] for i in wanted]
+    truth = shown["colours_first_truth"][2].astype(int)
+    assert np.abs(truth - Pictures(17).load(2)["image"]).max() <= 1
+    np.testing.assert_array_equal(shown["colours_first_image"][2], Pictures(17).load(2)["image"])

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 
+from fovea.compare.examples import PairedExamples
 from fovea.compare.grouping import Row
 from fovea.compare.verdicts import verdicts
 from fovea.runs.read import read_run
-from fovea.tasks.segmentation.compare import MaskComparison, _lines
+from fovea.tasks.segmentation import scores
+from fovea.tasks.segmentation.view import MaskView
 
 COUNT, PIXELS = 12, 100
 CLASSES = ["background", "cat", "never"]
+TASK = PairedExamples(MaskView(classes=CLASSES), shown=3)
 
 
 @pytest.fixture
@@ -22,12 +25,12 @@ def make_row(make_run):
         true[3] = found[3] = hits[3] = 0  # nothing of it counts
         order = np.random.default_rng(len(name)).permutation(COUNT)
         ids = np.array([f"{i:02}.png" for i in range(COUNT)])
-        np.savez(
-            run / "predictions" / "test.npz", ids=ids[order], right=hits[order], found=found[order],
-            truth=true[order], confusion=np.eye(3), palette=np.zeros((0, 3)),
-        )  # fmt: skip
+        rows = {"ids": ids, "right": hits, "found": found, "target": true}
+        rows["score"] = scores.mean(scores.iou(rows))
+        rows = {key: values[order] for key, values in rows.items()}
+        np.savez(run / "predictions" / "test.npz", **rows, total_confusion=np.eye(COUNT))
         run = read_run(run)
-        return Row(name, [run], [MaskComparison().read(run)])
+        return Row(name, [run], [TASK.read(run)])
 
     return make
 
@@ -41,8 +44,8 @@ def test_values_are_the_mean_iou_of_each_image(make_row):
 def test_classes_differences_and_pictures(make_row, tmp_path):
     good = make_row("good", np.full(COUNT, 50))
     bad = make_row("bad", np.where(np.arange(COUNT) < 2, 55, 10))
-    task, asked = MaskComparison(shown=3), []
-    title, headers, lines = task.table([good, bad])
+    asked = []
+    title, headers, lines = TASK.table([good, bad])
     assert title == "IoU of every class" and headers == ["Class", "Pixels", "good", "bad"]
     assert [line[0] for line in lines] == CLASSES and lines[2][2:] == [None, None]
     assert lines[1][2] == pytest.approx(50 / 60) and lines[1][1] == "60.00 %"
@@ -53,7 +56,7 @@ def test_classes_differences_and_pictures(make_row, tmp_path):
         asked.extend(ids)
         return {name: np.full((20, 30, 1), 90, np.uint8) for name in ids}
 
-    (section,) = task.sections([good, bad], good, pictures, tmp_path)
+    (section,) = TASK.sections([good, bad], good, pictures, tmp_path)
     html = section.html()
     assert "good better than bad by 0.1 or more: 9 of 11 test images" in html
     assert "bad better than good by 0.1 or more: no image." in html
@@ -67,19 +70,12 @@ def test_what_cannot_be_read_is_said(make_row, tmp_path):
     def pictures(ids):
         raise FileNotFoundError("no data")
 
-    (section,) = MaskComparison().sections([good, bad], good, pictures, tmp_path)
+    (section,) = TASK.sections([good, bad], good, pictures, tmp_path)
     assert "cannot be read: no data" in section.html()
-    assert MaskComparison().sections([good], good, pictures, tmp_path) == []
+    assert TASK.sections([good], good, pictures, tmp_path) == []
     path = bad.runs[0].dir / "predictions" / "test.npz"
     path.write_bytes(b"x")
     with pytest.raises(ValueError, match=r"test\.npz cannot be read"):
-        MaskComparison().read(bad.runs[0])
+        TASK.read(bad.runs[0])
     path.unlink()
-    assert MaskComparison().read(bad.runs[0]) is None
-
-
-def test_a_class_that_is_not_there_is_said_to_be_false(make_row):
-    good, bad = make_row("good", np.full(COUNT, 60)), make_row("bad", np.full(COUNT, 55))
-    bad.tested[0].extra["iou"][0, 2] = 0.0  # the worse model sees a class that nobody else does
-    assert _lines(good, bad, 0)[1] == "false: never"
-    assert _lines(good, bad, 1)[1] == "background 1.00 / 0.89"
+    assert TASK.read(bad.runs[0]) is None

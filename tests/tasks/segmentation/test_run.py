@@ -21,9 +21,8 @@ from helpers import processes, runs
 
 SIZES = [(32, 32), (50, 90), (70, 33)]
 TRAINING = [
-    "experiment=mlp_digits", "data=scenes", "task=segmentation", "metrics=segmentation",
-    "report=segmentation", "model=unet_small", "model.net.width=4", "model.net.depth=2",
-    "augment=none", "data.image_size=32",
+    "experiment=mlp_digits", "data=scenes", "task=segmentation", "model=unet_small",
+    "model.net.width=4", "model.net.depth=2", "augment=none", "data.image_size=32",
     "data.targets=[mask]", "data.dataset.annotation=masks", "data.dataset.difficulty=0", "data.num_workers=0",
     "data.dataset.num_train=32", "data.dataset.num_val=8", "data.dataset.num_test=20", "data.batch_size=8",
     "trainer=cpu", "trainer.max_epochs=1", "optimizer.lr=0.01",
@@ -56,10 +55,9 @@ def summary(run_dir):
 @pytest.mark.slow
 def test_a_run_leaves_counts_pictures_and_a_report(segmentation_run):
     found = np.load(segmentation_run / "predictions" / "test.npz")
-    iou = iou_per_class(torch.from_numpy(found["confusion"])).nanmean()
+    iou = iou_per_class(torch.from_numpy(found["total_confusion"])).nanmean()
     assert float(iou) == pytest.approx(summary(segmentation_run)["metrics"]["test/iou"], abs=1e-6)
-    assert found["right"].shape == (20, 9) and (found["truth"].sum(1) == 32 * 32).all()
-    assert found["palette"].tolist() == Scenes.palette.tolist()
+    assert found["right"].shape == (20, 9) and (found["target"].sum(1) == 32 * 32).all()
     html = (segmentation_run / "report.html").read_text()
     assert all(title in html for title in ("Every class", "Confusion", "Worst images", "Best images"))
 
@@ -67,13 +65,13 @@ def test_a_run_leaves_counts_pictures_and_a_report(segmentation_run):
 @pytest.mark.slow
 def test_masks_of_test_images_are_those_that_were_measured(segmentation_run, call, tmp_path):
     """Predicting a file is what the test stage did: the same input, the same classes."""
-    kept = np.load(segmentation_run / "predictions" / "masks.npz")
+    kept = np.load(segmentation_run / "predictions" / "examples.npz")
     folder = tmp_path / "shown"
     folder.mkdir()
-    for name, image in zip(kept["worst_ids"], kept["worst_image"], strict=True):
+    for name, image in zip(kept["masks_worst_ids"], kept["masks_worst_image"], strict=True):
         Image.fromarray(image).save(folder / f"{name.split('/')[1]}.png")
     call("predict", run=segmentation_run, input=folder, output=tmp_path / "out")
-    for name, preds in zip(kept["worst_ids"], kept["worst_preds"], strict=True):
+    for name, preds in zip(kept["masks_worst_ids"], kept["masks_worst_answer"], strict=True):
         with Image.open(tmp_path / "out" / "masks" / f"{name.split('/')[1]}.png") as mask:
             assert (np.asarray(mask) == preds).mean() > 0.999  # float sums differ between batch sizes
 
@@ -143,7 +141,7 @@ def test_two_processes_keep_what_one_keeps(tmp_path):
     command += ["data.batch_size=4", f"run_dir={tmp_path}/two"]
     done = subprocess.run(command, env=processes.ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for name in ("test.npz", "masks.npz"):
+    for name in ("test.npz", "examples.npz"):
         one, two = (np.load(tmp_path / run / "predictions" / name) for run in ("one", "two"))
         assert set(one) == set(two)
         for key in one:
@@ -156,8 +154,8 @@ def test_a_window_is_for_runs_that_predict_masks(untrained_run, tmp_path, call):
         call("predict", run=untrained_run, input=tmp_path / "x.png", window=8)
 
 
-def test_what_predicts_maps_may_come_out_of_a_checkpoint():
-    node = runs.compose([*TRAINING, "run_dir=x"]).report.infer
+def test_what_views_masks_may_come_out_of_a_checkpoint():
+    node = runs.compose([*TRAINING, "run_dir=x"]).report.view
     assert any(
         str(node._target_).startswith(allowed[:-1]) for allowed in cli.WHITELIST if allowed.endswith("*")
     )

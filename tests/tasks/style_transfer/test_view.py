@@ -3,7 +3,7 @@ import pytest
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
-from fovea.tasks.style_transfer.view import Pictures, write
+from fovea.tasks.style_transfer.view import ImageRecorder, write
 from helpers import painted
 
 
@@ -19,7 +19,7 @@ class Logger(DummyLogger):
 @pytest.mark.slow
 def test_pictures_are_written_at_the_start_after_every_epoch_and_at_the_end(tmp_path):
     logger, task = Logger(), painted.task()
-    trainer = painted.trainer(2, [Pictures(run_dir=tmp_path / "run")])
+    trainer = painted.trainer(2, [ImageRecorder(run_dir=tmp_path / "run")])
     trainer.loggers = [logger]
     trainer.fit(task, datamodule=painted.data(tmp_path, steps=3))
     names = sorted(p.name for p in (tmp_path / "run" / "images").iterdir())

@@ -1,19 +1,19 @@
-"""Report a classifier: confusion, every class by itself, and the worst mistakes."""
+"""Report a classifier: accuracy, confusion, and every class by itself."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fovea.files import read_npz
+from fovea.metrics.significance import wilson
 from fovea.page import confusion
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.runs.read import class_names, read_run
-from fovea.tasks.classification import mistakes
 
 SHORT = 20  # classes; a longer table is folded and its weakest rows shown
 
@@ -45,16 +45,6 @@ def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerCla
     return PerClass(precision, recall, f1, support, predicted)
 
 
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927)."""
-    z = 1.959964
-    share, spread = correct / total, z * z / total
-    half = z * np.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return float((share + spread / 2 - half) / (1 + spread)), float(
-        (share + spread / 2 + half) / (1 + spread)
-    )
-
-
 def sections(run_dir: Path) -> list[Section]:
     """Build the classification part of a report; empty when the run made no test predictions."""
     run_dir = Path(run_dir)
@@ -62,7 +52,7 @@ def sections(run_dir: Path) -> list[Section]:
     if not path.is_file():
         return []
     try:
-        arrays = _load(path, "target", "probs")
+        arrays = read_npz(path, "target", "probs")
     except ValueError as error:
         return [Section("Test predictions", [Text(str(error), "note")])]
     probs = arrays["probs"].astype(np.float32)
@@ -70,8 +60,12 @@ def sections(run_dir: Path) -> list[Section]:
         return [Section("Test predictions", [Text("The test set has no images.", "note")])]
     classes = class_names(read_run(run_dir).classes, probs.shape[1])
     target, preds = arrays["target"], top(probs)
-    found = [_overview(target, preds, classes), _confusion(run_dir, target, preds, classes)]
-    return [*found, _per_class(target, preds, classes), *_mistakes(run_dir, classes)]
+    matrix = confusion.confusion_matrix(target, preds, len(classes))
+    return [
+        _overview(target, preds, classes),
+        _confusion(run_dir, matrix, classes),
+        _per_class(target, preds, classes),
+    ]
 
 
 def top(probs: np.ndarray) -> np.ndarray:
@@ -79,24 +73,17 @@ def top(probs: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
 
 
-def _load(path: Path, *keys: str) -> Mapping[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path.name} cannot be read ({error}); it was probably cut off while written."
-        ) from error
-
-
 def _overview(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
     correct, total = int((target == preds).sum()), len(target)
     low, high = wilson(correct, total)
     counts = np.bincount(target, minlength=len(classes))
+    equal = f"any one of the {len(classes)} classes, which are equally frequent,"
+    most = f"“{classes[int(counts.argmax())]}”, the most frequent class,"
+    common = equal if (counts == counts[0]).all() else most
     text = (
         f"{correct:,} of {total:,} test images are classified correctly: accuracy {correct / total:.4f}, "
-        f"95 % interval {low:.4f} to {high:.4f}. Always answering “{classes[int(counts.argmax())]}”, "
-        f"the commonest class, would give {counts.max() / total:.4f}."
+        f"95 % interval {low:.4f} to {high:.4f}. Always predicting {common} would give "
+        f"{counts.max() / total:.4f}."
     )
     blocks: list[Block] = [Text(text)]
     if lost := int((preds < 0).sum()):
@@ -104,8 +91,7 @@ def _overview(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> 
     return Section("Test set", blocks)
 
 
-def _confusion(run_dir: Path, target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
-    matrix = confusion.confusion_matrix(target, preds, len(classes))
+def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Section:
     path = confusion.draw(matrix, classes, run_dir / "figures" / "confusion_matrix.png")
     counted = len(classes) <= confusion.MAX_COUNTED
     caption = "Rows are true classes, columns predictions. Shade: share of the true class" + (
@@ -116,9 +102,9 @@ def _confusion(run_dir: Path, target: np.ndarray, preds: np.ndarray, classes: Se
     blocks: list[Block] = [Picture(path, "Confusion matrix", caption)]
     pairs = confusion.most_confused(matrix)
     rows = [(classes[t], classes[p], count, f"{100 * share:.1f} %") for t, p, count, share in pairs]
-    headers = ("True class", "Taken for", "Images", "Of the class")
+    headers = ("True class", "Predicted as", "Images", "Of the class")
     blocks.append(
-        Table(headers, rows, "The commonest mistakes", "llrr") if rows else Text("No mistakes at all.")
+        Table(headers, rows, "The most frequent errors", "llrr") if rows else Text("No errors at all.")
     )
     return Section("Confusion matrix", blocks)
 
@@ -137,17 +123,6 @@ def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) ->
     return Section(
         "Every class", [Table(headers, weakest, "The ten weakest by F1", "lrrrrr"), fold, Text(mean, "note")]
     )
-
-
-def _mistakes(run_dir: Path, classes: Sequence[str]) -> list[Section]:
-    path = run_dir / "predictions" / "mistakes.npz"
-    if not path.is_file():
-        return []
-    try:
-        arrays = _load(path, "images", "ids", "target", "preds", "prob")
-    except ValueError as error:
-        return [Section("Worst mistakes", [Text(str(error), "note")])]
-    return mistakes.sections(run_dir, arrays, classes)
 
 
 def _three(value: float) -> str:

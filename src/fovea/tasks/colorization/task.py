@@ -19,7 +19,7 @@ PIXELS = 32  # rows and columns of a training image that are looked at before th
 
 
 class Encoding(Protocol):
-    """How a net says colours: `ops.ab_regression.Regression`, `ops.ab_bins.Bins`."""
+    """How a net encodes colours: `ops.ab_regression.Regression`, `ops.ab_bins.Bins`."""
 
     channels: int  # of the net's output
 
@@ -31,6 +31,9 @@ class Encoding(Protocol):
 
     def decode(self, output: Tensor) -> Tensor:
         """Return ab (B, 2, H, W)."""
+
+    def to(self, device: torch.device) -> Encoding:
+        """Move what it has learned to a device."""
 
 
 class Colorization(Task):

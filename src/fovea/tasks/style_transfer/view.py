@@ -11,7 +11,7 @@ import numpy as np
 from fovea.files import replacing
 
 
-class Pictures(L.Callback):
+class ImageRecorder(L.Callback):
     """Write `images/step_XXXX.png` at the start and after every epoch, and `result.png` at the end.
 
     Beside them lie `images/content.png` and `images/style.png` as the net sees them. A logger that takes

@@ -1,18 +1,19 @@
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from fovea.callbacks.collector import Collector, Shown, highest
 from fovea.ops.segmentation import confusion, iou_per_class
-from fovea.tasks.segmentation import collect as mask_predictions
-from fovea.tasks.segmentation.collect import MaskPredictions, lowest
+from fovea.tasks.segmentation.view import MaskView
 
 COUNT, CLASSES = 23, 3
 
 
 class Data:
-    num_classes = CLASSES
+    classes = tuple(f"class {i}" for i in range(CLASSES))
 
     def __init__(self):
         draw = torch.Generator().manual_seed(0)
@@ -22,7 +23,7 @@ class Data:
         self.truth[3] = 255
         self.truth[5], self.preds[5] = self.truth[7], self.preds[7]  # the same score
         self.test = self
-        self.preprocess = SimpleNamespace(to_array=lambda image: image, channels=3)
+        self.preprocess = SimpleNamespace(to_array=lambda image: image)
 
     def name(self, index):
         return f"image {index}"
@@ -35,7 +36,7 @@ class Data:
 
 
 def run(folder, data, size, *, rows=None, world=1, rank=0, shown=4):
-    callback = MaskPredictions(dirpath=folder, shown=shown)
+    callback = Collector(view=partial(MaskView, shown=shown), dirpath=folder)
     trainer = SimpleNamespace(datamodule=data, world_size=world, is_global_zero=rank == 0)
     callback.on_test_start(trainer, None)
     for index in torch.as_tensor(rows if rows is not None else range(COUNT)).split(size):
@@ -47,7 +48,7 @@ def run(folder, data, size, *, rows=None, world=1, rank=0, shown=4):
 def files(folder):
     return {
         f"{name}/{key}": value
-        for name in ("test", "masks")
+        for name in ("test", "examples")
         for key, value in np.load(folder / f"{name}.npz").items()
     }
 
@@ -58,30 +59,27 @@ def finished(folder, data, size, **options):
     return files(folder)
 
 
-def test_counts_are_those_of_each_image_and_add_up(tmp_path):
+def test_rows_are_those_of_each_image_and_sums_add_up(tmp_path):
     data = Data()
     found = finished(tmp_path, data, 5)
     each = confusion(data.preds, data.truth, CLASSES)
     np.testing.assert_array_equal(found["test/right"], each.diagonal(dim1=1, dim2=2))
-    np.testing.assert_array_equal(found["test/truth"], each.sum(2))
-    np.testing.assert_array_equal(found["test/found"], each.sum(1))
-    np.testing.assert_array_equal(found["test/confusion"], each.sum(0))
+    np.testing.assert_array_equal(found["test/total_confusion"], each.sum(0))
     assert found["test/ids"].tolist() == [f"image {i}" for i in range(COUNT)]
-    assert found["test/palette"].tolist() == data.labelling()["palette"]
+    assert "[[1, 2, 3]" in str(found["examples/labelling"])
 
 
-def test_the_best_and_worst_are_kept_with_their_maps(tmp_path):
+def test_the_best_and_worst_are_kept_with_their_answers(tmp_path):
     data = Data()
     found = finished(tmp_path, data, 5)
     score = iou_per_class(confusion(data.preds, data.truth, CLASSES)).nanmean(1).numpy()
     ranked = [i for i in np.argsort(score, kind="stable") if i != 3]  # of 3 nothing counts
     best = [i for i in np.argsort(-score, kind="stable") if i != 3]
-    for name, wanted in (("worst", ranked[:4]), ("best", best[:4])):
-        assert found[f"masks/{name}_ids"].tolist() == [data.name(i) for i in wanted]
-        np.testing.assert_array_equal(found[f"masks/{name}_iou"], score[wanted])
-        np.testing.assert_array_equal(found[f"masks/{name}_truth"], data.truth[wanted])
-        np.testing.assert_array_equal(found[f"masks/{name}_preds"], data.preds[wanted])
-        assert found[f"masks/{name}_image"][:, 0, 0, 0].tolist() == wanted
+    for name, wanted in (("masks_worst", ranked[:4]), ("masks_best", best[:4])):
+        assert found[f"examples/{name}_ids"].tolist() == [data.name(i) for i in wanted]
+        np.testing.assert_array_equal(found[f"examples/{name}_truth"], data.truth[wanted])
+        np.testing.assert_array_equal(found[f"examples/{name}_answer"], data.preds[wanted])
+        assert found[f"examples/{name}_image"][:, 0, 0, 0].tolist() == wanted
 
 
 def test_batches_and_processes_change_nothing(tmp_path, monkeypatch):
@@ -104,21 +102,28 @@ def test_batches_and_processes_change_nothing(tmp_path, monkeypatch):
         assert set(some) == set(wanted)
         for key, value in wanted.items():
             np.testing.assert_array_equal(some[key], value, err_msg=key)
-    assert len(wanted["masks/best_ids"]) == COUNT - 1  # fewer than asked for
+    assert len(wanted["examples/masks_best_ids"]) == COUNT - 1  # fewer than asked for
 
 
-def test_only_the_chosen_maps_are_held():
+def test_only_the_shown_answers_are_held():
     callback, _ = run(None, Data(), 5)
-    assert all(len(maps) == 4 for _, _, maps in callback._kept.values())
-    assert all(tensor.dtype != torch.float32 for part in callback._parts for tensor in part)
+    assert all(len(kept.answer) == 4 for kept in callback._shown.values())
+    assert all(rows[key].numel() <= 5 * CLASSES for rows in callback._rows for key in rows)
     callback, _ = run(None, Data(), 5, shown=0)
-    assert callback._kept == {}
+    assert callback._shown == {}
+
+
+def test_wrong_options_are_refused_before_the_training():
     with pytest.raises(ValueError, match="shown=-1"):
-        MaskPredictions(shown=-1)
+        Collector(view=partial(MaskView, shown=-1))
+    with pytest.raises(TypeError, match="shwon"):
+        Collector(view=partial(MaskView, shwon=1))
 
 
-def test_of_equal_scores_the_first_image_comes_first():
-    part = lambda *index: (torch.ones(len(index)), torch.tensor(index), torch.zeros(len(index), 2, 1, 1))  # noqa: E731
-    assert lowest([part(5, 3), part(4)], 2)[1].tolist() == [3, 4]
-    assert lowest([part(4), part(3, 5)], 2)[1].tolist() == [3, 4]
-    assert len(mask_predictions.lowest([], 3)[0]) == 0
+def test_of_equal_ranks_the_first_image_comes_first():
+    def part(*places):
+        count = len(places)
+        return Shown(torch.ones(count), torch.tensor(places), torch.zeros(count, 2), torch.zeros(count))
+
+    assert highest([part(5, 3), part(4)], 2).place.tolist() == [3, 4]
+    assert highest([part(4), part(3, 5)], 2).place.tolist() == [3, 4]

@@ -1,0 +1,51 @@
+"""Show the test images that a run kept with its answers: the best, the worst, the most confident errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from fovea.files import read_npz
+from fovea.page.blocks import Gallery, Section, Text, encode
+from fovea.page.data_page import Pictures
+from fovea.page.label import annotate, sheet, thumbnail
+from fovea.runs.read import Run
+from fovea.types import TaskView, ViewFactory
+
+COLUMNS = {True: 2, False: 6}  # of a figure, of wide pictures and of others
+
+
+def sections(run: Run, view: ViewFactory) -> list[Section]:
+    """Write a figure for each gallery of a task's view, and show it; empty without kept images."""
+    path = run.dir / "predictions" / "examples.npz"
+    if not path.is_file():
+        return []
+    try:
+        arrays = read_npz(path)
+    except ValueError as error:
+        return [Section("Test images", [Text(str(error), "note")])]
+    own = view(classes=run.classes, labelling=json.loads(str(arrays["labelling"])))
+    return list(_galleries(run, own, arrays))
+
+
+def _galleries(run: Run, view: TaskView, arrays: dict[str, np.ndarray]) -> Iterator[Section]:
+    for name, title in view.galleries:
+        tiles, items = [], []
+        kept = (arrays[f"{name}_{key}"] for key in ("ids", "image", "answer", "truth"))
+        for sample, image, answer, truth in zip(*kept, strict=True):
+            picture = view.draw(thumbnail(image), answer, truth)
+            lines = view.lines(answer, truth)
+            tiles.append(annotate(picture, lines, ok=_correct(view, answer, truth)))
+            items.append((*encode(picture), lines, str(sample)))
+        if tiles:
+            wide = picture.shape[1] > 2 * picture.shape[0]
+            sheet(run.dir / "figures" / f"{name}.png", tiles, columns=COLUMNS[wide])
+            block = Pictures(items, columns=2, caption=view.caption) if wide else Gallery(items, view.caption)
+            yield Section(title, [block])
+
+
+def _correct(view: TaskView, answer: np.ndarray, truth: np.ndarray) -> bool | None:
+    found = view.row(answer, truth).get("correct")
+    return None if found is None else bool(found)

@@ -1,0 +1,116 @@
+"""The answer of a classifier for one image: the probability of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fovea.page.label import to_rgb
+from fovea.runs.read import class_names
+from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
+
+if TYPE_CHECKING:
+    from fovea.explain.core.class_choice import ClassQuestions
+
+
+class ClassView(TaskView):
+    """Judge an image by whether its most probable class is the true one.
+
+    test.npz holds `target` (N,) and `probs` (N, C).
+
+    Args:
+        top_k: classes in a line of predictions.csv.
+        shown: of the most confident errors.
+    """
+
+    score = "acc"
+    margin = 1.0
+    contrast = "{good} right, {bad} wrong"
+    about = (
+        "Of models with several runs, an image counts as right or wrong by most of them. First come the "
+        "images on which the mean probabilities of the true class differ most."
+    )
+    galleries = (("mistakes", "Most confident errors"),)
+    caption = "Predicted class and its probability, then the true class; the most confident error first."
+
+    def __init__(
+        self,
+        *,
+        classes: Sequence[str] = (),
+        labelling: Mapping[str, Any] | None = None,
+        top_k: int = 5,
+        shown: int = 24,
+    ) -> None:
+        self.classes, self.top_k, self.shown = list(classes), top_k, shown
+        ranks = range(2, min(top_k, len(self.classes)) + 1)
+        others = [name for rank in ranks for name in (f"top{rank}", f"top{rank}_probability")]
+        self.columns = ["predicted", "probability", "true", "correct", *others]
+
+    def measure(self, output: Output, batch: Batch) -> Measured:
+        """Keep the probabilities; errors rank by the confidence in them."""
+        probs, target = output["preds"].softmax(dim=1), output["target"]
+        confidence, predicted = probs.max(dim=1)
+        right = (predicted == target) & ~confidence.isnan()
+        rows = {
+            "target": target,
+            "probs": probs,
+            "score": right.float(),
+            "tie_break": probs.gather(1, target[:, None])[:, 0],
+        }
+        return Measured(rows, probs, target, ranks={"mistakes": confidence.masked_fill(right, float("nan"))})
+
+    def decode(self, output: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Return the probabilities (C,) of logits (C,)."""
+        exp = np.exp(output - output.max())
+        return exp / exp.sum()
+
+    def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
+        """Return the image itself: the lines say the rest."""
+        return to_rgb(image)
+
+    def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
+        """Name the predicted class, and the true one where it is another."""
+        index, names = int(answer.argmax()), self._names(answer)
+        lines = [f"{names[index]}  {answer[index]:.3f}"]
+        return lines if truth is None or int(truth) == index else [*lines, f"true: {names[int(truth)]}"]
+
+    def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
+        """Name the most probable classes, of equal ones the first."""
+        order, names = np.argsort(-answer, kind="stable").tolist(), self._names(answer)
+        found: dict[str, object] = {
+            "predicted": names[order[0]],
+            "probability": float(answer[order[0]]),
+            "true": None if truth is None else names[int(truth)],
+            "correct": None if truth is None else order[0] == int(truth),
+        }
+        for rank, index in enumerate(order[1 : self.top_k], start=2):
+            found |= {f"top{rank}": names[index], f"top{rank}_probability": float(answer[index])}
+        return found
+
+    def table(self, arrays: Mapping[str, np.ndarray]) -> ScoreTable:
+        """Return the accuracy of every class."""
+        target, names = arrays["target"], self._names(arrays["probs"][0])
+        images = np.bincount(target, minlength=len(names))
+        right = np.bincount(target, weights=arrays["score"], minlength=len(names))
+        with np.errstate(invalid="ignore"):
+            scores = right / images
+        lines = list(zip(names, images.tolist(), strict=True))
+        return ScoreTable("Accuracy of every class", ("Class", "Images"), lines, scores)
+
+    def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
+        """Say what was predicted instead of what."""
+        probs = bad["probs"]
+        names = self._names(probs)
+        said = "nothing" if np.isnan(probs).any() else f"{names[int(probs.argmax())]}, {probs.max():.2f}"
+        return [f"true: {names[int(good['target'])]}", f"predicted as {said}"]
+
+    def selector(self, target: str | int = "predicted") -> ClassQuestions:
+        """Choose the classes that are explained."""
+        from fovea.explain.core.class_choice import ClassQuestions
+
+        return ClassQuestions(classes=self.classes, target=target)
+
+    def _names(self, probs: np.ndarray) -> list[str]:
+        return class_names(self.classes, len(probs))
