@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from fovea.callbacks.collector import Collector, Shown, highest
+from fovea.callbacks.collector import Collector, Kept, highest
 from fovea.ops.segmentation import confusion, iou_per_class
 from fovea.tasks.segmentation.view import MaskView
 
@@ -123,7 +123,7 @@ def test_wrong_options_are_refused_before_the_training():
 def test_of_equal_ranks_the_first_image_comes_first():
     def part(*places):
         count = len(places)
-        return Shown(torch.ones(count), torch.tensor(places), torch.zeros(count, 2), torch.zeros(count))
+        return Kept(torch.ones(count), torch.tensor(places), torch.zeros(count, 2), torch.zeros(count))
 
     assert highest([part(5, 3), part(4)], 2).place.tolist() == [3, 4]
     assert highest([part(4), part(3, 5)], 2).place.tolist() == [3, 4]

@@ -16,7 +16,7 @@ from fovea.files import replacing
 from fovea.types import TaskView, ViewFactory
 
 
-class Shown(NamedTuple):
+class Kept(NamedTuple):
     """The images of one gallery: rank (n,), place in the data set (n,), answer (n, …), truth (n, …)."""
 
     rank: Tensor
@@ -30,7 +30,7 @@ class Collected(NamedTuple):
 
     rows: dict[str, np.ndarray]
     sums: dict[str, np.ndarray]
-    shown: dict[str, Shown]
+    shown: dict[str, Kept]
 
 
 class Collector(L.Callback):
@@ -55,7 +55,7 @@ class Collector(L.Callback):
         self.view = self._make(classes=data.classes, labelling=data.labelling())
         self._rows: list[dict[str, Tensor]] = []
         self._sums: dict[str, Tensor] = {}
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, Kept] = {}
 
     def on_test_batch_end(
         self,
@@ -73,7 +73,7 @@ class Collector(L.Callback):
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         for name, rank in found.ranks.items() if self.view.shown else ():
             rank = rank.float().masked_fill(rank.isnan(), -torch.inf)
-            new = Shown(rank, batch["index"].to(rank.device), found.answer, found.truth)
+            new = Kept(rank, batch["index"].to(rank.device), found.answer, found.truth)
             before = [self._shown[name]] if name in self._shown else []
             self._shown[name] = highest([*before, highest([new], self.view.shown)], self.view.shown)
 
@@ -94,7 +94,7 @@ class Collector(L.Callback):
             return None
         names = self._rows[0]
         rows = {name: np.concatenate([part[name].cpu().numpy() for part in self._rows]) for name in names}
-        shown = {name: Shown(*(t.cpu() for t in kept)) for name, kept in self._shown.items()}
+        shown = {name: Kept(*(t.cpu() for t in kept)) for name, kept in self._shown.items()}
         return Collected(rows, {name: total.cpu().numpy() for name, total in self._sums.items()}, shown)
 
     def _write_rows(self, found: Sequence[Collected], data: Any) -> None:
@@ -104,12 +104,12 @@ class Collector(L.Callback):
         sums = {f"total_{name}": sum(one.sums[name] for one in found) for name in found[0].sums}
         _save(self.dirpath / "test.npz", {"ids": _ids(data, rows.pop("index")), **rows, **sums})
 
-    def _write_examples(self, shown: Sequence[Mapping[str, Shown]], data: Any) -> None:
+    def _write_examples(self, shown: Sequence[Mapping[str, Kept]], data: Any) -> None:
         """Write what ranks highest over all processes, each image as the net saw it."""
         arrays: dict[str, Any] = {"labelling": np.array(json.dumps(data.labelling()))}
         for name in shown[0]:
             kept = highest([one[name] for one in shown], self.view.shown)
-            kept = Shown(*(values[kept.rank > -torch.inf] for values in kept))
+            kept = Kept(*(values[kept.rank > -torch.inf] for values in kept))
             images = [data.preprocess.to_array(data.test.load(int(i))["image"]) for i in kept.place]
             arrays |= {
                 f"{name}_ids": _ids(data, kept.place.numpy()),
@@ -120,12 +120,12 @@ class Collector(L.Callback):
         _save(self.dirpath / "examples.npz", arrays)
 
 
-def highest(parts: Sequence[Shown], count: int) -> Shown:
+def highest(parts: Sequence[Kept], count: int) -> Kept:
     """Return the `count` images of all parts that rank highest; of equal ones the first of the data set."""
-    joined = Shown(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    joined = Kept(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
     by_place = joined.place.argsort()
     rows = by_place[joined.rank[by_place].argsort(stable=True, descending=True)][:count]
-    return Shown(*(tensor[rows] for tensor in joined))
+    return Kept(*(tensor[rows] for tensor in joined))
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:

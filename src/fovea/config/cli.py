@@ -39,9 +39,12 @@ COMMANDS = {
     "data": "fovea.inspect.command",
 }
 
+# Packages that the person at the keyboard lets in, beside what every config may call: FOVEA_PACKAGES=a,b
+PACKAGES = [f"{name}.*" for name in os.environ.get("FOVEA_PACKAGES", "").split(",") if name.isidentifier()]
 # What a config may call. A config can come from anybody, also out of a checkpoint, so nothing here runs code
 # that it names, starts processes or fetches what it likes.
 WHITELIST = [
+    *PACKAGES,
     *(
         f"fovea.{p}.*"
         for p in ("models", "tasks", "optim", "metrics", "callbacks", "runs", "ops", "explain", "predict")

@@ -12,12 +12,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.cli import RESULTS, WHITELIST
+from fovea.config.cli import PACKAGES, RESULTS, WHITELIST
 from fovea.errors import UsageError
 
 # What a network may be built from; and what no config out of a checkpoint may call, though it is the suite's
 # own or a library's: it fetches, reads or writes files that the caller names, or starts processes.
 NETS = [
+    *PACKAGES,
     "fovea.models.*",
     "fovea.ops.*",
     "torch.nn.*",

@@ -1,0 +1,1 @@
+"""A task of somebody's own: predict the label as a number."""
