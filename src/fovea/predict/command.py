@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -20,11 +20,7 @@ from fovea.errors import UsageError
 from fovea.predict.writer import PredictionWriter
 from fovea.types import TaskView
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 log = logging.getLogger(__name__)
-OWN = ("annotated", "masks", "coloured")  # folders of pictures that predict writes
 
 
 def main(config: DictConfig) -> None:
@@ -33,9 +29,10 @@ def main(config: DictConfig) -> None:
     require(config, "run", "input")
     with stop_signals():
         out_dir = _output(config)
-        paths = _without_own(find_images(str(config.input)), out_dir)
+        paths = find_images(str(config.input))
         trained = open_run(config.run, config.checkpoint)
         view = _view(trained, config)
+        paths = _without_own(paths, out_dir, folders=("annotated", *(view.folder or ())[1:]))
         known = _truth(config, paths, trained.classes)
         writer = PredictionWriter(
             view,
@@ -44,9 +41,7 @@ def main(config: DictConfig) -> None:
             failures_only=bool(config.failures_only),
             pictures=bool(config.annotate),
         )
-        whole = view.infer
-        outputs = _outputs(trained, paths, config) if whole is None else _whole(trained, paths, config, whole)
-        failed = _fill(writer, outputs, known)
+        failed = _fill(writer, _outputs(trained, paths, config, view), known)
         log.info("\n%s", writer.finish())
     if failed:
         listed = "\n".join(f"  {line}" for line in failed)
@@ -62,13 +57,13 @@ def _output(config: DictConfig) -> Path:
     return run.parent / "predict" if beside else out_dir
 
 
-def _without_own(paths: list[Path], out_dir: Path) -> list[Path]:
+def _without_own(paths: list[Path], out_dir: Path, *, folders: Sequence[str]) -> list[Path]:
     """Drop the pictures that an earlier call wrote below the images; this call replaces them."""
     own = out_dir.resolve()
     kept = []
     for path in paths:
         place = path.resolve()
-        if place != own / "predictions.png" and place.parent not in [own / part for part in OWN]:
+        if place != own / "predictions.png" and place.parent not in [own / folder for folder in folders]:
             kept.append(path)
     if not kept:
         raise UsageError(f"the images are what predict wrote into {out_dir}; choose another output=DIR")
@@ -115,32 +110,13 @@ def _view(trained: Trained, config: DictConfig) -> TaskView:
     return view(classes=trained.classes, labelling=trained.labelling)
 
 
-def _whole(
-    trained: Trained, paths: Sequence[Path], config: DictConfig, infer: Callable[[Any, Tensor, Any], Tensor]
+def _outputs(
+    trained: Trained, paths: Sequence[Path], config: DictConfig, view: TaskView
 ) -> Iterator[tuple[Path, Any]]:
-    """Yield each path with its image and the output at its size, or with the error that reading it gave."""
-    import torch
+    """Yield each path with its image and output, or with the error that reading it gave.
 
-    from fovea.data.images import read_image, to_channels
-    from fovea.data.preprocess import Preprocess
-
-    preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
-    net = trained.net.to(place)
-    for path in paths:
-        try:
-            image = read_image(path, channels=3)
-            array = np.ascontiguousarray(to_channels(image, channels=preprocess.channels))
-        except (OSError, ValueError) as error:  # as in _chunks
-            yield path, error
-            continue
-        with torch.inference_mode():
-            given = torch.from_numpy(array).permute(2, 0, 1)[None].to(place)
-            output = infer(net, given, preprocess)[0].cpu().numpy()
-        yield path, (image, output)
-
-
-def _outputs(trained: Trained, paths: Sequence[Path], config: DictConfig) -> Iterator[tuple[Path, Any]]:
-    """Yield each path with its image and output, or with the error that reading it gave, batch by batch."""
+    The net sees batches of its input size; where the view infers at the images' own, one after the other.
+    """
     import torch
 
     from fovea.data.preprocess import Preprocess
@@ -148,22 +124,28 @@ def _outputs(trained: Trained, paths: Sequence[Path], config: DictConfig) -> Ite
 
     preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
     net, views = trained.net.to(place), trained.config.task.get("tta") or []
-    size = count(config, "batch_size", trained.config.data.batch_size)
-    for chunk in _chunks(paths, preprocess, size=size):
+    size = count(config, "batch_size", trained.config.data.batch_size) if view.infer is None else 1
+    fit = preprocess.to_array if view.infer is None else np.ascontiguousarray
+    for chunk in _chunks(paths, fit, channels=preprocess.channels, size=size):
         arrays = [x[1] for _, x in chunk if not isinstance(x, Exception)]
         outputs: Iterator[np.ndarray] = iter(())
         if arrays:
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(place)
             with torch.inference_mode():
-                given = preprocess.to_input(batch)
-                found = average(net, given, views) if views else net(given)
-                outputs = iter(found.float().cpu().numpy())
+                if view.infer is not None:
+                    found = view.infer(net, batch, preprocess)
+                else:
+                    given = preprocess.to_input(batch)
+                    found = (average(net, given, views) if views else net(given)).float()
+                outputs = iter(found.cpu().numpy())
         for path, x in chunk:
             yield path, x if isinstance(x, Exception) else (x[0], next(outputs))
 
 
-def _chunks(paths: Sequence[Path], preprocess: Any, *, size: int) -> Iterator[list[tuple[Path, Any]]]:
-    """Yield up to `size` paths, each with its image and the network's input array, or with an error.
+def _chunks(
+    paths: Sequence[Path], fit: Callable[[np.ndarray], np.ndarray], *, channels: int, size: int
+) -> Iterator[list[tuple[Path, Any]]]:
+    """Yield up to `size` paths, each with its image and what `fit` makes of it for the net, or with an error.
 
     Large photos make a chunk end early, so that memory stays bounded.
     """
@@ -174,8 +156,7 @@ def _chunks(paths: Sequence[Path], preprocess: Any, *, size: int) -> Iterator[li
     for path in paths:
         try:
             image = read_image(path, channels=3)
-            array = preprocess.to_array(to_channels(image, channels=preprocess.channels))  # as in training
-            chunk.append((path, (image, array)))
+            chunk.append((path, (image, fit(to_channels(image, channels=channels)))))  # as in training
             held += image.nbytes
         except (OSError, ValueError) as error:  # what a damaged or missing file raises
             chunk.append((path, error))

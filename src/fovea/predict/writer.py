@@ -80,7 +80,8 @@ class PredictionWriter:
         self.out_dir.mkdir(parents=True, exist_ok=True)
         write_text(file, self._csv.getvalue())
         if self._tiles:
-            sheet(self.out_dir / "predictions.png", self._tiles)
+            wide = self._tiles[0].shape[1] > 1.5 * TILE
+            sheet(self.out_dir / "predictions.png", self._tiles, columns=3 if wide else 5)
         lines = [text_table(self._listed, ["image", "prediction"], align="ll")] if self._listed else []
         if self._written > LISTED:
             lines.append(f"… and {self._written - LISTED} more, all in predictions.csv")

@@ -36,11 +36,11 @@ def _galleries(run: Run, view: TaskView, arrays: dict[str, np.ndarray]) -> Itera
         kept = (arrays[f"{name}_{key}"] for key in ("ids", "image", "answer", "truth"))
         for sample, image, answer, truth in zip(*kept, strict=True):
             picture = view.draw(thumbnail(image), answer, truth)
-            lines = view.lines(answer, truth)
+            wide = picture.shape[1] > 2 * picture.shape[0]  # and has room for the name
+            lines = [*view.lines(answer, truth), *[str(sample)] * wide]
             tiles.append(annotate(picture, lines, ok=_correct(view, answer, truth)))
             items.append((*encode(picture), lines, str(sample)))
         if tiles:
-            wide = picture.shape[1] > 2 * picture.shape[0]
             sheet(run.dir / "figures" / f"{name}.png", tiles, columns=COLUMNS[wide])
             block = Pictures(items, columns=2, caption=view.caption) if wide else Gallery(items, view.caption)
             yield Section(title, [block])

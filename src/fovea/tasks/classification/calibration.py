@@ -15,13 +15,13 @@ from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.page.plots import HELD_OUT, INK, new_figure, panel, save
 from fovea.runs.read import class_names, read_run
+from fovea.tasks.classification.report import SHORT, three
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 15
 FEW = 10  # images; what fewer say is drawn faintly
-SHORT = 20  # classes; a longer table is folded
 OVER, UNDER, PALE_OVER, PALE_UNDER = "#b5500f", "#2c7a5a", "#f0b98f", "#9ed3bb"
 SIDE, STRIP, LEFT, BELOW, GAP, TITLE = 3.9, 0.9, 0.62, 0.5, 0.42, 0.34  # inches
 CAPTION = (
@@ -106,16 +106,12 @@ def _table(target: np.ndarray, correct: np.ndarray, confidence: np.ndarray, clas
             np.bincount(target, x.astype(float), len(classes)) / images for x in (correct, confidence)
         )
     rows = [
-        (name, *map(_three, (a, c)), _signed(c - a), int(n))
+        (name, *map(three, (a, c)), _signed(c - a), int(n))
         for name, a, c, n in zip(classes, hits, sure, images, strict=True)
     ]
     caption = "Test images by their true class"
     table = Table(("Class", "Accuracy", "Confidence", "Gap", "Test images"), rows, caption, "lrrrr")
     return table if len(classes) <= SHORT else Fold(f"All {len(classes)} classes", [table])
-
-
-def _three(value: float) -> str:
-    return MISSING if np.isnan(value) else f"{value:.3f}"
 
 
 def _signed(value: float) -> str:

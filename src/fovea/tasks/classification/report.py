@@ -47,7 +47,6 @@ def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerCla
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the classification part of a report; empty when the run made no test predictions."""
-    run_dir = Path(run_dir)
     path = run_dir / "predictions" / "test.npz"
     if not path.is_file():
         return []
@@ -112,10 +111,10 @@ def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Sec
 def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:
     scores = per_class(target, preds, len(classes))
     headers = ("Class", "Precision", "Recall", "F1", "Test images", "Predicted")
-    columns = [[_three(value) for value in column] for column in (scores.precision, scores.recall, scores.f1)]
+    columns = [[three(value) for value in column] for column in (scores.precision, scores.recall, scores.f1)]
     counts = (scores.support.tolist(), scores.predicted.tolist())
     rows = list(zip(classes, *columns, *counts, strict=True))
-    mean = f"Mean F1 over the classes that have test images: {_three(_nanmean(scores.f1))}."
+    mean = f"Mean F1 over the classes that have test images: {three(_nanmean(scores.f1))}."
     if len(classes) <= SHORT:
         return Section("Every class", [Table(headers, rows, align="lrrrrr"), Text(mean, "note")])
     weakest = [rows[index] for index in np.argsort(scores.f1, kind="stable")[:10]]
@@ -125,7 +124,8 @@ def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) ->
     )
 
 
-def _three(value: float) -> str:
+def three(value: float) -> str:
+    """Write a score with three decimals, NaN as missing."""
     return MISSING if np.isnan(value) else f"{value:.3f}"
 
 

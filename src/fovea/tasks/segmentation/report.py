@@ -14,6 +14,7 @@ from fovea.page.formats import MISSING
 from fovea.runs.read import class_names, read_run
 from fovea.tasks.segmentation import scores as mask_scores
 
+ARRAYS = ("ids", "score", "right", "found", "target", "total_confusion")
 SHORT = 20  # classes; of more the table shows the weakest first
 
 
@@ -23,7 +24,7 @@ def sections(run_dir: Path) -> list[Section]:
     if not path.is_file():
         return []
     try:
-        arrays = read_npz(path)
+        arrays = read_npz(path, *ARRAYS)
     except ValueError as error:
         return [Section("Test predictions", [Text(str(error), "note")])]
     matrix = arrays["total_confusion"]

@@ -47,7 +47,7 @@ class Segmentation(Task):
         self._classes = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
 
     def step(self, batch: Batch) -> Output:
-        """Return the losses, the likeliest class of each pixel and the mask."""
+        """Return the losses, the most probable class of each pixel and the mask."""
         if "mask" not in batch:
             raise ValueError("task=segmentation needs masks: choose other data, or data.targets=[mask]")
         mask = batch["mask"]

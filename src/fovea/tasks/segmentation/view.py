@@ -63,7 +63,8 @@ class MaskView(TaskView):
         overlap: float = 0.25,
     ) -> None:
         self.classes, self.shown, self.window, self.overlap = list(classes), shown, window, overlap
-        self.columns = self.classes
+        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        self.columns = [f"{name} {i}" if name in twice else name for i, name in enumerate(self.classes)]
         self.colours = colours((labelling or {}).get("palette"))
         self.background = has_background(self.classes)
         if window is not None:  # a wrong one is refused at once
@@ -111,8 +112,6 @@ class MaskView(TaskView):
             drawn = beside(image, self.colours[true], self.colours[found], errors(image, true, found))
         present = np.unique(answer if truth is None else np.append(answer, truth)).tolist()
         names = legend(present, self.classes, self.colours, width=max(drawn.shape[1], LEGEND))
-        if truth is None:
-            present = [c for c in present if c < IGNORE]
         margin = names.shape[1] - drawn.shape[1]
         sides = ((0, 0), (margin // 2, margin - margin // 2), (0, 0))
         return np.vstack([np.pad(drawn, sides, constant_values=255), names])
@@ -129,7 +128,7 @@ class MaskView(TaskView):
 
     def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
         """Return the share of the pixels that each class has."""
-        return dict(zip(self.classes, self._shares(answer).tolist(), strict=True))
+        return dict(zip(self.columns, self._shares(answer).tolist(), strict=True))
 
     def picture(self, answer: np.ndarray) -> Image:
         """Return a palette image whose indices are the classes."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
+
 from fovea.page.blocks import Block, Gallery, Picture, Section
-from fovea.page.plots import INK, new_figure, save
+from fovea.page.label import annotate, sheet
 from fovea.runs.read import read_run
 
 SHOWN = 8  # pictures on the way at most
-HEIGHT = 2.2  # inches
 
 
 def sections(run_dir: Path) -> list[Section]:
@@ -23,7 +24,8 @@ def sections(run_dir: Path) -> list[Section]:
     blocks: list[Block] = []
     if result.is_file():
         three = {"content": folder / "content.png", "style": folder / "style.png", "result": result}
-        path = compare(used(run_dir, three), run_dir / "figures" / "style_transfer.png")
+        tiles = [annotate(_read(file), [name]) for name, file in used(run_dir, three).items()]
+        path = sheet(run_dir / "figures" / "style_transfer.png", tiles, columns=len(tiles))
         blocks.append(Picture(path, "content, style and result"))
     chosen = spread(steps, SHOWN)
     items = [(path.read_bytes(), "image/png", (f"step {number(path)}",), path.name) for path in chosen]
@@ -38,22 +40,11 @@ def used(run_dir: Path, pictures: dict[str, Path]) -> dict[str, Path]:
     return {k: path for k, path in pictures.items() if path.is_file() and task.get(f"{k}_weight", 1) != 0}
 
 
-def compare(pictures: dict[str, Path], path: Path) -> Path:
-    """Draw pictures side by side, their names below, at one pixel for one."""
+def _read(file: Path) -> np.ndarray:
     from PIL import Image
 
-    images = {name: Image.open(file).convert("RGB") for name, file in pictures.items()}
-    widths = [HEIGHT * image.width / image.height for image in images.values()]
-    figure = new_figure(width=sum(widths) + 0.1 * (len(widths) - 1), height=HEIGHT + 0.25)
-    across, up = figure.get_size_inches()
-    left = 0.0
-    for (name, image), width in zip(images.items(), widths, strict=True):
-        axes = figure.add_axes((left / across, 0.25 / up, width / across, HEIGHT / up))
-        axes.imshow(image, interpolation="lanczos")
-        axes.set_axis_off()
-        figure.text((left + width / 2) / across, 0.06 / up, name, ha="center", fontsize=9, color=INK)
-        left += width + 0.1
-    return save(figure, path)
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def animate(files: list[Path]) -> bytes:
