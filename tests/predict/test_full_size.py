@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from fovea.data.preprocess import Preprocess
-from fovea.predict.full_size import ClassMaps, FullSize, bands
+from fovea.predict.full_size import bands, class_maps, over_image, sides_of
 
 
 def preprocess(size=(16, 16), resize="crop"):
@@ -37,7 +37,7 @@ def test_bands_are_the_rows_of_a_bilinear_image(size, most):
 
 def test_an_image_of_the_input_size_gives_what_the_net_gives():
     image, how = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8), preprocess()
-    assert torch.equal(FullSize()(bright, image, how), bright(how.to_input(image)))
+    assert torch.equal(over_image(bright, image, how), bright(how.to_input(image)))
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
@@ -45,7 +45,7 @@ def test_an_image_of_the_input_size_gives_what_the_net_gives():
 @pytest.mark.parametrize("window", [None, 8, [8, 12]])
 def test_every_pixel_of_any_size_gets_its_class(resize, size, window):
     image = halves(*size)
-    found = ClassMaps(window=window)(bright, image, preprocess(resize=resize))
+    found = class_maps(bright, image, preprocess(resize=resize), window=window)
     truth = image[:, 0] > 0
     assert found.dtype == torch.uint8 and found.shape == (1, *size)
     slack = 2 if window is None else 0  # pixels of the image to one of the net's
@@ -55,14 +55,14 @@ def test_every_pixel_of_any_size_gets_its_class(resize, size, window):
 def test_what_the_net_sees_keeps_its_aspect_and_has_borders_only_as_in_training():
     seen = {}
     for resize in ("crop", "pad", "stretch"):
-        FullSize()(lambda x, r=resize: seen.setdefault(r, x), halves(20, 40), preprocess(resize=resize))
+        over_image(lambda x, r=resize: seen.setdefault(r, x), halves(20, 40), preprocess(resize=resize))
     assert [tuple(seen[r].shape[2:]) for r in seen] == [(8, 16), (16, 16), (16, 16)]
     assert not seen["pad"][:, :, :4].any() and seen["pad"][:, :, 4:12, 8:].all()
 
 
 def test_a_grey_net_and_one_logit():
     how = Preprocess({**preprocess().preprocessing, "channels": 1, "mean": [0.0], "std": [1.0]})
-    found = ClassMaps()(lambda x: x - 0.5, halves(12, 24)[:, :1], how)
+    found = class_maps(lambda x: x - 0.5, halves(12, 24)[:, :1], how)
     np.testing.assert_array_equal(found[0, 0].numpy(), [0] * 12 + [1] * 12)
 
 
@@ -70,4 +70,4 @@ def test_a_grey_net_and_one_logit():
 def test_options_that_make_no_sense_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name}=.*such as|{name}=.*try"):
-        FullSize(**options)
+        sides_of(**{"window": None, "overlap": 0.25} | options)

@@ -17,45 +17,41 @@ from fovea.ops.sliding import sliding
 
 BAND = 2**22  # values of an output that are enlarged at a time
 Net = Callable[[Tensor], Tensor]  # (B, C, H, W) → (B, K, H, W)
+Window = int | Sequence[int] | None
 
 
-class FullSize:
-    """Give the output (1, K, H, W) for an image uint8 (1, C, H, W) of any size.
+def class_maps(
+    net: Net, image: Tensor, preprocess: Preprocess, *, window: Window = None, overlap: float = 0.25
+) -> Tensor:
+    """Return the class of each pixel, uint8 (1, H, W); logits at full size are never held all at once."""
+    output = over_image(net, image, preprocess, window=window, overlap=overlap)
+    parts = bands(output, (image.shape[2], image.shape[3]))
+    return torch.cat([class_map(part).to(torch.uint8) for part in parts], 1)
+
+
+def over_image(
+    net: Net, image: Tensor, preprocess: Preprocess, *, window: Window = None, overlap: float = 0.25
+) -> Tensor:
+    """Return the output (1, K, h, w) over an image uint8 (1, C, H, W), at the scale at which the net saw it.
 
     Without `window` the whole image is brought to the input size, keeping its aspect unless training did
-    not, and the output is enlarged; nothing is cut off. With it a window (a side, or height and width) slides
-    over the image at its own scale, for objects that are small in large images.
+    not; nothing is cut off. With it a window slides over the image at its own scale, for objects that are
+    small in large images.
     """
-
-    def __init__(self, *, window: int | Sequence[int] | None = None, overlap: float = 0.25) -> None:
-        sides = [window] * 2 if isinstance(window, int) else window
-        if sides is not None and (len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides)):
-            raise ValueError(f"window={window}: give a side or [height,width] in pixels, such as [256,256]")
-        if not 0 <= overlap < 1:
-            raise ValueError(f"overlap={overlap} must lie in 0…1, below 1: try 0.25")
-        self.window, self.overlap = None if sides is None else (int(sides[0]), int(sides[1])), overlap
-
-    def __call__(self, net: Net, image: Tensor, preprocess: Preprocess) -> Tensor:
-        """Return the output at the image's own size."""
-        return self.finish(self.output(net, image, preprocess), (image.shape[2], image.shape[3]))
-
-    def output(self, net: Net, image: Tensor, preprocess: Preprocess) -> Tensor:
-        """Return the output (1, K, h, w) over the whole image, at the scale at which the net saw it."""
-        if self.window is None:
-            return _fitted(net, image, preprocess)
-        return sliding(net, preprocess.to_input(image), window=self.window, overlap=self.overlap)
-
-    def finish(self, output: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring the output to the image's size."""
-        return torch.cat(list(bands(output, size)), 2)
+    sides = sides_of(window, overlap)
+    if sides is None:
+        return _fitted(net, image, preprocess)
+    return sliding(net, preprocess.to_input(image), window=sides, overlap=overlap)
 
 
-class ClassMaps(FullSize):
-    """Give the class of each pixel, uint8 (1, H, W); logits at full size are never held all at once."""
-
-    def finish(self, output: Tensor, size: tuple[int, int]) -> Tensor:
-        """Choose the classes after enlarging the logits."""
-        return torch.cat([class_map(part).to(torch.uint8) for part in bands(output, size)], 1)
+def sides_of(window: Window, overlap: float) -> tuple[int, int] | None:
+    """Return height and width of a window, given as a side or as both; ValueError where it makes no sense."""
+    sides = [window] * 2 if isinstance(window, int) else window
+    if sides is not None and (len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides)):
+        raise ValueError(f"window={window}: give a side or [height,width] in pixels, such as [256,256]")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap={overlap} must lie in 0…1, below 1: try 0.25")
+    return None if sides is None else (int(sides[0]), int(sides[1]))
 
 
 def bands(output: Tensor, size: tuple[int, int], *, most: int = BAND) -> Iterator[Tensor]:

@@ -40,7 +40,14 @@ HOW = {
 
 
 def opened(name="net", source="a", classes=("cat", "dog"), **how):
-    return Opened(name=name, net=nn.Identity(), classes=list(classes), preprocessing=HOW | how, source=source)
+    return Opened(
+        name=name,
+        net=nn.Identity(),
+        classes=list(classes),
+        preprocessing=HOW | how,
+        source=source,
+        selector=ClassQuestions,
+    )
 
 
 def images(count=3, **changes):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from fovea.predict.full_size import ClassMaps
     from fovea.tasks.segmentation.explain import MaskQuestions
 
 NAMED = 3  # classes below an image
@@ -68,7 +67,9 @@ class MaskView(TaskView):
         self.colours = colours((labelling or {}).get("palette"))
         self.background = has_background(self.classes)
         if window is not None:  # a wrong one is refused at once
-            self._full_size()
+            from fovea.predict.full_size import sides_of
+
+            sides_of(window, overlap)
 
     def measure(self, output: Output, batch: Batch) -> Measured:
         """Count pixels; images of which none counts have no score."""
@@ -88,12 +89,9 @@ class MaskView(TaskView):
 
     def infer(self, net: Any, image: Tensor, preprocess: Any) -> Tensor:
         """Give the class of each pixel (1, H, W) at the size of the image."""
-        return self._full_size()(net, image, preprocess)
+        from fovea.predict.full_size import class_maps
 
-    def _full_size(self) -> ClassMaps:
-        from fovea.predict.full_size import ClassMaps
-
-        return ClassMaps(window=self.window, overlap=self.overlap)
+        return class_maps(net, image, preprocess, window=self.window, overlap=self.overlap)
 
     def decode(self, output: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Return the class map (H, W) that `infer` gave."""
