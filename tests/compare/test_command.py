@@ -1,20 +1,14 @@
 import itertools
 import json
-import math
 import shutil
 import subprocess
 import sys
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from torch import nn
 
-from fovea.compare import command as compare
-from fovea.compare import cost as compare_cost
-from fovea.compare import opening as compare_open
-from fovea.compare import timing as compare_timing
+from fovea.compare import command
 from fovea.errors import UsageError
 from helpers import runs
 from helpers.toy_comparison import write_run
@@ -30,7 +24,7 @@ def call(own_process, tmp_path, capsys):
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(runs.ROOT / "conf")):
             config = compose("compare", overrides=[f"output={tmp_path}/out", *words])
-        compare.main(config)
+        command.main(config)
         return json.loads((tmp_path / "out" / "compare.json").read_text()), capsys.readouterr().err
 
     return run
@@ -59,20 +53,20 @@ def test_everything_is_written_and_the_table_printed(call, logs, tmp_path):
 
 def test_runs_are_found_by_directory_glob_and_list_each_once(logs):
     toy = logs / "toy"
-    assert compare_open.find([str(toy / "sweep_x")]) == [toy / "sweep_x" / "0", toy / "sweep_x" / "1"]
-    assert len(compare_open.find([str(logs)])) == 5
-    found = compare_open.find([f"{toy}/2026_*", str(toy / "2026_1"), f"{logs}/*/sweep_*"])
+    assert command.find([str(toy / "sweep_x")]) == [toy / "sweep_x" / "0", toy / "sweep_x" / "1"]
+    assert len(command.find([str(logs)])) == 5
+    found = command.find([f"{toy}/2026_*", str(toy / "2026_1"), f"{logs}/*/sweep_*"])
     assert [path.name for path in found] == ["2026_0", "2026_1", "0", "1"]
     inside = toy / "2026_0" / "wandb" / "x"
     inside.mkdir(parents=True)
     (inside / "config.yaml").touch()
-    assert len(compare_open.find([str(logs)])) == 5
+    assert len(command.find([str(logs)])) == 5
 
 
 def test_jobs_come_by_number(tmp_path):
     for number in (10, 9, 1):
         write_run(tmp_path, str(number))
-    assert [path.name for path in compare_open.find([str(tmp_path)])] == ["1", "9", "10"]
+    assert [path.name for path in command.find([str(tmp_path)])] == ["1", "9", "10"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +76,7 @@ def test_jobs_come_by_number(tmp_path):
         (["runs=/nowhere"], "no directory"),
         (["runs={logs}/toy/broken"], "no run to compare.*failed"),
         (["runs={logs}", "include=[finished,done]"], "include=done"),
-        (["runs={logs}", "baseline=resnet"], "no row; the rows are: mlp; cnn"),
+        (["runs={logs}", "baseline=resnet"], "baseline=resnet .*: mlp; cnn"),
         (["runs={logs}", "metric=test/ac"], "nearest: test/acc"),
         (["runs={logs}", "mode=most"], "mode=most"),
         (["runs={logs}", "group_by=[model.size]"], "no run has the setting 'model.size'"),
@@ -110,9 +104,7 @@ def test_different_test_sets_are_refused_unless_asked_for(call, logs):
 
 def test_runs_without_a_test_stage(call, tmp_path):
     bare = write_run(tmp_path / "bare", "r", model="cnn", test=False)
-    with pytest.raises(
-        UsageError, match=r"(?s)none of the 1 runs has a test stage.*eval\.py.*metric=val/acc"
-    ):
+    with pytest.raises(UsageError, match=r"(?s)test stage.*eval\.py.*metric=val/acc"):
         call(f"runs={bare}", *QUIET)
     found, _ = call(f"runs={bare}", "metric=val/acc", *QUIET)
     assert found["metric"] == "val/acc"
@@ -158,12 +150,6 @@ def test_another_task_has_tables_but_no_part_of_its_own(call, tmp_path):
     run = write_run(tmp_path, "r", report={"sections": {"_target_": "x"}})
     found, _ = call(f"runs={run}", *QUIET)
     assert found["table"] is None and found["rows"][0]["test/acc"] == 1.0
-
-
-def test_runs_from_before_comparisons_are_read_by_what_they_collected(call, tmp_path):
-    collect = {"_target_": "fovea.tasks.classification.collect.ClassPredictions"}
-    run = write_run(tmp_path, "r", report={"collect": collect})
-    assert call(f"runs={run}", *QUIET)[0]["table"]["title"] == "Accuracy of every class"
 
 
 def test_figures_of_an_earlier_comparison_go(call, logs, tmp_path):
@@ -221,61 +207,6 @@ def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tm
     timed = [row["latency_p50_ms"] is not None for row in found["rows"]]
     assert sorted(timed) == [False, True]
     assert any("is not timed" in note and "bad" in note for note in found["notes"])
-
-
-def test_every_round_gives_every_network_one_turn():
-    turns = []
-
-    class Net(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name = name
-
-        def forward(self, x):
-            turns.append((self.name, len(x)))
-
-    one, many = torch.zeros(1), torch.zeros(32)
-    subjects = [compare_timing.Subject(Net(name), one, many, []) for name in "abc"]
-    assert compare_timing.take_turns(subjects, rounds=8, seconds=100, wait=lambda: None) == (8, 8)
-    single = [name for name, size in turns if size == 1][3 * compare_timing.WARM_UP :]
-    assert single[::2] == single[1::2]  # an untimed call before each timed one
-    rounds = [tuple(single[i : i + 6 : 2]) for i in range(0, len(single), 6)]
-    assert len(rounds) == 8 and all(set(one) == set("abc") for one in rounds) and len(set(rounds)) > 2
-    assert [len(s.one_s) for s in subjects] == [len(s.many_s) for s in subjects] == [8, 8, 8]
-
-
-def test_slow_networks_get_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(compare_timing, "timed", lambda net, x, wait: 0.5 if len(x) > 1 else 0.01)
-    subjects = [compare_timing.Subject(None, torch.zeros(1), torch.zeros(32), []) for _ in range(2)]
-    assert compare_timing.take_turns(subjects, rounds=50, seconds=20, wait=lambda: None) == (50, 10)
-    assert compare_timing.take_turns(subjects, rounds=50, seconds=1, wait=lambda: None) == (25, 5)
-
-
-def test_flops_of_attention_count_also_where_it_is_fused():
-    tokens, width = 10, 16
-    layer = nn.TransformerEncoderLayer(width, 2, 32, batch_first=True).eval()
-    projections = 2 * tokens * width * (4 * width + 2 * 32)
-    products = 2 * 2 * tokens * tokens * width
-    assert compare_cost.flops(layer, torch.zeros(4, tokens, width)) == projections + products
-    assert torch.backends.mha.get_fastpath_enabled()
-
-
-def test_flops_of_a_convolution():
-    net = nn.Conv2d(3, 8, 3, padding=1)
-    assert compare_cost.flops(net, torch.zeros(1, 3, 6, 6)) == 2 * 36 * 8 * 27
-
-
-def test_shared_weights_count_once():
-    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-    tied = nn.Sequential(net[0], net[0])
-    assert compare_cost.size(tied) == 4 * 20
-    assert compare_cost.size(net) == 4 * (20 + 4 * 4) + 8
-
-
-def test_percentiles():
-    found = compare_timing.times([i / 1000 for i in range(1, 102)], [0.5, 0.1, 0.4])
-    assert found == pytest.approx({"latency_p50_ms": 51, "latency_p95_ms": 96, "images_per_s": 80})
-    assert not any(map(math.isnan, found.values()))
 
 
 def test_neither_help_nor_tables_load_torch(logs, tmp_path):

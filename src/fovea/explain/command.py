@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fovea.compare.opening import listed
 from fovea.config import build
+from fovea.config.values import listed
 from fovea.engine import imports
 from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals

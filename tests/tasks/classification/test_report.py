@@ -6,7 +6,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from fovea.page import confusion
 from fovea.page.glyphs import drawable
-from fovea.tasks.classification.report import per_class, sections, top, wilson
+from fovea.tasks.classification.report import per_class, sections, top
 from helpers.toy_runs import summary
 
 
@@ -43,14 +43,6 @@ def test_confusion_matrix_equals_sklearn_and_ranks_mistakes():
     assert [pair[2] for pair in pairs] == off.tolist()
     assert all(share == pytest.approx(matrix[t, p] / (target == t).sum()) for t, p, _, share in pairs)
     assert confusion.most_confused(np.diag([3, 4])) == []
-
-
-def test_wilson_interval_equals_scipy():
-    from scipy.stats import binomtest
-
-    for correct, total in ((0, 10), (7, 10), (500, 500), (868, 1000)):
-        interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
-        assert wilson(correct, total) == pytest.approx((interval.low, interval.high), abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 10, 15, 16, 102])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fovea.compare.grouping import Row
+from fovea.compare.types import ModelGroup
 from fovea.ops.lab import lightness, rgb_to_lab
 from fovea.runs.read import read_run
 from fovea.tasks.colorization.compare import ColourComparison
@@ -90,9 +90,9 @@ def test_predict_leaves_coloured_pictures_a_table_and_a_sheet(tmp_path):
 def test_runs_are_compared_picture_by_picture(tmp_path):
     task = ColourComparison()
     runs = [read_run(run_dir(tmp_path / name, shift=shift)) for name, shift in (("a", 0.0), ("b", 2.0))]
-    rows = [Row(name, [run], [task.read(run)]) for name, run in zip("ab", runs, strict=True)]
-    assert rows[0].tested[0].digests == rows[1].tested[0].digests
-    assert (rows[0].tested[0].values - rows[1].tested[0].values).tolist() == pytest.approx([2.0] * 4)
+    rows = [ModelGroup(name, [run], [task.read(run)]) for name, run in zip("ab", runs, strict=True)]
+    assert rows[0].scores[0].digests == rows[1].scores[0].digests
+    assert (rows[0].scores[0].values - rows[1].scores[0].values).tolist() == pytest.approx([2.0] * 4)
     _, headers, lines = task.table(rows)
     assert headers == ["Score", "Grey", "Truth", "a", "b"]
     assert lines[0][4] - lines[0][3] == pytest.approx(2.0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import verdicts
+from fovea.compare.types import ModelGroup
+from fovea.compare.verdicts import paired_tests
 from fovea.runs.read import read_run
 from fovea.tasks.segmentation.compare import MaskComparison, _lines
 
@@ -27,13 +27,13 @@ def make_row(make_run):
             truth=true[order], confusion=np.eye(3), palette=np.zeros((0, 3)),
         )  # fmt: skip
         run = read_run(run)
-        return Row(name, [run], [MaskComparison().read(run)])
+        return ModelGroup(name, [run], [MaskComparison().read(run)])
 
     return make
 
 
 def test_values_are_the_mean_iou_of_each_image(make_row):
-    tested = make_row("a", np.full(COUNT, 30)).tested[0]
+    tested = make_row("a", np.full(COUNT, 30)).scores[0]
     assert len(tested.ids) == COUNT - 1 and "03.png" not in tested.ids
     np.testing.assert_allclose(tested.values, (40 / 70 + 30 / 60) / 2)
 
@@ -46,8 +46,8 @@ def test_classes_differences_and_pictures(make_row, tmp_path):
     assert title == "IoU of every class" and headers == ["Class", "Pixels", "good", "bad"]
     assert [line[0] for line in lines] == CLASSES and lines[2][2:] == [None, None]
     assert lines[1][2] == pytest.approx(50 / 60) and lines[1][1] == "60.00 %"
-    (verdict,) = verdicts([good, bad], good)
-    assert verdict.difference < -0.3 and verdict.adjusted < 0.05
+    (test,) = paired_tests([good, bad], good)
+    assert test.difference < -0.3 and test.adjusted < 0.05
 
     def pictures(ids):
         asked.extend(ids)
@@ -80,6 +80,6 @@ def test_what_cannot_be_read_is_said(make_row, tmp_path):
 
 def test_a_class_that_is_not_there_is_said_to_be_false(make_row):
     good, bad = make_row("good", np.full(COUNT, 60)), make_row("bad", np.full(COUNT, 55))
-    bad.tested[0].extra["iou"][0, 2] = 0.0  # the worse model sees a class that nobody else does
+    bad.scores[0].extra["iou"][0, 2] = 0.0  # the worse model sees a class that nobody else does
     assert _lines(good, bad, 0)[1] == "false: never"
     assert _lines(good, bad, 1)[1] == "background 1.00 / 0.89"

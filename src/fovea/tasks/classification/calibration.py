@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fovea.metrics.significance import wilson
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.runs.read import class_names, read_run
 from fovea.tasks.classification.reliability import FEW, Reliability, draw, reliability
-from fovea.tasks.classification.report import wilson
 
 CAPTION = (
     "Points: the accuracy of the test images in each range of confidence (the probability of the likeliest "

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import Tested
+from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import unique_names
 from fovea.page.blocks import Block, Gallery, Section, Text, encode
 from fovea.page.data_page import Heading
@@ -18,7 +16,6 @@ from fovea.page.label import annotate, sheet, thumbnail
 from fovea.runs.read import Run, class_names
 from fovea.tasks.classification.report import top
 
-Pictures = Callable[[list[str]], dict[str, np.ndarray]]
 ORDER = (
     "Of models with several runs, an image counts as right or wrong by most of them. First comes what the "
     "two differ in most, by the mean probability of the true class."
@@ -33,7 +30,7 @@ class ClassComparison:
     def __init__(self, *, shown: int = 8, pairs: int = 6) -> None:
         self.shown, self.pairs = shown, pairs
 
-    def read(self, run: Run) -> Tested | None:
+    def read(self, run: Run) -> PerImageScores | None:
         """Read `predictions/test.npz`; ValueError where it is damaged."""
         path = run.dir / "predictions" / "test.npz"
         if not path.is_file():
@@ -49,17 +46,17 @@ class ClassComparison:
         ids, target, probs = ids[order], target[order].astype(np.int64), probs[order].astype(np.float32)
         preds, row = top(probs), np.arange(len(probs))
         extra = {"preds": preds, "prob": probs.max(axis=1), "true": probs[row, target], "num": probs.shape[1]}
-        return Tested(ids, target, (preds == target).astype(float), extra)
+        return PerImageScores(ids, target, (preds == target).astype(float), extra)
 
-    def table(self, rows: Sequence[Row]) -> tuple[str, list[str], list[list[Any]]] | None:
-        """Return the accuracy of every class, the mean over the runs of each row."""
-        known = [row for row in rows if row.tested]
-        if not known or len({row.tested[0].extra["num"] for row in known}) > 1:
+    def table(self, groups: Sequence[ModelGroup]) -> TaskTable | None:
+        """Return the accuracy of every class, the mean over the runs of each group."""
+        known = [row for row in groups if row.scores]
+        if not known or len({row.scores[0].extra["num"] for row in known}) > 1:
             return None
-        first = known[0].tested[0]
+        first = known[0].scores[0]
         names = _names(known[0])
         counts = np.bincount(first.target, minlength=len(names))
-        means = [np.mean([t.values for t in row.tested], axis=0) for row in known]
+        means = [np.mean([t.values for t in row.scores], axis=0) for row in known]
         sums = [np.bincount(first.target, weights=mean, minlength=len(names)) for mean in means]
         lines = [
             [name, int(counts[c]), *(float(s[c] / counts[c]) if counts[c] else None for s in sums)]
@@ -67,13 +64,15 @@ class ClassComparison:
         ]
         return "Accuracy of every class", ["Class", "Images", *(row.name for row in known)], lines
 
-    def sections(self, rows: Sequence[Row], base: Row, pictures: Pictures, folder: Path) -> list[Section]:
-        """Show test images that the baseline gets right and another row wrong, and the reverse."""
-        others = [row for row in rows if row is not base and row.tested] if base.tested else []
+    def sections(
+        self, groups: Sequence[ModelGroup], base: ModelGroup, pictures: Pictures, folder: Path
+    ) -> list[Section]:
+        """Show test images that the baseline gets right and another model wrong, and the reverse."""
+        others = [row for row in groups if row is not base and row.scores] if base.scores else []
         if not others:
             return []
         found = [(row, *disagreements(base, row)) for row in others[: self.pairs]]
-        ids = base.tested[0].ids
+        ids = base.scores[0].ids
         wanted = {str(ids[i]) for _, *both in found for part in both for i in part[: self.shown]}
         images, notes = read_pictures(pictures, sorted(wanted))
         blocks: list[Block] = [Text(line, "note") for line in (ORDER, *notes)]
@@ -81,13 +80,18 @@ class ClassComparison:
             blocks += self._pair(base, row, right, images, folder)
             blocks += self._pair(row, base, wrong, images, folder)
         if len(others) > self.pairs:
-            blocks.append(Text(f"{len(others) - self.pairs} more rows are not shown here.", "note"))
+            blocks.append(Text(f"{len(others) - self.pairs} more models are not shown here.", "note"))
         return [Section("Where they disagree", blocks)]
 
     def _pair(
-        self, good: Row, bad: Row, which: np.ndarray, images: dict[str, np.ndarray], folder: Path
+        self,
+        good: ModelGroup,
+        bad: ModelGroup,
+        which: np.ndarray,
+        images: dict[str, np.ndarray],
+        folder: Path,
     ) -> list[Block]:
-        share = f"{len(which):,} of {len(good.tested[0].ids):,} test images"
+        share = f"{len(which):,} of {len(good.scores[0].ids):,} test images"
         title = f"{good.name} right, {bad.name} wrong: {share}"
         if not len(which):
             return [Text(f"{good.name} right, {bad.name} wrong: no image.", "note")]
@@ -96,8 +100,8 @@ class ClassComparison:
 
 
 def gallery(
-    good: Row,
-    bad: Row,
+    good: ModelGroup,
+    bad: ModelGroup,
     lines: Mapping[int, list[str]],
     *,
     images: Mapping[str, np.ndarray],
@@ -107,7 +111,7 @@ def gallery(
     """Show images of a test set, by their places in it, with a few lines below each; also as a sheet."""
     items, tiles = [], []
     for i, said in lines.items():
-        name = str(good.tested[0].ids[i])
+        name = str(good.scores[0].ids[i])
         if name in images:
             small = thumbnail(images[name])
             items.append((*encode(small), said, name))
@@ -131,27 +135,27 @@ def read_pictures(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndar
     return images, []
 
 
-def disagreements(base: Row, other: Row) -> tuple[np.ndarray, np.ndarray]:
+def disagreements(base: ModelGroup, other: ModelGroup) -> tuple[np.ndarray, np.ndarray]:
     """Return the images that only `base` gets right and those that only `other` does, the clearest first."""
-    share = [np.mean([t.values for t in row.tested], axis=0) for row in (base, other)]
-    sure = [np.mean([t.extra["true"] for t in row.tested], axis=0) for row in (base, other)]
+    share = [np.mean([t.values for t in row.scores], axis=0) for row in (base, other)]
+    sure = [np.mean([t.extra["true"] for t in row.scores], axis=0) for row in (base, other)]
     gap = np.nan_to_num(sure[0] - sure[1])
     halves = [(share[i] > 0.5) & (share[1 - i] < 0.5) for i in (0, 1)]
     only = [np.flatnonzero(half) for half in halves]
     return only[0][np.argsort(-gap[only[0]], kind="stable")], only[1][np.argsort(gap[only[1]], kind="stable")]
 
 
-def _lines(good: Row, bad: Row, i: int) -> list[str]:
+def _lines(good: ModelGroup, bad: ModelGroup, i: int) -> list[str]:
     """Say what was answered instead of what."""
     names = _names(good)
-    guesses = [t.extra for t in bad.tested if t.values[i] == 0]
+    guesses = [t.extra for t in bad.scores if t.values[i] == 0]
     guess = int(guesses[0]["preds"][i])
     said = names[guess] if 0 <= guess < len(names) else "nothing"
     return [
-        f"true: {names[good.tested[0].target[i]]}",
+        f"true: {names[good.scores[0].target[i]]}",
         f"taken for {said}, {float(guesses[0]['prob'][i]):.2f}",
     ]
 
 
-def _names(row: Row) -> list[str]:
-    return class_names(row.runs[0].classes, row.tested[0].extra["num"])
+def _names(row: ModelGroup) -> list[str]:
+    return class_names(row.runs[0].classes, row.scores[0].extra["num"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fovea.metrics.significance import wilson
 from fovea.page import confusion
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
@@ -43,16 +44,6 @@ def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerCla
         recall = np.where(seen, hits / support, np.nan)
         f1 = np.where(seen, 2 * hits / (predicted + support), np.nan)
     return PerClass(precision, recall, f1, support, predicted)
-
-
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927)."""
-    z = 1.959964
-    share, spread = correct / total, z * z / total
-    half = z * np.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return float((share + spread / 2 - half) / (1 + spread)), float(
-        (share + spread / 2 + half) / (1 + spread)
-    )
 
 
 def sections(run_dir: Path) -> list[Section]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import Tested
+from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.page.blocks import Block, Section, Table, Text
 from fovea.runs.read import Run
 from fovea.tasks.colorization.report import load
 
-Pictures = Callable[[list[str]], dict[str, np.ndarray]]
 MEANT = (
     "The paired tests are about image_psnr: the PSNR of each picture, averaged over pictures. test/psnr "
     "takes the pixels of all pictures together, so that the two differ."
@@ -34,7 +31,7 @@ class ColourComparison:
     def __init__(self, *, shown: int = 5) -> None:
         self.shown = shown
 
-    def read(self, run: Run) -> Tested | None:
+    def read(self, run: Run) -> PerImageScores | None:
         """Read `predictions/test.npz`; ValueError where it is damaged."""
         path = run.dir / "predictions" / "test.npz"
         if not path.is_file():
@@ -45,14 +42,14 @@ class ColourComparison:
             raise ValueError(f"{path} lacks {', '.join(sorted(needed - set(found)))}: it is of another task")
         order = np.argsort(found["ids"], kind="stable")
         found = {key: values[order] for key, values in found.items()}
-        return Tested(found["ids"], found["pixels"], found["psnr"], found)
+        return PerImageScores(found["ids"], found["pixels"], found["psnr"], found)
 
-    def table(self, rows: Sequence[Row]) -> tuple[str, list[str], list[list[Any]]] | None:
+    def table(self, groups: Sequence[ModelGroup]) -> TaskTable | None:
         """Return the mean scores, those of grey pictures and of the truth beside them."""
-        known = [row for row in rows if row.tested]
+        known = [row for row in groups if row.scores]
         if not known:
             return None
-        first = known[0].tested[0].extra
+        first = known[0].scores[0].extra
         grey = {"ab_error": float(first["grey_error"].mean()), "colourfulness": 0.0}
         truth = {"ab_error": 0.0, "colourfulness": float(first["true_colourfulness"].mean())}
         lines = [
@@ -61,23 +58,25 @@ class ColourComparison:
         ]
         return "Colours", ["Score", "Grey", "Truth", *(row.name for row in known)], lines
 
-    def sections(self, rows: Sequence[Row], base: Row, pictures: Pictures, folder: Path) -> list[Section]:
-        """Name the pictures on which the baseline and another row differ most."""
-        others = [row for row in rows if row is not base and row.tested] if base.tested else []
+    def sections(
+        self, groups: Sequence[ModelGroup], base: ModelGroup, pictures: Pictures, folder: Path
+    ) -> list[Section]:
+        """Name the pictures on which the baseline and another model differ most."""
+        others = [row for row in groups if row is not base and row.scores] if base.scores else []
         blocks: list[Block] = [Text(MEANT, "note")] if others else []
         for row in others:
             gap = _errors(row) - _errors(base)
             order = np.argsort(-np.abs(gap), kind="stable")[: self.shown]
-            ids, ours, theirs = base.tested[0].ids, _errors(base), _errors(row)
+            ids, ours, theirs = base.scores[0].ids, _errors(base), _errors(row)
             lines = [(str(ids[i]), float(ours[i]), float(theirs[i])) for i in order]
             title = "Error in a and b of the pictures on which the two differ most"
             blocks.append(Table(("Picture", base.name, row.name), lines, title, "lrr"))
         return [Section("Where they differ", blocks)] if blocks else []
 
 
-def _errors(row: Row) -> np.ndarray:
-    return np.mean([tested.extra["ab_error"] for tested in row.tested], axis=0)
+def _errors(row: ModelGroup) -> np.ndarray:
+    return np.mean([tested.extra["ab_error"] for tested in row.scores], axis=0)
 
 
-def _mean(row: Row, key: str) -> float:
-    return float(np.mean([tested.extra[key].mean() for tested in row.tested]))
+def _mean(row: ModelGroup, key: str) -> float:
+    return float(np.mean([tested.extra[key].mean() for tested in row.scores]))
