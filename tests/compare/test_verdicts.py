@@ -46,7 +46,8 @@ def test_the_interval_covers_seeds_where_there_are_several_else_test_images(tmp_
     seeds = [write_run(tmp_path, f"a{s}", seed=s, wrong=range(s)) for s in (0, 1, 2)]
     several, single = groups_of(*seeds, write_run(tmp_path, "b", model="cnn", wrong=range(20)))
     accuracies = [1, 59 / 60, 58 / 60]
-    assert interval(several, "test/acc", paired=True) == (*pytest.approx(t_interval(accuracies)), "seeds")
+    low, high, over = interval(several, "test/acc", paired=True)
+    assert (low, high) == pytest.approx(t_interval(accuracies)) and over == "seeds"
     assert interval(single, "test/acc", paired=True) == (*wilson(40, 60), "images")
     shares = np.linspace(0, 1, 60)
     graded = replace(single, scores=[replace(single.scores[0], values=shares)])

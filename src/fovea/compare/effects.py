@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fovea.compare.settings import (
@@ -29,7 +30,7 @@ class Effect:
     lines: list[tuple[str, list[tuple[Any, float]]]]  # (what the runs share, [(setting, metric)])
     pure: bool  # False: other settings vary as well, so there are points and no lines
 
-    @property
+    @cached_property
     def values(self) -> list[Any]:
         """The distinct settings, numbers by size, others as they came."""
         found = {comparable(value): value for _, points in self.lines for value, _ in points}
@@ -37,7 +38,7 @@ class Effect:
         rest = [value for value in found.values() if not is_number(value)]
         return sorted(numbers) + rest
 
-    @property
+    @cached_property
     def numeric(self) -> bool:
         """Whether the settings lie on an axis."""
         return all(is_number(value) for value in self.values)
