@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 UNFINISHED = "unfinished"
 TRAINING = (
-    "Training costs are means over the runs: the median epoch with validation, images/s without it, and the "
-    "peak memory of the process (of the GPU where there was one)."
+    "Costs of training are means over the runs of a model: the median time of an epoch, with validation; "
+    "images/s without validation; the peak memory of the process, or of the GPU where there was one."
 )
 
 

@@ -68,7 +68,7 @@ def _open(
         except Exception as error:  # no checkpoint, or one of an architecture that has changed since
             broken[group.name] = key, " ".join(str(error).split())
     mixed = [group.name for group in groups if len({_network(run.config) for run in group.runs}) > 1]
-    notes = [f"{name} holds different networks, of which one was measured." for name in mixed]
+    notes = [f"The runs of {name} have different networks, of which one was measured." for name in mixed]
     notes += [f"{name} is not timed: {shorten(error, width=300)}" for name, (key, error) in broken.items()
               if key not in models]  # fmt: skip
     return models, notes

@@ -26,12 +26,11 @@ td:first-child { min-width: 8rem; }
 .sideways { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
 """
 COVERS = {
-    "seeds": "± is the standard deviation over the runs of a model. Its 95 % interval (seeds) is Student's t "
-    "interval of their mean: it covers how results vary from one training to the next with another seed, and "
-    "takes the test images as given.",
-    "images": "The 95 % interval of a single run (images) covers how its result would vary with other test "
-    "images of the same kind (Wilson's interval where each image is right or wrong, else Student's t); it "
-    "takes the trained network as given and does not cover other seeds.",
+    "seeds": "± is the standard deviation over the runs of a model. An interval marked “seeds” is of their "
+    "mean (Student's t): it covers the variation from one training run to the next, such as with another "
+    "seed, but not the choice of the test images.",
+    "images": "An interval marked “images” is of a single run (Wilson's where each image is right or wrong, "
+    "else Student's t): it covers the choice of the test images, but not the variation between seeds.",
 }
 # What the headline names: title, sign of what is better, name of the number, its unit.
 LEADERS = (
@@ -78,8 +77,9 @@ def page(found: Comparison) -> str:
 def _headline(found: Comparison) -> Facts:
     pairs, best = [], found.groups[0]  # groups come in the order of the metric
     if runs := len(best.values(found.metric)):
-        remark = f"{best.name}, {_count(runs, 'run')}"
-        pairs.append((f"Best {found.metric}", mean_and_std(best, found.metric), remark))
+        mean, _, std = mean_and_std(best, found.metric).partition(" ± ")
+        remark = f"{best.name}, {_count(runs, 'run')}{std and f', ± {std}'}"
+        pairs.append((f"Best {found.metric}", mean, remark))
     if found.tests:
         significant = sum(test.adjusted < ALPHA for test in found.tests)
         count = f"{significant} of {len(found.tests)}"
@@ -113,10 +113,9 @@ def _tests(found: Comparison) -> list[Section]:
     ]  # fmt: skip
     heads = ("Model", f"Against {found.base.name}", "Difference", "95 % interval", "p, uncorrected", "Test")
     note = (
-        f"Each model against the baseline by {found.measure} on the same test images. The 95 % interval "
-        f"resamples the test images ({DRAWS:,} paired bootstrap draws): it covers how the difference would "
-        "vary with other test images of the same kind, and takes the trained networks as given; it does not "
-        f"cover other seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
+        f"Each model is compared with the baseline by {found.measure} on the same test images. The interval "
+        f"({DRAWS:,} paired bootstrap draws) and the test cover the choice of the test images, but not the "
+        f"variation between seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
         f"{_count(len(rows), 'comparison')}."
     )
     table = Table(heads, rows, align="llrrrl")
