@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def test_everything_is_written_and_the_table_printed(call, logs, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"compare.{e}" for e in ("md", "csv", "tex", "html", "json")} | {"figures"}
     assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"]
-    assert found["baseline"] == "mlp" and found["tests"][0]["words"] == "worse than mlp (p < 0.001)"
+    assert (
+        found["baseline"] == "mlp" and found["tests"][0]["p"] < 0.001 and found["tests"][0]["difference"] < 0
+    )
     assert found["rows"][0]["test/acc"] == pytest.approx(56 / 60) and found["rows"][0]["runs"] == 2
     assert f"{logs}/toy/broken: failed" in said and "cnn: worse (p < 0.001)" in said
 
@@ -95,11 +98,11 @@ def test_include_takes_failed_runs_in(call, logs):
 
 def test_different_test_sets_are_refused_unless_asked_for(call, logs):
     other = write_run(logs, "other", model="vit", size=51, wrong=[1])
-    with pytest.raises(UsageError, match=rf"(?s){other}.*not tested on the same images.*51 / 60.*allow_diff"):
+    with pytest.raises(UsageError, match=rf"(?s){other}.*51 / 60.*allow_different_tests=true"):
         call(f"runs={logs}", *QUIET)
     found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
     assert len(found["rows"]) == 3 and found["tests"] == [] and found["table"] is None
-    assert any("Nothing is tested for significance" in note for note in found["notes"])
+    assert any("51 / 60" in note for note in found["notes"])
 
 
 def test_runs_without_a_test_stage(call, tmp_path):
@@ -112,7 +115,7 @@ def test_runs_without_a_test_stage(call, tmp_path):
     both = f"runs=[{bare},{tmp_path}/tested]"
     found, _ = call(both, *QUIET)
     assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"] and found["rows"][1]["test/acc"] is None
-    assert any("no test stage?" in note and str(bare) in note for note in found["notes"])
+    assert any("test/acc" in note and str(bare) in note for note in found["notes"])
     with pytest.raises(UsageError, match=r"baseline=cnn .* has no test/acc"):
         call(both, "baseline=cnn", *QUIET)
 
@@ -124,7 +127,7 @@ def test_what_eval_measured_afterwards_counts(call, tmp_path):
     found, _ = call(f"runs={run}", *QUIET)
     assert found["rows"][0]["test/acc"] == 0.25
     (run / "eval_test.json").write_text(json.dumps({**facts, "checkpoint": "checkpoints/last.ckpt"}))
-    with pytest.raises(UsageError, match="test stage"):
+    with pytest.raises(UsageError, match=r"eval\.py"):
         call(f"runs={run}", *QUIET)
 
 
@@ -132,8 +135,8 @@ def test_losses_rank_the_other_way(call, logs):
     found, said = call(f"runs={logs}", "metric=test/loss", *QUIET)
     losses = [row["test/loss"] for row in found["rows"]]
     assert losses == sorted(losses)
-    assert any("about test/acc" in note for note in found["notes"])
-    assert "Difference in test/acc to mlp" in said
+    assert any("test/acc" in note for note in found["notes"])
+    assert re.search(r"Difference.* test/acc.* mlp", said)
 
 
 def test_runs_of_different_aims_need_a_metric(call, logs):
@@ -141,7 +144,7 @@ def test_runs_of_different_aims_need_a_metric(call, logs):
     summary = json.loads((other / "summary.json").read_text())
     summary["best"] = {"monitor": "val/loss", "mode": "min"}
     (other / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(UsageError, match=r"val/acc, val/loss\): say metric="):
+    with pytest.raises(UsageError, match=r"val/acc, val/loss.*metric="):
         call(f"runs={logs}", *QUIET)
     assert len(call(f"runs={logs}", "metric=test/acc", *QUIET)[0]["rows"]) == 3
 
@@ -175,9 +178,9 @@ def test_trained_networks_are_measured_and_their_images_drawn(call, trained_run,
     assert first["weights_mb"] == pytest.approx(4 * first["parameters"] / 1e6)
     assert 0 < first["latency_p50_ms"] <= first["latency_p95_ms"] and first["images_per_s"] > 0
     assert first["latency_p50_ms"] == second["latency_p50_ms"]  # one network, measured once
-    assert "5 rounds at batch 1 and 5 at batch 32" in " ".join(found["method"])
+    assert re.search(r"\b5 .*batch 1\b.* 5 .*batch 32\b", " ".join(found["method"]))
     html = (tmp_path / "out" / "compare.html").read_text()
-    assert "taken for" in html and "cannot be shown" not in html
+    assert re.split("<h2>[^<]*disagree", html)[1].count("data:image/") == 3
     assert len(list((tmp_path / "out" / "figures").glob("*_right_*_wrong.png"))) == 1
 
 
@@ -194,8 +197,9 @@ def with_gap(run):
 
 def test_missing_checkpoints_and_data_are_said(call, logs, tmp_path):
     found, _ = call(f"runs={logs}", "accelerator=cpu")
-    assert sum("is not timed: there is no checkpoint" in note for note in found["notes"]) == 2
-    assert "The pictures cannot be shown" in (tmp_path / "out" / "compare.html").read_text()
+    assert sum("best.ckpt" in note for note in found["notes"]) == 2
+    html = (tmp_path / "out" / "compare.html").read_text()
+    assert f"{logs}/toy/sweep_x/0/config.yaml" in html  # what the pictures would have been read by
 
 
 def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tmp_path):
@@ -206,7 +210,7 @@ def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tm
     found, _ = call(f"runs=[{trained_run},{bad}]", "rounds=2", "accelerator=cpu", "images=false")
     timed = [row["latency_p50_ms"] is not None for row in found["rows"]]
     assert sorted(timed) == [False, True]
-    assert any("is not timed" in note and "bad" in note for note in found["notes"])
+    assert any("timed" in note and "bad" in note for note in found["notes"])
 
 
 def test_neither_help_nor_tables_load_torch(logs, tmp_path):
