@@ -120,7 +120,7 @@ def _tests(found: Comparison) -> list[Section]:
     )
     table = Table(heads, rows, align="llrrrl")
     shown = table if len(rows) <= SHORT else Fold(f"All {len(rows)} comparisons", [table])
-    return [Section("Is the difference significant?", [shown, Text(note, "note")])]
+    return [Section("Which differences are significant?", [shown, Text(note, "note")])]
 
 
 def _cost(found: Comparison) -> Section:

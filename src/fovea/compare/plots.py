@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fovea.compare.effects import Effect, effects
 from fovea.compare.settings import format_setting
+from fovea.compare.tables import columns
 from fovea.compare.types import Comparison, ModelGroup
 from fovea.page.blocks import Picture
 from fovea.page.formats import short_count, shorten
@@ -71,10 +72,12 @@ def against_cost(found: Comparison) -> list[Picture]:
     """Draw the metric against latency and parameters; bars reach one standard deviation."""
     metric = found.metric
     known = [(i, g) for i, g in enumerate(found.groups[:DRAWN]) if math.isfinite(g.mean(metric))]
-    latency = {i: found.cost_of(group, "latency_p50_ms") for i, group in known}
-    costs = {"latency at batch 1, p50 in ms": latency, "parameters": {i: g.parameters for i, g in known}}
-    costs = {t: {i: x for i, x in of.items() if math.isfinite(x)} for t, of in costs.items()}
-    costs = {title: of for title, of in costs.items() if len(set(of.values())) > 1}
+    numbers = {column.names[0]: column.numbers for column in columns(found)}
+    costs = {}  # title -> position of the group -> cost
+    for title, name in (("latency at batch 1, p50 in ms", "latency_p50_ms"), ("parameters", "parameters")):
+        of = {i: float(numbers[name][i][0]) for i, _ in known if math.isfinite(numbers[name][i][0])}
+        if len(set(of.values())) > 1:
+            costs[title] = of
     if not costs:
         return []
     names = [group.name for group in found.groups[:DRAWN]]

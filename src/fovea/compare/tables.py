@@ -183,18 +183,18 @@ def facts(found: Comparison) -> dict[str, Any]:
 
 def to_csv(found: Comparison) -> str:
     """Write every number in full, blank where unknown; the task's own scores are further columns."""
-    table = columns(found)
+    table = [(column.names, column.numbers) for column in columns(found)]
     if found.table:
         _, heads, lines = found.table
         at = {name: i for i, name in enumerate(heads)}
         for line in lines:
             scores = [[line[at[g.name]] if g.name in at else ""] for g in found.groups]
-            table.append(Column("", (f"{found.metric} of {line[0]}",), scores, []))
+            table.append(((f"{found.metric} of {line[0]}",), scores))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*(name for c in table for name in c.names), "directories"])
+    writer.writerow([*(name for names, _ in table for name in names), "directories"])
     for i, group in enumerate(found.groups):
-        cells = [value for c in table for value in c.numbers[i]]
+        cells = [value for _, numbers in table for value in numbers[i]]
         blank = ["" if isinstance(v, float) and not math.isfinite(v) else v for v in cells]
         writer.writerow([*blank, " ".join(str(run.dir) for run in group.runs)])
     return file.getvalue()

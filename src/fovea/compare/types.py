@@ -63,11 +63,6 @@ class ModelGroup:
         """Return the mean of any number that runs recorded, NaN where none did."""
         return _mean(_numbers(map(fact, self.runs)))
 
-    @property
-    def parameters(self) -> float:
-        """The number of parameters, NaN where no run recorded it."""
-        return self.mean_of(lambda run: run.section("model").get("params"))
-
 
 def _numbers(values: Iterable[Any]) -> list[float]:
     return [float(value) for value in values if is_number(value) and math.isfinite(value)]
