@@ -197,7 +197,7 @@ def test_commands_offer_only_what_the_checkpoints_allow(make_run):
 
 def test_table_columns_of_numbers_go_right():
     html = Section("T", [Table(("a", "b"), [("x", 1), ("y", None)])]).html()
-    assert "<td>x</td><td class='num'>1</td>" in html.replace("class=num", "class='num'")
+    assert "<td>x</td><td class=num>1</td>" in html
 
 
 def test_reports_need_neither_torch_nor_pyplot(make_run):

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fovea.compare import plots
 from fovea.compare.effects import effects
 from fovea.compare.grouping import Row
 from fovea.compare.types import Comparison, parameters
-from fovea.page.blocks import Block, Picture, Section
-
-
-@dataclass(frozen=True)
-class Sideways:
-    """Blocks side by side where there is room."""
-
-    blocks: Sequence[Block]
-
-    def html(self) -> str:
-        """Render a grid."""
-        return '<div class="sideways">' + "\n".join(block.html() for block in self.blocks) + "</div>"
+from fovea.page.blocks import Beside, Block, Picture, Section
 
 
 def curves(found: Comparison) -> list[Section]:
@@ -60,4 +47,4 @@ def effect_plots(found: Comparison) -> list[Section]:
         if not one.pure:
             caption = "Dots: runs. Other settings vary as well, so this shows no effect by itself."
         blocks.append(Picture(path, f"{found.metric} against {one.key}", caption))
-    return [Section("Effects of settings", [Sideways(blocks)])] if blocks else []
+    return [Section("Effects of settings", [Beside(blocks)])] if blocks else []

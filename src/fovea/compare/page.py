@@ -12,20 +12,11 @@ from fovea.compare.tables import COST, RESULTS, cell, filled, spread, texts
 from fovea.compare.types import Comparison, parameters
 from fovea.compare.verdicts import ALPHA, DRAWS, chance, signed
 from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text
-from fovea.page.data_page import document
+from fovea.page.document import document
 from fovea.page.formats import MISSING, short_count
 from fovea.page.formats import metric as number
 
 SHORT = 20  # lines; a longer table is folded, and what differs most is shown
-WIDE = """
-body { max-width: 74rem; }
-th, td { padding-right: 1.1rem; }
-thead th, thead th.num { white-space: normal; vertical-align: bottom; }
-td:first-child { min-width: 8rem; }
-.sideways { display: grid; gap: 0 1.5rem; }
-.sideways { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
-"""
-
 OVER_SEEDS = (
     "± is the standard deviation over the runs of a row; its 95 % interval (seeds) is Student's t over them."
 )
@@ -57,8 +48,9 @@ def page(found: Comparison) -> str:
     ]  # fmt: skip
     count = f"{_count(len(found.rows), 'model')}, {_count(runs, 'run')}"
     about = f"by {found.metric} on {', '.join(data)}"
-    text = document("Comparison", badge=("good", count), about=about, body=body, command=found.command)
-    return text.replace("</style>", f"{WIDE}</style>", 1)
+    return document(
+        "Comparison", badge=("good", count), about=about, body=body, footer=found.command, layout="wide"
+    )
 
 
 def _headline(found: Comparison) -> Facts:

@@ -11,7 +11,7 @@ from fovea.compare.effects import Effect
 from fovea.compare.grouping import Row
 from fovea.compare.settings import shown
 from fovea.page.formats import short_count, shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, PALETTE, SOFT, STYLES, new_figure, panel, save, style
 from fovea.runs.read import finite
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fovea.page.formats import shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, SOFT, new_figure, panel, save
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import numpy as np
 
 from fovea.compare.grouping import Row
 from fovea.compare.verdicts import Tested
-from fovea.page.blocks import Block, Section, Text
-from fovea.page.data_page import Heading
+from fovea.page.blocks import Block, Heading, Section, Text
 from fovea.runs.read import Run, class_names
 from fovea.tasks.classification.compare import gallery, read_pictures
 from fovea.tasks.segmentation import scores as mask_scores
