@@ -66,6 +66,18 @@ def style(index: int) -> tuple[str, Any]:
     return PALETTE[index % len(PALETTE)], STYLES[index // len(PALETTE) % len(STYLES)]
 
 
+def dress(axes: Axes, title: str, *, grid: str, whole: bool = False) -> None:
+    """Give axes their title and faint lines along the values, with few ticks: `grid` is x, y or both."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(_name(title, width=60), loc="left", fontsize=9.5, color=INK, pad=7, y=1.0)
+    axes.grid(axis=grid, color="#e6e8ea", lw=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    (axes.xaxis if grid == "x" else axes.yaxis).set_major_locator(MaxNLocator(5))
+    if grid == "y":
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+
+
 def class_bars(counts: Mapping[str, float], *, title: str) -> Figure:
     """Draw a bar for each class, named where there is room; many classes are sorted by size instead."""
     if len(counts) > NAMED:
@@ -106,31 +118,12 @@ def histograms(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
         axes = panel(figure, left=0.6 + i * (unit + 0.75), bottom=0.35, width=unit, height=1.55)
         edges = histogram["edges"]
         widths = [b - a for a, b in pairwise(edges)]
-        axes.bar(
-            edges[:-1],
-            histogram["counts"],
-            width=widths,
-            align="edge",
-            color=HELD_OUT,
-            edgecolor="white",
-            lw=0.5,
-        )
+        colours: dict[str, Any] = {"color": HELD_OUT, "edgecolor": "white", "lw": 0.5}
+        axes.bar(edges[:-1], histogram["counts"], width=widths, align="edge", **colours)
         if edges[-1] - edges[0] <= 1:
             axes.set_xlim(edges[0] - 2, edges[-1] + 2)  # one value: a thin bar rather than a wall
         dress(axes, title, grid="y", whole=edges[0] % 1 == 0.5 and widths[0] % 1 == 0)
     return figure
-
-
-def dress(axes: Axes, title: str, *, grid: str, whole: bool = False) -> None:
-    """Give axes their title and faint lines along the values, with few ticks: `grid` is x, y or both."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title(_name(title, width=60), loc="left", fontsize=9.5, color=INK, pad=7)
-    axes.grid(axis=grid, color="#e6e8ea", lw=0.6)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    (axes.xaxis if grid == "x" else axes.yaxis).set_major_locator(MaxNLocator(5))
-    if grid == "y":
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
 
 
 def _name(text: str, *, width: int = 24) -> str:
