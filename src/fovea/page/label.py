@@ -78,8 +78,8 @@ def resized(image: np.ndarray, *, side: int) -> np.ndarray:
     image = to_rgb(image)
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-    how = Image.Resampling.NEAREST if scale >= 2.5 else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
+    resampling = Image.Resampling.NEAREST if scale >= 2.5 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize((width, height), resampling))
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:

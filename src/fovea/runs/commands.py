@@ -16,7 +16,7 @@ INPUT = {"predict": "Predict images or a folder of images", "explain": "Explain 
 
 def sections(run: Run) -> list[Section]:
     """List the commands that this run directory allows."""
-    where = shown(run.dir)
+    where = relative(run.dir)
     saved = [name for name in ("best.ckpt", "last.ckpt") if (run.dir / "checkpoints" / name).exists()]
     found = [(repeat(run), "Repeat this run")]
     if "last.ckpt" in saved:
@@ -53,8 +53,8 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f'{key}="{inner}"')
 
 
-def shown(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return a path relative to the working directory where it lies inside it."""
     absolute = os.path.abspath(path)
-    relative = os.path.relpath(absolute)
-    return absolute if relative.startswith("..") else relative
+    inside = os.path.relpath(absolute)
+    return absolute if inside.startswith("..") else inside

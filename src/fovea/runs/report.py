@@ -46,7 +46,7 @@ def write_report(run_dir: Path, task_sections: Sections | None = None) -> Path:
         *commands.sections(run),
         *sections.setup(run),
     ]
-    badge, footer = (BADGES.get(run.status, "mixed"), run.status), str(commands.shown(run.dir))
+    badge, footer = (BADGES.get(run.status, "mixed"), run.status), commands.relative(run.dir)
     page = document(run.experiment, badge=badge, about=_subtitle(run), body=body, footer=footer)
     path = run.dir / "report.html"
     write_text(path, page)
