@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fovea.compare.plots import against_cost, curves, effect_plots
 from fovea.compare.tables import COST, RESULTS, columns, grid, mean_and_std, signed, task_cells
 from fovea.compare.types import ALPHA, Comparison, format_p
 from fovea.compare.verdicts import DRAWS, interval
-from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text
-from fovea.page.data_page import document
+from fovea.page.blocks import Beside, Block, Facts, Fold, Section, Table, Text
+from fovea.page.document import document
 from fovea.page.formats import MISSING
 from fovea.page.formats import metric as number
 
 SHORT = 20  # lines; a longer table is folded, and what differs most is shown
-WIDE = """
-body { max-width: 74rem; }
-th, td { padding-right: 1.1rem; }
-thead th, thead th.num { white-space: normal; vertical-align: bottom; }
-td:first-child { min-width: 8rem; }
-.sideways { display: grid; gap: 0 1.5rem; }
-.sideways { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
-"""
 COVERS = {
     "seeds": "± is the standard deviation over the runs of a model. An interval marked “seeds” is of their "
     "mean (Student's t): it covers the variation from one training run to the next, such as with another "
@@ -40,17 +31,6 @@ LEADERS = (
 )
 
 
-@dataclass(frozen=True)
-class Sideways:
-    """Blocks side by side where there is room."""
-
-    blocks: Sequence[Block]
-
-    def html(self) -> str:
-        """Render a grid."""
-        return '<div class="sideways">' + "\n".join(block.html() for block in self.blocks) + "</div>"
-
-
 def page(found: Comparison) -> str:
     """Return the whole page; figures are written beside it and carried inside it."""
     runs = [run for group in found.groups for run in group.runs]
@@ -63,15 +43,16 @@ def page(found: Comparison) -> str:
         *_tests(found),
         _cost(found),
         *(Section("Curves", [picture]) for picture in curves(found)),
-        *([Section("Effects of settings", [Sideways(effects)])] if effects else []),
+        *([Section("Effects of settings", [Beside(effects)])] if effects else []),
         *_task_table(found),
         *found.sections,
         _runs(found),
     ]
     counts = f"{_count(len(found.groups), 'model')}, {_count(len(runs), 'run')}"
     about = f"by {found.metric} on {', '.join(data)}"
-    text = document("Comparison", badge=("good", counts), about=about, body=body, command=found.command)
-    return text.replace("</style>", f"{WIDE}</style>", 1)
+    return document(
+        "Comparison", badge=("good", counts), about=about, body=body, footer=found.command, layout="wide"
+    )
 
 
 def _headline(found: Comparison) -> Facts:

@@ -13,7 +13,7 @@ from fovea.compare.tables import columns
 from fovea.compare.types import Comparison, ModelGroup
 from fovea.page.blocks import Picture
 from fovea.page.formats import short_count, shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, PALETTE, SOFT, STYLES, new_figure, panel, save, style
 from fovea.runs.read import Run, finite
 

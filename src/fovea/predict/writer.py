@@ -12,7 +12,8 @@ import numpy as np
 
 from fovea.files import unique_names
 from fovea.page.formats import MISSING, middle, shorten
-from fovea.page.label import annotate, sheet, thumbnail, to_rgb
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail, to_rgb
 from fovea.page.text_table import text_table
 
 __all__ = [

@@ -11,32 +11,29 @@ from fovea.page.blocks import Block, Code, Section, Text
 from fovea.runs.read import Run
 
 # Commands that take images, unless `report` of the run's config says null: what its task cannot do
-INPUT = {"predict": "Predict images or a folder of images", "explain": "See what it looks at"}
+INPUT = {"predict": "Predict images or a folder of images", "explain": "Explain its predictions"}
 
 
 def sections(run: Run) -> list[Section]:
     """List the commands that this run directory allows."""
-    where = shown(run.dir)
-    blocks: list[Block] = [Text("A click selects a whole command.", "note")]
-    blocks.append(Code(repeat(run), "Repeat this run", copy=True))
-    saved = run.dir / "checkpoints"
-    if (saved / "last.ckpt").exists():
-        blocks.append(
-            Code(f"python src/train.py {override('run_dir', where)} resume=true", "Resume it", copy=True)
-        )
-    if any((saved / name).exists() for name in ("best.ckpt", "last.ckpt")):
-        blocks.append(
-            Code(f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint", copy=True)
-        )
-        blocks += [
-            Code(f"python src/{name}.py {override('run', where)} input=PATH", label, copy=True)
+    where = relative(run.dir)
+    saved = [name for name in ("best.ckpt", "last.ckpt") if (run.dir / "checkpoints" / name).exists()]
+    found = [(repeat(run), "Repeat this run")]
+    if "last.ckpt" in saved:
+        found.append((f"python src/train.py {override('run_dir', where)} resume=true", "Resume this run"))
+    if saved:
+        found.append((f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint"))
+        can = run.config.get("report") or {}
+        found += [
+            (f"python src/{name}.py {override('run', where)} input=PATH", label)
             for name, label in INPUT.items()
-            if (run.config.get("report") or {}).get(name, "unknown") is not None
+            if can.get(name, "unknown") is not None
         ]
-    else:
-        blocks.append(
-            Text("No checkpoint was saved, so the run can be repeated but neither resumed nor used.")
-        )
+    blocks: list[Block] = [Text("Click a command to select all of it.", "note")]
+    blocks += [Code(command, label, copy=True) for command, label in found]
+    if not saved:
+        text = "No checkpoint was saved, so the run can be repeated, but neither resumed nor evaluated."
+        blocks.append(Text(text))
     return [Section("Commands", blocks)]
 
 
@@ -56,8 +53,8 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f'{key}="{inner}"')
 
 
-def shown(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return a path relative to the working directory where it lies inside it."""
     absolute = os.path.abspath(path)
-    relative = os.path.relpath(absolute)
-    return absolute if relative.startswith("..") else relative
+    inside = os.path.relpath(absolute)
+    return absolute if inside.startswith("..") else inside

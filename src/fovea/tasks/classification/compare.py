@@ -10,9 +10,9 @@ import numpy as np
 
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import unique_names
-from fovea.page.blocks import Block, Gallery, Section, Text, encode
-from fovea.page.data_page import Heading
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.runs.read import Run, class_names
 from fovea.tasks.classification.report import top
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fovea.page.blocks import Gallery, Section, encode
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 
 
 def sections(run_dir: Path, arrays: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[Section]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fovea.files import unique_names
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.predict.writer import (
     Prediction,
     bounded,

@@ -11,7 +11,8 @@ import numpy as np
 
 from fovea.files import unique_names
 from fovea.page.formats import middle
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.page.text_table import text_table
 from fovea.predict.writer import remove_earlier
 from fovea.tasks.colorization.report import without_colour

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fovea.page.blocks import Block, Picture, Section, Table, Text
-from fovea.page.data_page import Heading
-from fovea.page.explain_grid import Cell, grid, heat
+from fovea.page.blocks import Block, Heading, Picture, Section, Table, Text
 from fovea.page.formats import metric
+from fovea.page.heatmap import heat
+from fovea.page.image_grid import Tile, grid
 from fovea.runs.read import read_run
 
 FAR = 60.0  # the distance in ab that is drawn brightest
@@ -87,16 +87,13 @@ def _pictures(run_dir: Path, scores: Mapping[str, np.ndarray], shown: Mapping[st
     return Section("Colours", blocks)
 
 
-def _example(scores: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray], i: int) -> list[Cell]:
-    import torch
-
+def _example(scores: Mapping[str, np.ndarray], shown: Mapping[str, np.ndarray], i: int) -> list[Tile]:
     truth, row = shown["truth"][i], int(shown["row"][i])
-    distance = torch.from_numpy(shown["error"][i])
     return [
-        Cell(picture=without_colour(truth), lines=[str(scores["ids"][row])]),
-        Cell(picture=shown["pred"][i], lines=["prediction"]),
-        Cell(picture=truth, lines=["truth"]),
-        Cell(picture=heat(distance / FAR), lines=[f"error {scores['ab_error'][row]:.1f}"]),
+        Tile(picture=without_colour(truth), lines=[str(scores["ids"][row])]),
+        Tile(picture=shown["pred"][i], lines=["prediction"]),
+        Tile(picture=truth, lines=["truth"]),
+        Tile(picture=heat(shown["error"][i] / FAR), lines=[f"error {scores['ab_error'][row]:.1f}"]),
     ]
 
 

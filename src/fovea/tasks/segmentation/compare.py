@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
-from fovea.page.blocks import Block, Section, Text
-from fovea.page.data_page import Heading
+from fovea.page.blocks import Block, Heading, Section, Text
 from fovea.runs.read import Run, class_names
 from fovea.tasks.classification.compare import gallery, read_pictures
 from fovea.tasks.segmentation import scores as mask_scores

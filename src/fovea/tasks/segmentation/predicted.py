@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from fovea.files import unique_names
+from fovea.page.annotations import IGNORE, colours, has_background, legend, overlay, stretched
 from fovea.page.formats import middle
-from fovea.page.label import annotate, sheet, thumbnail
-from fovea.page.palette import IGNORE, colours, has_background, legend, overlay, stretched
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.page.text_table import text_table
 from fovea.predict.writer import bounded, remove_earlier
 

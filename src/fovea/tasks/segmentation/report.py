@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fovea.page import confusion
+from fovea.page.annotations import colours
 from fovea.page.blocks import Block, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
-from fovea.page.palette import colours
 from fovea.runs.read import class_names, read_run
 from fovea.tasks.segmentation import scores as mask_scores
 from fovea.tasks.segmentation.figure import draw
