@@ -1,4 +1,4 @@
-"""Provide bilinear CNNs for fine-grained recognition."""
+"""Provide bilinear CNNs for fine-grained recognition, with the whole outer product or a sketch of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._classifier import Classifier
+from fovea.models._inner_nets import matcher
 from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.compact_bilinear import CompactBilinear
-from fovea.models.inner_layers import matcher
 
 TINY = 1e-10
 
 
-class Bilinear(nn.Module):
+class Bilinear(Classifier):
     """Classify by the products of the features of two nets at the same places.
 
     Lin, RoyChowdhury & Maji (2015), https://arxiv.org/abs/1504.07889: x is the mean over positions of
@@ -64,10 +64,6 @@ class Bilinear(nn.Module):
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
-
     def group_matcher(self, coarse: bool = False) -> Any:
         """Say which parameters form which layer of the nets; the rest is the head."""
         return matcher({f"nets.{i}": net for i, net in enumerate(self.nets)}, coarse=coarse)
@@ -85,9 +81,38 @@ class Bilinear(nn.Module):
         """Map features to logits (B, num_classes), or return what the last layer sees."""
         return x if pre_logits else self.head(self.head_drop(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
+
+class CompactBilinear(nn.Module):
+    """Pool two maps (B, C1, h, w) and (B, C2, h, w) to (B, dim), whose inner products estimate the full ones.
+
+    Gao, Beijbom, Zhang & Darrell (2016), https://arxiv.org/abs/1511.06062, algorithm 2 (Pham & Pagh 2013):
+    each channel c of a map is added to position h(c) with sign s(c), both drawn once; the count sketch of the
+    outer product is the circular convolution of the two, a product after a Fourier transform. The mean over
+    positions is taken there, as the transform back is linear.
+    """
+
+    def __init__(self, *, channels: tuple[int, int], dim: int, seed: int = 0) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"compact_dim={dim} must be at least 1: the paper takes 8192")
+        self.dim = dim
+        draw = torch.Generator().manual_seed(seed)
+        for i, count in enumerate(channels):
+            place = torch.randint(dim, (count,), generator=draw)
+            sign = torch.randint(2, (count,), generator=draw) * 2.0 - 1.0
+            self.register_buffer(f"place_{i}", place)
+            self.register_buffer(f"sign_{i}", sign)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the sketch of the mean outer product (B, dim)."""
+        one, two = self._spectrum(a, 0), self._spectrum(b, 1)  # (B, h, w, dim // 2 + 1)
+        return torch.fft.irfft((one * two).mean(dim=(1, 2)), n=self.dim)
+
+    def _spectrum(self, x: Tensor, which: int) -> Tensor:
+        place, sign = getattr(self, f"place_{which}"), getattr(self, f"sign_{which}")
+        signed = x.movedim(1, -1) * sign.to(x.dtype)  # (B, h, w, C)
+        sketch = signed.new_zeros(*signed.shape[:-1], self.dim).index_add(-1, place, signed)
+        return torch.fft.rfft(sketch)
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:

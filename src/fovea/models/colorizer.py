@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.padded import on_multiples
 from fovea.models.timm import create
 from fovea.ops.lab import grey, lightness
+from fovea.ops.mirror import on_multiples
 
 
 class Colorizer(nn.Module):

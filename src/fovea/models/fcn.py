@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
-from fovea.models.inner_layers import matcher
-from fovea.models.padded import on_multiples
+from fovea.models._checks import check_images
+from fovea.models._inner_nets import matcher
+from fovea.models._weights import State, load_weights, read_state
 from fovea.models.vgg import STATISTICS, VGG, vgg16
-from fovea.models.weights import State, load_weights, read_state
+from fovea.ops.mirror import on_multiples
 
 STRIDES = (32, 16, 8)
 

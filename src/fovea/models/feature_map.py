@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._inner_nets import drop_unused
 from fovea.models.timm import create
-from fovea.models.unused import drop_unused
 
 
 class FeatureMap(nn.Module):
@@ -44,7 +44,7 @@ class FeatureMap(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Say which parameters form which layer, as the net itself does."""
-        from fovea.models.inner_layers import matcher
+        from fovea.models._inner_nets import matcher
 
         return matcher({"net": self.net}, coarse=coarse)
 

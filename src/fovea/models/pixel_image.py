@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._tapped import Tapped, depths
 from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.tapped import Tapped, depths
 
 NOISE = 0.05  # standard deviation of the start around mid-grey, in each level, of pixels in 0…1
 

@@ -13,7 +13,7 @@ from fovea.models.timm import create
 STRIDES = (8, 16, 32)
 
 
-class FeatureMaps(nn.Module):
+class StridedMaps(nn.Module):
     """Map images (B, C, H, W) to maps at strides 8, 16 and 32, the last of net `name` at each.
 
     `channels` has their widths by stride. H and W are multiples of 32.

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.pooled import Pooled
+from fovea.models._classifier import Pooled
 
 
 def _conv(width_in: int, width: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -23,7 +23,7 @@ def _separable(width_in: int, width: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(depthwise, nn.ReLU(inplace=True), _conv(width_in, width, kernel=1))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Add two 3×3 convolutions to what comes in (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, width_in: int, width: int, *, stride: int, separable: bool) -> None:
@@ -70,8 +70,8 @@ class Tiny(Pooled):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(
-                    Block(i, o, stride=1 if number == 0 else 2, separable=separable),
-                    *(Block(o, o, stride=1, separable=separable) for _ in range(depth - 1)),
+                    ResidualBlock(i, o, stride=1 if number == 0 else 2, separable=separable),
+                    *(ResidualBlock(o, o, stride=1, separable=separable) for _ in range(depth - 1)),
                 )
                 for number, ((i, o), depth) in enumerate(steps)
             )

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
+from fovea.models import _he_init
+from fovea.models._checks import check_images
 from fovea.ops.mirror import mirror
 
 
@@ -133,11 +134,7 @@ def _convs(i: int, o: int, *, padding: bool, batch_norm: bool, rate: float = 0.0
 
 def _init(module: nn.Module) -> None:
     """Draw weights with standard deviation sqrt(2 / N), N the inputs of a neuron, as in the paper."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    elif isinstance(module, nn.ConvTranspose2d):  # each output pixel has one tap of the kernel
+    _he_init.fan_in(module)
+    if isinstance(module, nn.ConvTranspose2d):  # each output pixel has one tap of the kernel
         nn.init.normal_(module.weight, std=(2 / module.in_channels) ** 0.5)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]

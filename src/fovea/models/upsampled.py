@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._inner_nets import matcher
 from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.inner_layers import matcher
 
 
 class Upsampled(nn.Module):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._classifier import Classifier
+
 
 class Attention(nn.Module):
     """Attend among tokens with several heads; softmax(q k^T / sqrt(d)) v."""
@@ -44,7 +46,7 @@ class MlpBlock(nn.Module):
         return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """Add attention and MLP to the residual stream, each after its layer norm."""
 
     def __init__(self, *, dim: int, heads: int, mlp_ratio: float, drop_rate: float = 0.0) -> None:
@@ -95,7 +97,7 @@ def _conv_bn_relu(in_channels: int, out_channels: int, stride: int) -> list[nn.M
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
-class ViT(nn.Module):
+class ViT(Classifier):
     """Classify an image from attention among its patches.
 
     Names and layout are those of timm's VisionTransformer, so weights load either way.
@@ -134,7 +136,10 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim))
         self.pos_drop = nn.Dropout(drop_rate)
         self.blocks = nn.Sequential(
-            *(Block(dim=dim, heads=heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate) for _ in range(depth))
+            *(
+                EncoderBlock(dim=dim, heads=heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate)
+                for _ in range(depth)
+            )
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head_drop = nn.Dropout(drop_rate)
@@ -153,10 +158,6 @@ class ViT(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that decay must not pull to zero."""
         return {"pos_embed", "cls_token"}
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Say which parameters form the stem and each block, as timm's nets do; the rest is the head."""
@@ -182,10 +183,6 @@ class ViT(nn.Module):
         x = x.mean(dim=1) if self.cls_token is None else x[:, 0]  # (B, dim)
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _check(*, image_size: tuple[int, ...], patch_size: int, dim: int, heads: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.unused import drop_unused
+from fovea.models._inner_nets import drop_unused
 
 DEPTHS = 5
 
