@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-ONE = 2**32  # the unit of the sums: confidences above 1/512 in single precision are whole multiples of it
+from fovea.ops.exact import FIXED_POINT, to_fixed
 
 
 class CalibrationError(Metric):
@@ -45,7 +45,7 @@ class CalibrationError(Metric):
         columns = {
             "images": known.long(),
             "correct": ((guess == target) & known).long(),
-            "confidence": (confidence * ONE).round().long(),  # a power of two: exact in single precision
+            "confidence": to_fixed(confidence),
         }
         for name, values in columns.items():
             setattr(self, name, getattr(self, name).scatter_add(0, place, values))
@@ -53,5 +53,5 @@ class CalibrationError(Metric):
     def compute(self) -> Tensor:
         """Return the error, a number in 0…1."""
         images, correct, confidence = (x.cpu().double() for x in (self.images, self.correct, self.confidence))
-        error = (correct - confidence / ONE).abs().sum() / images.sum()
+        error = (correct - confidence / FIXED_POINT).abs().sum() / images.sum()
         return error.float().to(self.images.device)
