@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from fovea.ops.placement import Size, place
+
 Net = Callable[[Tensor], Any]
 LOAD: dict[str, Callable[[str, torch.device], Net]] = {
     "torchscript": lambda file, device: torch.jit.load(file, map_location=device),
@@ -65,35 +67,32 @@ def classifier_accuracy(*, folder: str | None = None) -> ClassifierAccuracy | No
     return None if folder is None else ClassifierAccuracy(folder=folder)
 
 
-def prepare(rgb: Tensor, how: Mapping[str, Any]) -> Tensor:
+def prepare(rgb: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     """Turn pictures (B, 3, H, W) in 0…1 into the inputs of a net with this preprocessing."""
     x = (rgb.float() * 255).round() / 255
-    if how["channels"] == 1:
+    if preprocessing["channels"] == 1:
         x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    x = _fit(x, how)
-    mean, std = (x.new_tensor(how[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    x = _fit(x, preprocessing)
+    mean, std = (x.new_tensor(preprocessing[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
     return (x - mean) / std
 
 
-def _fit(x: Tensor, how: Mapping[str, Any]) -> Tensor:
+def _fit(x: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     """Bring pictures to the net's size: cut the centre, pad with black, or stretch."""
-    size, sides, resize = [int(s) for s in how["image_size"]], list(x.shape[2:]), how.get("resize", "crop")
-    if sides == size or resize == "stretch":
-        return _resized(x, size)
-    ratios = [s / n for s, n in zip(size, sides, strict=True)]
-    if resize == "pad":
-        inner = [min(s, max(1, round(n * min(ratios)))) for s, n in zip(size, sides, strict=True)]
-        top, left = ((s - n) // 2 for s, n in zip(size, inner, strict=True))
-        below, right = size[0] - inner[0] - top, size[1] - inner[1] - left
-        return F.pad(_resized(x, inner), (left, right, top, below))
-    scale = max(ratios) / how["crop_pct"]
-    kept = [max(1, min(n, round(s / scale))) for s, n in zip(size, sides, strict=True)]
-    top, left = (round((n - k) / 2) for n, k in zip(sides, kept, strict=True))
-    return _resized(x[:, :, top : top + kept[0], left : left + kept[1]], size)
+    height, width = (int(side) for side in preprocessing["image_size"])
+    at = place(
+        (x.shape[2], x.shape[3]),
+        size=(height, width),
+        resize=preprocessing.get("resize", "crop"),
+        crop_pct=preprocessing["crop_pct"],
+    )
+    x = _resized(x[:, :, at.top : at.top + at.height, at.left : at.left + at.width], at.inner)
+    top, left = at.offset
+    return F.pad(x, (left, width - at.inner[1] - left, top, height - at.inner[0] - top))
 
 
-def _resized(x: Tensor, size: list[int]) -> Tensor:
-    if list(x.shape[2:]) == size:
+def _resized(x: Tensor, size: Size) -> Tensor:
+    if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 

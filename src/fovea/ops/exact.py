@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-FIXED_POINT = (
-    2**32
-)  # units of a score of 1: scores above 1/512 in single precision are whole numbers of them
+FIXED_POINT = 2**32  # units of a score of 1: scores above 1/512 in single precision are whole numbers of them
 
 
 def to_fixed(scores: Tensor) -> Tensor:
