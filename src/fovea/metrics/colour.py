@@ -22,8 +22,8 @@ class ABError(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("errors", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("compared", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("errors", "compared"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds_ab: Tensor, target_ab: Tensor) -> None:
         """Add a batch of ab (B, 2, H, W)."""
@@ -49,9 +49,8 @@ class Colourfulness(Metric):
     def __init__(self, *, relative: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.relative = relative
-        for name in ("vivid", "vivid_truth"):
+        for name in ("vivid", "vivid_truth", "pictures"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("pictures", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1."""

@@ -38,8 +38,8 @@ class ClassifierAccuracy(Metric):
     def __init__(self, *, folder: str | Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder, self.about = Path(folder), _about(Path(folder))
-        self.add_state("right", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("asked", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("right", "asked"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, label: Tensor | None = None) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1 with their classes (B,)."""

@@ -105,8 +105,8 @@ class ThresholdedJaccard(Metric):
                 f"threshold={threshold} must lie in 0…1, positive={positive} in 0…{num_classes - 1}"
             )
         self.threshold, self.positive, self.num_classes = threshold, positive, num_classes
-        self.add_state("score", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("score", "images"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch."""

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 
-class TopKAccuracy(MeanMetric):
+class TopKAccuracy(Metric):
     """Count the images whose class is among the `k` likeliest: preds (B, C), target (B,).
 
     torchmetrics' MulticlassAccuracy(top_k=k) gives the same by way of one-hot matrices (B, C): with it all
     metrics of classification take 1.4 (10 classes) to 3.4 times (1000 classes) as long on a CPU.
     """
 
+    is_differentiable = False
     higher_is_better = True
+    full_state_update = False
+    hits: Tensor
+    images: Tensor
 
     def __init__(self, *, k: int = 5, **kwargs: Any) -> None:
-        super().__init__(nan_strategy="disable", **kwargs)
+        super().__init__(**kwargs)
         if k < 1:
             raise ValueError(f"k={k} must be at least 1")
         self.k = k
+        for name in ("hits", "images"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch."""
         best = preds.topk(min(self.k, preds.shape[1]), dim=1).indices  # (B, k)
-        super().update((best == target[:, None]).any(dim=1).float())
+        self.hits += (best == target[:, None]).sum()
+        self.images += len(target)
+
+    def compute(self) -> Tensor:
+        """Return the share of hits."""
+        return self.hits / self.images
 
 
 def top_k(*, num_classes: int, k: int = 5) -> TopKAccuracy | None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
-
-class Plan(Protocol):
-    """What `param_groups` asks of a fine-tuning plan."""
-
-    def lr_scales(self, net: nn.Module) -> dict[str, tuple[str, float]]:
-        """Map each parameter's name to the label of its part and the factor on the learning rate."""
-        ...
+from fovea.optim.finetune import Finetune
 
 
 def param_groups(
-    net: nn.Module, *, lr: float, weight_decay: float, plan: Plan | None
+    net: nn.Module, *, lr: float, weight_decay: float, plan: Finetune | None
 ) -> list[dict[str, Any]]:
     """Return groups with `params`, `lr`, `weight_decay` and `name`; each parameter is in exactly one.
 

@@ -62,8 +62,9 @@ def backbone_stages(net: nn.Module, head: set[str]) -> list[set[str]]:
 
     What shares the head's own stage (a final norm) joins the stage beneath it.
     """
-    ids = {n: i for n, i in layer_ids(net, coarse=True).items() if n not in head}
-    top = min((i for n, i in layer_ids(net, coarse=True).items() if n in head), default=0)
+    layers = layer_ids(net, coarse=True)
+    ids = {n: i for n, i in layers.items() if n not in head}
+    top = min((i for n, i in layers.items() if n in head), default=0)
     below = sorted({i for i in ids.values() if i < top}) or sorted(set(ids.values()))
     stages: dict[int, set[str]] = {i: set() for i in below}
     for name, i in ids.items():
