@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from fovea.ops.exact import FIXED_POINT, to_fixed
+from fovea.metrics.exact import FIXED_POINT, ExactMetric, to_fixed
 
 
-class CalibrationError(Metric):
+class CalibrationError(ExactMetric):
     """Average |accuracy - confidence| over bins of equal width: preds are logits (B, C), target (B,).
 
     The expected calibration error, Guo et al. (2017), https://arxiv.org/abs/1706.04599, equation 3; the bins
@@ -21,9 +20,7 @@ class CalibrationError(Metric):
     probabilities.
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
     images: Tensor
     correct: Tensor
     confidence: Tensor
@@ -33,8 +30,7 @@ class CalibrationError(Metric):
         if bins < 1:
             raise ValueError(f"bins={bins} must be at least 1")
         self.bins = bins
-        for name in ("images", "correct", "confidence"):
-            self.add_state(name, torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("images", "correct", "confidence", size=(bins,))
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch; an image with NaN among its logits is left out."""

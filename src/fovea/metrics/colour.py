@@ -6,24 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from fovea.ops.exact import FIXED_POINT, to_fixed
+from fovea.metrics.exact import FIXED_POINT, ExactMetric, to_fixed
 
 
-class ABError(Metric):
+class ABError(ExactMetric):
     """Average over the images the root mean square of the differences in a and b of CIE Lab."""
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
     errors: Tensor
     compared: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("errors", "compared"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("errors", "compared")
 
     def update(self, preds_ab: Tensor, target_ab: Tensor) -> None:
         """Add a batch of ab (B, 2, H, W)."""
@@ -35,12 +31,10 @@ class ABError(Metric):
         return self.errors / FIXED_POINT / self.compared
 
 
-class Colourfulness(Metric):
+class Colourfulness(ExactMetric):
     """Average the colourfulness of the predicted pictures, or divide it by that of the true ones."""
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     shared_state = "colourfulness"  # absolute and relative count the same: see `tasks.base.collection`
     vivid: Tensor
     vivid_truth: Tensor
@@ -49,8 +43,7 @@ class Colourfulness(Metric):
     def __init__(self, *, relative: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.relative = relative
-        for name in ("vivid", "vivid_truth", "pictures"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("vivid", "vivid_truth", "pictures")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 
+from fovea.metrics.exact import ExactMetric
 from fovea.ops.placement import Size, place
 
 Net = Callable[[Tensor], Any]
@@ -22,24 +22,21 @@ LOAD: dict[str, Callable[[str, torch.device], Net]] = {
 }
 
 
-class ClassifierAccuracy(Metric):
+class ClassifierAccuracy(ExactMetric):
     """Count the predicted pictures whose class a classifier names rightly.
 
     `folder` is what `python src/export.py run=DIR format=torchscript` (or torch_export) has written; pictures
     are prepared the way its export.json says.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     right: Tensor
     asked: Tensor
 
     def __init__(self, *, folder: str | Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder, self.about = Path(folder), _about(Path(folder))
-        for name in ("right", "asked"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("right", "asked")
 
     def update(self, preds: Tensor, label: Tensor | None = None) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1 with their classes (B,)."""

@@ -9,22 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from fovea.metrics.exact import ExactMetric, fixed_mean, to_fixed
 from fovea.ops.boundary import boundary_f1
-from fovea.ops.exact import fixed_mean, to_fixed
 from fovea.ops.segmentation import confusion, dice_per_class, iou_per_class, pixel_accuracy
 
 
-class Confusion(Metric):
+class Confusion(ExactMetric):
     """Sum one matrix of pixels over the data set: row = truth, column = prediction.
 
     Metrics of the same `shared_state` count the pixels once: see `tasks.base.collection`.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     confusion: Tensor
 
     def __init__(self, *, num_classes: int, **kwargs: Any) -> None:
@@ -32,9 +29,7 @@ class Confusion(Metric):
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes} must be at least 2: background counts as a class")
         self.num_classes = num_classes
-        self.add_state(
-            "confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum"
-        )
+        self.add_sums("confusion", size=(num_classes, num_classes))
 
     @property
     def shared_state(self) -> tuple[str, int]:
@@ -83,16 +78,14 @@ class PixelAccuracy(Confusion):
         return pixel_accuracy(self.confusion)
 
 
-class ThresholdedJaccard(Metric):
+class ThresholdedJaccard(ExactMetric):
     """Average over images the IoU of one class, taken as 0 where it is below `threshold`.
 
     The measure of the ISIC 2018 challenge, Codella et al. (2019), https://arxiv.org/abs/1902.03368, with
     threshold 0.65. An image where neither truth nor prediction shows the class is left out.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     score: Tensor
     images: Tensor
 
@@ -105,8 +98,7 @@ class ThresholdedJaccard(Metric):
                 f"threshold={threshold} must lie in 0…1, positive={positive} in 0…{num_classes - 1}"
             )
         self.threshold, self.positive, self.num_classes = threshold, positive, num_classes
-        for name in ("score", "images"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("score", "images")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch."""
@@ -120,7 +112,7 @@ class ThresholdedJaccard(Metric):
         return fixed_mean(self.score, self.images)
 
 
-class BoundaryF1(Metric):
+class BoundaryF1(ExactMetric):
     """Average the F1 score of boundaries: preds and target are class maps (B, H, W), 255 in target = ignore.
 
     Csurka et al. (2013), "What is a good evaluation measure for semantic segmentation?", also the F measure
@@ -130,9 +122,7 @@ class BoundaryF1(Metric):
     not rounded, at least 1 pixel. NaN where no boundary is known.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     score: Tensor
     shown: Tensor
 
@@ -141,8 +131,7 @@ class BoundaryF1(Metric):
         if not 0 <= tolerance <= 0.1:
             raise ValueError(f"tolerance={tolerance} is a share of the diagonal: it must lie in 0…0.1")
         self.num_classes, self.tolerance = num_classes, tolerance
-        for name in ("score", "shown"):
-            self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("score", "shown", size=(num_classes,))
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch."""

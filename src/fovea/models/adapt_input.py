@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -40,7 +42,7 @@ class AdaptInput(nn.Module):
                 "as data.mean and data.std are; a backbone has three"
             )
         self.channels = len(mean)
-        self.size = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+        self.size = None if size is None else height_width(size)
         m, s, own_m, own_s = (
             torch.tensor(list(v), dtype=torch.float64).view(1, -1, 1, 1)
             for v in (mean, std, own_mean, own_std)
@@ -60,6 +62,14 @@ class AdaptInput(nn.Module):
             shrinks = x.shape[-2] > self.size[0] or x.shape[-1] > self.size[1]
             x = F.interpolate(x, self.size, mode="bilinear", align_corners=False, antialias=shrinks)
         return x * self.scale.to(x.dtype) + self.shift.to(x.dtype)  # (B, 3, H', W')
+
+
+def check_channels(in_channels: int, mean: Sequence[float]) -> None:
+    """Raise a ValueError unless images have as many channels as their mean."""
+    if in_channels != len(mean):
+        raise ValueError(
+            f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
+        )
 
 
 def normalisation(net: nn.Module) -> dict[str, Sequence[float]]:

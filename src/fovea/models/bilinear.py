@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fovea.models._classifier import Classifier
 from fovea.models._inner_nets import matcher
-from fovea.models.adapt_input import AdaptInput, normalisation
+from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 
 TINY = 1e-10
 
@@ -48,7 +48,7 @@ class Bilinear(Classifier):
         checkpoint: str | Sequence[str | None] | None = None,
     ) -> None:
         super().__init__()
-        _check_channels(in_channels, mean)
+        check_channels(in_channels, mean)
         builders = [first] if second is None else [first, second]
         files = _files(checkpoint, len(builders))
         self.nets = nn.ModuleList(
@@ -136,13 +136,6 @@ def match_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def _full(x: Tensor) -> Tensor:
     """Bring half precision to single, and leave double as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _check_channels(in_channels: int, mean: Sequence[float]) -> None:
-    if in_channels != len(mean):
-        raise ValueError(
-            f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
-        )
 
 
 def _files(checkpoint: str | Sequence[str | None] | None, count: int) -> list[str | None]:

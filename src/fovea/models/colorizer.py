@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
 from fovea.models.timm import create
 from fovea.ops.lab import grey, lightness
 from fovea.ops.mirror import on_multiples
@@ -146,8 +147,7 @@ class Embedder(nn.Module):
             name=name, num_classes=0, pretrained=pretrained, checkpoint=checkpoint, image_size=image_size
         )
         known: dict = net.pretrained_cfg  # type: ignore[assignment]
-        size = known["input_size"][1:] if image_size is None else image_size
-        self.size = [size, size] if isinstance(size, int) else [int(side) for side in size]
+        self.size = height_width(known["input_size"][1:] if image_size is None else image_size)
         self.features = int(net.head_hidden_size)  # type: ignore[arg-type]
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(known[key]).view(1, 3, 1, 1), persistent=False)

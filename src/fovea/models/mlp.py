@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
 from fovea.models._classifier import Classifier
 
 
@@ -30,8 +31,7 @@ class MLP(Classifier):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.input_shape = (in_channels, height, width)
+        self.input_shape = (in_channels, *height_width(image_size))
         widths = [prod(self.input_shape), *hidden]
         if min(widths) < 1:
             raise ValueError(f"every layer needs at least one unit, got widths {widths}: raise `hidden`")

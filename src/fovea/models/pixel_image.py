@@ -49,8 +49,7 @@ class PixelImage(nn.Module):
     ) -> None:
         super().__init__()
         net = backbone(pretrained=pretrained, checkpoint=checkpoint)
-        own = normalisation(net)
-        self.adapt = AdaptInput(mean=mean, std=std, own_mean=own["own_mean"], own_std=own["own_std"])
+        self.adapt = AdaptInput(mean=mean, std=std, size=None, **normalisation(net))
         several = depths(net) if content_layers is None or style_layers is None else []
         self.content_layers = [several[len(several) // 2]] if content_layers is None else list(content_layers)
         self.style_layers = several if style_layers is None else list(style_layers)

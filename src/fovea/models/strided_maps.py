@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
 from fovea.models.timm import create
 
 STRIDES = (8, 16, 32)
@@ -72,7 +73,7 @@ def fixed_size(name: str, image_size: int | Sequence[int] | None) -> tuple[int, 
     config = timm.get_pretrained_cfg(name.partition(".")[0])
     if image_size is None or config is None or not config.fixed_input_size:
         return None
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = height_width(image_size)
     return height + -height % STRIDES[-1], width + -width % STRIDES[-1]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fovea.models._checks import height_width
 from fovea.models._hub import fetch, fetching
 from fovea.models._input_size import check_size
 from fovea.models._weights import State, adapt_first_conv, load_weights
@@ -75,10 +76,10 @@ def _sized(
     """Return the option for the image size where there is one, once the net was seen to take the size."""
     if image_size is None:
         return {}
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    found = {"img_size": (height, width)} if config.fixed_input_size else {}
-    if (height, width) != tuple(config.input_size[1:]):  # what it was made for needs no trial
-        check_size(name, (height, width), options=options | found)
+    size = height_width(image_size)
+    found = {"img_size": size} if config.fixed_input_size else {}
+    if size != tuple(config.input_size[1:]):  # what it was made for needs no trial
+        check_size(name, size, options=options | found)
     return found
 
 

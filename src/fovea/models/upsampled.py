@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.models._inner_nets import matcher
-from fovea.models.adapt_input import AdaptInput, normalisation
+from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 
 
 class Upsampled(nn.Module):
@@ -33,10 +33,7 @@ class Upsampled(nn.Module):
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        if in_channels != len(mean):
-            raise ValueError(
-                f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
-            )
+        check_channels(in_channels, mean)
         net: Any = backbone(num_classes=num_classes, pretrained=pretrained, checkpoint=checkpoint)
         self.net = net
         self.adapt = AdaptInput(mean=mean, std=std, size=size, **normalisation(net))

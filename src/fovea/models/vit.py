@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
 from fovea.models._classifier import Classifier
+from fovea.models.cnn import conv_block
 
 
 class Attention(nn.Module):
@@ -76,10 +78,10 @@ class PatchEmbed(nn.Module):
             small = max(s for s in range(1, isqrt(patch_size) + 1) if patch_size % s == 0)
             half = max(dim // 2, 1)
             self.stem: nn.Module = nn.Sequential(
-                *_conv_bn_relu(in_channels, half, small),
-                *_conv_bn_relu(half, half, 1),
-                *_conv_bn_relu(half, dim, patch_size // small),
-                *_conv_bn_relu(dim, dim, 1),
+                *conv_block(in_channels, half, stride=small),
+                *conv_block(half, half),
+                *conv_block(half, dim, stride=patch_size // small),
+                *conv_block(dim, dim),
             )
             self.proj = nn.Conv2d(dim, dim, 1)
         else:
@@ -89,12 +91,6 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to tokens (B, H W / patch_size^2, dim)."""
         return self.proj(self.stem(x)).flatten(2).transpose(1, 2)
-
-
-def _conv_bn_relu(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
-    kernel = max(3, 2 * stride - 1)  # windows overlap; the side is divided by the stride exactly
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
 class ViT(Classifier):
@@ -123,7 +119,7 @@ class ViT(Classifier):
         class_token: bool = True,
     ) -> None:
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        self.image_size = height_width(image_size)
         _check(image_size=self.image_size, patch_size=patch_size, dim=dim, heads=heads)
         self.num_classes, self.num_features = num_classes, dim
         self.num_prefix_tokens = int(class_token)

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 FIXED_POINT = 2**32  # units of a score of 1: scores above 1/512 in single precision are whole numbers of them
+
+
+class ExactMetric(Metric):
+    """A metric whose states are sums of whole numbers."""
+
+    is_differentiable = False
+    full_state_update = False
+
+    def add_sums(self, *names: str, size: tuple[int, ...] = ()) -> None:
+        """Add int64 states that start at 0 and are summed over processes."""
+        for name in names:
+            self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
 
 def to_fixed(scores: Tensor) -> Tensor:
