@@ -3,7 +3,7 @@ import torch
 
 from fovea.models.strided_maps import StridedMaps, fixed_size
 from fovea.models.timm import create
-from fovea.optim.parts import layer_ids
+from fovea.optim.finetune_parts import layer_ids
 
 pytestmark = pytest.mark.slow
 

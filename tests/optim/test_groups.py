@@ -6,8 +6,8 @@ from fovea.models.cnn import CNN
 from fovea.models.timm import create
 from fovea.models.vit import ViT
 from fovea.optim.finetune import Finetune
+from fovea.optim.finetune_parts import layer_ids
 from fovea.optim.groups import param_groups
-from fovea.optim.parts import layer_ids
 
 PLANS = {
     "none": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -31,12 +33,18 @@ class Classifier(nn.Module):
 
 
 class Pooled(Classifier):
-    """Average the last feature map, then classify."""
+    """Average the last feature map, which `stem`, `stages` and perhaps `norm` have made, then classify."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head_drop: nn.Module = nn.Identity()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Say which parameters form the stem and the blocks, as timm's nets do; the rest is the head."""
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
+        last = (99999,)  # the norm joins the last block
+        return {"stem": r"^stem", "blocks": [(blocks, None), (r"^norm", last)]}
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Average the map, then give logits (B, num_classes), or what the last layer sees."""

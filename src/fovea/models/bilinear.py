@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fovea.models._classifier import Classifier
 from fovea.models._inner_nets import matcher
 from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
+from fovea.ops.precision import at_least_single
 
 TINY = 1e-10
 
@@ -73,7 +74,7 @@ class Bilinear(Classifier):
         maps = [net(adapt(x)) for net, adapt in zip(self.nets, self.adapt, strict=True)]
         kind = maps[0].dtype
         with torch.autocast(x.device.type, enabled=False):  # the square root makes much of small errors
-            a, b = match_size(_full(maps[0]), _full(maps[-1]))
+            a, b = match_size(at_least_single(maps[0]), at_least_single(maps[-1]))
             pooled = outer(a, b) if self.sketch is None else self.sketch(a, b)
             return F.normalize(signed_sqrt(pooled)).to(kind)
 
@@ -131,11 +132,6 @@ def match_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
     one, two = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (a, b))
     return one, two
-
-
-def _full(x: Tensor) -> Tensor:
-    """Bring half precision to single, and leave double as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _files(checkpoint: str | Sequence[str | None] | None, count: int) -> list[str | None]:

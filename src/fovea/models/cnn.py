@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -66,10 +65,6 @@ class CNN(Pooled):
         widths = [width_in] + [width] * depth
         convs = (conv_block(i, o, batch_norm=batch_norm) for i, o in itertools.pairwise(widths))
         return nn.Sequential(nn.MaxPool2d(2), *convs)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the stages, as timm's nets do; the rest is the head."""
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H / 2^s, W / 2^s)."""

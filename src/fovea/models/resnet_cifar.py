@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -126,12 +125,6 @@ class ResNet(Pooled):
         self.act = nn.ReLU() if pre_activation else nn.Identity()
         self.head = nn.Linear(self.num_features, num_classes)
         self.apply(_he_init.fan_out)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
-        units = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        last = (99999,)  # the norm joins the last unit
-        return {"stem": r"^stem", "blocks": [(units, None), (r"^norm", last)]}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last map (B, num_features, H / 4, W / 4), rounded up."""

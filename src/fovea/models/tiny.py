@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -78,10 +77,6 @@ class Tiny(Pooled):
         )
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the stages; the rest is the head."""
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H', W')."""

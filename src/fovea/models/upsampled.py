@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._classifier import Classifier
 from fovea.models._inner_nets import matcher
 from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 
 
-class Upsampled(nn.Module):
+class Upsampled(Classifier):
     """Enlarge images on the device, in colour and in the backbone's own normalisation, before the backbone.
 
     Args:
@@ -54,7 +55,3 @@ class Upsampled(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map features to logits (B, num_classes), or to what the last layer sees."""
         return self.net.forward_head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.net(self.adapt(x))

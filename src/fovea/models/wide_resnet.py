@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -73,12 +71,6 @@ class WideResNet(Pooled):
         self.act = nn.ReLU()
         self.head = nn.Linear(before, num_classes)
         self.apply(_he_init.fan_out)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
-        units = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        last = (99999,)  # the norm joins the last unit
-        return {"stem": r"^stem", "blocks": [(units, None), (r"^norm", last)]}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last map (B, 64 k, H / 4, W / 4), rounded up."""

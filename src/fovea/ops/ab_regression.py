@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.ops.mask_losses import at_least_single
+from fovea.ops.precision import at_least_single
 
 
 class Regression(nn.Module):

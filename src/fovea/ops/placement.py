@@ -60,19 +60,14 @@ def place(shape: Size, *, size: Size, resize: str = "crop", crop_pct: float = 1.
     between borders; stretch: the whole image, changing its aspect.
     """
     height, width = shape
-    if resize == "stretch":
-        return Placement(0, 0, height, width, size, (0, 0), size)
+    whole = Placement(0, 0, height, width, size, (0, 0), size)
+    if resize == "stretch" or shape == size:
+        return whole
     if resize == "pad":
         scale = min(size[0] / height, size[1] / width)
         inner = (min(size[0], max(1, round(height * scale))), min(size[1], max(1, round(width * scale))))
-        return Placement(
-            0, 0, height, width, inner, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2), size
-        )
-    if (height, width) == size:
-        return Placement(0, 0, height, width, size, (0, 0), size)
+        return whole._replace(inner=inner, offset=((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
     scale = max(size[0] / height, size[1] / width) / crop_pct
-    crop_h, crop_w = (
-        max(1, min(have, round(want / scale))) for have, want in zip((height, width), size, strict=True)
-    )
+    crop_h, crop_w = (max(1, min(have, round(want / scale))) for have, want in zip(shape, size, strict=True))
     top, left = round((height - crop_h) / 2), round((width - crop_w) / 2)
-    return Placement(top, left, crop_h, crop_w, size, (0, 0), size)
+    return whole._replace(top=top, left=left, height=crop_h, width=crop_w)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fovea.ops.mask_losses import at_least_single, two_classes
+from fovea.ops.mask_losses import two_classes
+from fovea.ops.precision import at_least_single
 from fovea.ops.segmentation import IGNORE
 
 # segmentation_models_pytorch divides by all classes, so that the loss shrinks with each that a batch lacks.

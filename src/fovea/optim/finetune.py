@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fovea.optim.parts import backbone_stages, frozen_modules, head_parameters, layer_ids
+from fovea.optim.finetune_parts import backbone_stages, frozen_modules, head_parameters, layer_ids
 
 
 @dataclass(frozen=True, kw_only=True)
