@@ -41,10 +41,6 @@ class Confusion(ExactMetric):
         # as one image: the matrix of each is not needed here
         self.confusion += confusion(preds.flatten()[None], target.flatten()[None], self.num_classes)[0]
 
-    def compute(self) -> Tensor:
-        """Return the counts (K, K)."""
-        return self.confusion
-
 
 class MeanIoU(Confusion):
     """Average TP / (TP + FP + FN) over the classes that truth or prediction show; NaN where there is none."""

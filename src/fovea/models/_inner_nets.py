@@ -21,13 +21,14 @@ def matcher(parts: Mapping[str, nn.Module], *, coarse: bool) -> Numbering:
     """
     numbers: dict[str, float] = {}
     for prefix, net in parts.items():
-        own = _layers(net, coarse=coarse)
+        own = layer_numbers(net, coarse=coarse)
         top = max(own.values(), default=0)
         numbers |= {f"{prefix}.{name}": float(layer - top) for name, layer in own.items()}
     return lambda name: numbers.get(name, float("inf"))
 
 
-def _layers(net: nn.Module, *, coarse: bool) -> dict[str, int]:
+def layer_numbers(net: nn.Module, *, coarse: bool) -> dict[str, int]:
+    """Number the layers (`coarse`: stages) from the input by parameter; all 0 where a net does not say."""
     from timm.models import group_parameters
 
     group_matcher = getattr(net, "group_matcher", None)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fovea.models._checks import height_width
+from fovea.models._inner_nets import layer_numbers
 from fovea.models.timm import create
 
 STRIDES = (8, 16, 32)
@@ -94,14 +95,8 @@ def copy_values(whole: nn.Module, part: nn.Module) -> None:
 
 def numbers(whole: nn.Module, part: nn.Module) -> dict[bool, dict[str, int]]:
     """Number the layers (for True the stages) of each parameter of `part` as its whole net does."""
-    from timm.models import group_parameters
-
-    parameters = dict(part.named_parameters())
-    matcher = getattr(whole, "group_matcher", None)
-    if not callable(matcher):
-        return {coarse: dict.fromkeys(parameters, 0) for coarse in (True, False)}
-    names = _names(dict(whole.named_parameters()), parameters)
-    layers = {c: group_parameters(whole, matcher(coarse=c), reverse=True) for c in (True, False)}
+    names = _names(dict(whole.named_parameters()), dict(part.named_parameters()))
+    layers = {coarse: layer_numbers(whole, coarse=coarse) for coarse in (True, False)}
     return {coarse: {own: layers[coarse][name] for own, name in names.items()} for coarse in layers}
 
 

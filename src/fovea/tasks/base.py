@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from fovea.optim import groups
-from fovea.optim.finetune import Finetune
+from fovea.optim.finetune import Finetune, param_groups
 from fovea.types import Batch, OptimizerFactory, Output, SchedulerFactory
 
 STAGES = ("train", "val", "test")
@@ -134,7 +133,7 @@ class Task(L.LightningModule):
 
     def _groups(self) -> list[dict[str, Any]]:
         decay = float(self._options.get("weight_decay", 0.0))
-        return groups.param_groups(self.net, lr=self.lr, weight_decay=decay, plan=self.finetune)
+        return param_groups(self.net, lr=self.lr, weight_decay=decay, plan=self.finetune)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance the schedule by one optimizer step."""
