@@ -105,7 +105,7 @@ class RunLogger(WandbLogger):
         except Exception as error:
             logging.getLogger("traceback").info("wandb could not %s", what, exc_info=True)  # train.log only
             if what not in self._warned:
-                log.warning("wandb could not %s (%s); training goes on", what, _line(error))
+                log.warning("wandb could not %s (%s); training continues", what, _line(error))
             self._warned.add(what)
 
     def _start(self) -> Any:

@@ -1,4 +1,4 @@
-"""Measure whether a classifier is right as often as it says."""
+"""Measure the calibration of a classifier: whether its confidence is its accuracy."""
 
 from __future__ import annotations
 

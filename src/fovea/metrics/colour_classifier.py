@@ -1,4 +1,4 @@
-"""Ask a classifier whether it still knows what is on a coloured picture."""
+"""Measure whether a classifier recognises coloured pictures."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ LOAD: dict[str, Callable[[str, torch.device], Net]] = {
 
 
 class ClassifierAccuracy(ExactMetric):
-    """Count the predicted pictures whose class a classifier names rightly.
+    """Return the share of predicted pictures that a classifier classifies correctly.
 
     `folder` is what `python src/export.py run=DIR format=torchscript` (or torch_export) has written; pictures
     are prepared the way its export.json says.
     """
 
     higher_is_better = True
-    right: Tensor
-    asked: Tensor
+    correct: Tensor
+    images: Tensor
 
     def __init__(self, *, folder: str | Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder, self.about = Path(folder), _about(Path(folder))
-        self.add_sums("right", "asked")
+        self.add_sums("correct", "images")
 
     def update(self, preds: Tensor, label: Tensor | None = None) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1 with their classes (B,)."""
@@ -51,16 +51,16 @@ class ClassifierAccuracy(ExactMetric):
         net = _open(str(self.folder / self.about["file"]), self.about["format"], preds.device)
         with torch.no_grad():
             found = net(prepare(preds, self.about["preprocessing"]))
-        self.right += (found.argmax(dim=1) == label).sum()
-        self.asked += len(label)
+        self.correct += (found.argmax(dim=1) == label).sum()
+        self.images += len(label)
 
     def compute(self) -> Tensor:
         """Return the share of pictures."""
-        return self.right / self.asked
+        return self.correct / self.images
 
 
 def classifier_accuracy(*, folder: str | None = None) -> ClassifierAccuracy | None:
-    """Return the metric where there is a classifier to ask."""
+    """Return the metric where there is a classifier."""
     return None if folder is None else ClassifierAccuracy(folder=folder)
 
 
@@ -101,7 +101,7 @@ def _about(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no {file}: make the folder with {make}, or set folder to null")
     about = json.loads(file.read_text(encoding="utf-8"))
     if about.get("format") not in LOAD:
-        raise ValueError(f"{file} is about format={about.get('format')}, which this cannot ask: {make}")
+        raise ValueError(f"{file} is about format={about.get('format')}, which cannot be run here: {make}")
     return about
 
 

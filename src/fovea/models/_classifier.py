@@ -41,7 +41,7 @@ class Pooled(Classifier):
         self.head_drop: nn.Module = nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the blocks, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and the blocks, as timm's nets do; the rest is the head."""
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         last = (99999,)  # the norm joins the last block
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^norm", last)]}

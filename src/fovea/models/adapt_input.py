@@ -1,4 +1,4 @@
-"""Bring images as the data module gives them to what a pretrained backbone was trained on."""
+"""Bring images of the data module to the channels, size and normalisation of a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AdaptInput(nn.Module):
         self.register_buffer("shift", ((m - own_m) / own_s).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Resample, then normalise anew: both are linear, and a resampled grey image is cheaper."""
+        """Resample, then renormalise: both are linear, and a resampled grey image is cheaper."""
         if x.shape[1] != self.channels:
             raise ValueError(
                 f"images of {x.shape[1]} channels, but mean and std of {self.channels}: "

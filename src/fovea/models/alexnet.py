@@ -76,7 +76,7 @@ class AlexNet(Classifier):
         return self.classifier[-1]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages and dense layers, as timm's nets do; the rest is the head."""
         convs = [(rf"^features\.{i}\.", (min(k, 2), k)) for k, i in enumerate((0, 3, 6, 8, 10))]
         count = (len(self.classifier) - 1) // 3
         dense = [(rf"^classifier\.{3 * i + 1}\.", (3 + i, 5 + i)) for i in range(count)]

@@ -66,7 +66,7 @@ class Bilinear(Classifier):
         self.head = nn.Linear(self.num_features, num_classes)
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer of the nets; the rest is the head."""
+        """Number the layer of each parameter of the nets; the rest is the head."""
         return matcher({f"nets.{i}": net for i, net in enumerate(self.nets)}, coarse=coarse)
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Provide nets that colour pictures: they see the lightness L of a picture and say its a and b."""
+"""Provide nets that colour images: from the lightness L of CIE Lab they predict a and b."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fovea.ops.mirror import on_multiples
 
 
 class Colorizer(nn.Module):
-    """Show the lightness of pictures (B, 1 or 3, H, W) in 0…1, as (B, 1, H, W) in -1…1, to a net.
+    """Predict colours from the lightness of images (B, 1 or 3, H, W) in 0…1, given to a net in -1…1.
 
     Args:
         net: maps that to (B, K, H, W).
@@ -154,7 +154,7 @@ class Embedder(nn.Module):
         self.net = _still(net).eval()
 
     def train(self, mode: bool = True) -> Embedder:
-        """Stay as it is: statistics and dropout stand still."""
+        """Stay in eval mode: running statistics and dropout never change."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class ConvNet(Classifier):
         self.apply(_he_init.fan_in)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the blocks and the dense layer, as timm's nets do."""
+        """Name the parameters of the blocks and the dense layer, as timm's nets do."""
         return {"blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)", "dense": r"^dense"}
 
     def forward_features(self, x: Tensor) -> Tensor:

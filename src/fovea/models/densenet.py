@@ -138,7 +138,7 @@ class DenseNet(Pooled):
         return self.classifier
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and the layers, as timm's nets do; the rest is the head."""
         last = (99999,)  # what joins the layer before it
         if coarse:
             blocks = [(r"^features\.(?:denseblock|transition)(\d+)", None), (r"^features\.norm5", last)]

@@ -76,7 +76,7 @@ class FCN(nn.Module):
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the backbone does; the rest is the head."""
+        """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({"backbone": self.backbone}, coarse=coarse)
 
     def scores(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class VGGMaps(nn.Module):
         self.pretrained_cfg = STATISTICS
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers."""
+        """Name the parameters of the stages and dense layers."""
         stages = enumerate(layer for layer in self.layers if "features" in layer[1])
         named = [(name, (stage,) if coarse else (stage, i)) for i, (stage, name) in stages]
         return {"features": named, "fc6": r"^fc6", "fc7": r"^fc7"}

@@ -43,7 +43,7 @@ class FeatureMap(nn.Module):
         drop_unused(self, size=height_width(image_size or 224))
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the net itself does."""
+        """Number the layer of each parameter as the net itself does."""
         from fovea.models._inner_nets import matcher
 
         return matcher({"net": self.net}, coarse=coarse)

@@ -88,7 +88,7 @@ class LeNet(Classifier):
         self.apply(_he_init.fan_in if modern else _init_classic)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages, as timm's nets do; the rest is the head."""
         stages = (r"^[cs][12]\.", r"^[cs][34]\.", r"^c5\.", r"^f6\.")
         return {"blocks": [(stage, (i,)) for i, stage in enumerate(stages)]}
 

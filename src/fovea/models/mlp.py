@@ -45,7 +45,7 @@ class MLP(Classifier):
         self.head = nn.Linear(self.num_features, num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the blocks, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and the blocks, as timm's nets do; the rest is the head."""
         return {"blocks": r"^blocks\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hold an image as the parameter that is learned, before a frozen net that looks at it."""
+"""Hold an image as the parameter that is learned, in front of a frozen net."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class EncoderDecoder(nn.Module):
         return self.model.decoder, self.model.segmentation_head  # type: ignore[return-value, union-attr]
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
-        """Say which parameters form which layer of the encoder, as its net does; the rest is the head."""
+        """Number the layer of each parameter of the encoder, as its net does; the rest is the head."""
         found = self._numbers[coarse]
         return lambda name: float(found.get(name.removeprefix("model.encoder.model."), "inf"))
 

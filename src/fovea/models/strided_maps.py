@@ -56,7 +56,7 @@ class StridedMaps(nn.Module):
         self._numbers = numbers(whole, net)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
-        """Say which parameters form which layer, as the whole net does."""
+        """Number the layer of each parameter as the whole net does."""
         found = self._numbers[coarse]
         return lambda name: float(found[name.removeprefix("net.")])
 

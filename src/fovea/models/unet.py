@@ -13,7 +13,7 @@ from fovea.ops.mirror import mirror
 
 
 class UNet(nn.Module):
-    """Halve the map `depth` times and double its channels, then go back up beside what was seen on the way.
+    """Halve the map `depth` times and double its channels, then enlarge it with skip connections.
 
     Without padding, as published, a map loses two pixels at each border in every step, and logits would
     be smaller than images (388 of 572 pixels). The images are therefore extended by their mirror images, the
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the levels on the way down and up; the rest is the head."""
+        """Name the parameters of the levels on the way down and up; the rest is the head."""
         return {"down": r"^down\.(\d+)", "up": r"^up\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class UNet(nn.Module):
 
 
 class Up(nn.Module):
-    """Enlarge a map twofold, put it beside the middle of the map kept on the way down, and convolve."""
+    """Enlarge a map twofold, concatenate it to the middle of its skip connection, and convolve."""
 
     def __init__(self, *, width: int, bilinear: bool, convs: nn.Module) -> None:
         super().__init__()

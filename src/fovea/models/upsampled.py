@@ -1,4 +1,4 @@
-"""Let a pretrained backbone see small or grey images."""
+"""Give small or grey images to a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Upsampled(Classifier):
         return self.net.get_classifier()
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the backbone does."""
+        """Number the layer of each parameter as the backbone does."""
         return matcher({"net": self.net}, coarse=coarse)
 
     def forward_features(self, x: Tensor) -> Tensor:

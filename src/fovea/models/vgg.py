@@ -97,7 +97,7 @@ class VGG(Classifier):
         return self.classifier[-1]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages and dense layers, as timm's nets do; the rest is the head."""
         layers = enumerate(self.layers)
         return {"blocks": [(name, (stage,) if coarse else (stage, i)) for i, (stage, name) in layers]}
 

@@ -156,7 +156,7 @@ class ViT(Classifier):
         return {"pos_embed", "cls_token"}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and each block, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and each block, as timm's nets do; the rest is the head."""
         return {
             "stem": r"^cls_token|pos_embed|patch_embed",
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],  # the norm joins the last block

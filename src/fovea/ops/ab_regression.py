@@ -28,5 +28,5 @@ class Regression(nn.Module):
         return F.mse_loss(at_least_single(output) / self.scale, ab / self.scale)
 
     def decode(self, output: Tensor) -> Tensor:
-        """Return ab (B, 2, H, W): what the net gives is that already."""
+        """Return ab (B, 2, H, W), which the output is already."""
         return at_least_single(output)

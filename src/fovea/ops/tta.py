@@ -1,4 +1,4 @@
-"""Test-time augmentation: average what a net says about several views of an image."""
+"""Test-time augmentation: average the predictions for several views of an image."""
 
 from __future__ import annotations
 
