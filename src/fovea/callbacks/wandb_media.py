@@ -1,26 +1,41 @@
-"""Feed a wandb run what the Trainer does not log: config, learning rate, confusion matrix, mistakes."""
+"""Log to wandb what the Trainer does not: config, learning rate, confusion matrix, most confident errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
 
 import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.callbacks import Checkpoint
 
 from fovea.callbacks.record import EpochRecord
-
-if TYPE_CHECKING:
-    from fovea.callbacks.wandb import RunLogger
+from fovea.files import read_npz
 
 ALL_PAIRS = 100  # classes; of more, the table has only the pairs that occur: wandb cuts it at 10 000 rows
+
+
+class Recorder(Protocol):
+    """A logger with a run directory, whose errors need not end a training."""
+
+    run_dir: Path
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        """Record a config."""
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Record values of a step."""
+
+    def warn_on_error(self, what: str) -> AbstractContextManager[None]:
+        """Turn an error into a warning that `what` could not be done."""
 
 
 class WandbMedia(Checkpoint):
     """Log beside the task's metrics; a `Checkpoint`, which the Trainer calls after the epoch's record."""
 
-    def __init__(self, *, logger: RunLogger) -> None:
+    def __init__(self, *, logger: Recorder) -> None:
         self.logger = logger
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -48,21 +63,21 @@ class WandbMedia(Checkpoint):
         self.logger.log_metrics({"epoch": trainer.current_epoch, **extra})
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the confusion matrix and the mistakes that the run directory holds."""
+        """Log the confusion matrix and the most confident errors that the run directory holds."""
         if not self._active(trainer):
             return
         classes = list(getattr(pl_module, "meta", {}).get("classes", []))
         folder = self.logger.run_dir / "predictions"
-        with self.logger.harmless("record the confusion matrix"):
+        with self.logger.warn_on_error("record the confusion matrix"):
             if (folder / "test.npz").is_file():
                 with np.load(folder / "test.npz") as saved:
                     plot = confusion(saved["target"], saved["probs"], classes) if "probs" in saved else None
                 if plot is not None:  # of one label per image; of masks the report has a figure
                     self.logger.log_metrics({"test/confusion_matrix": plot})
-        with self.logger.harmless("record the mistakes"):
+        with self.logger.warn_on_error("record the mistakes"):
             if (folder / "mistakes.npz").is_file():
-                with np.load(folder / "mistakes.npz") as saved:
-                    self.logger.log_metrics(mistakes(dict(saved), classes))
+                errors = read_npz(folder / "mistakes.npz", "images", "ids", "target", "preds", "prob")
+                self.logger.log_metrics(mistakes(errors, classes))
 
     def _active(self, trainer: L.Trainer) -> bool:
         """Whether this process logs; fast_dev_run and the tuners take the loggers away."""
@@ -88,31 +103,21 @@ def confusion(target: np.ndarray, probs: np.ndarray, classes: Sequence[str]) -> 
 
 
 def mistakes(saved: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, Any]:
-    """Return the most confident mistakes as a table with pictures, and as a gallery."""
+    """Return the most confident errors as a table with images, and as a gallery.
+
+    `saved` has images (N, H, W, C), ids, target, preds and prob (N,), in this order.
+    """
     import wandb
 
     columns: list[str | int] = ["image", "id", "true", "predicted", "probability"]
     table = wandb.Table(columns=columns)
     gallery = []
-    names = ("images", "ids", "target", "preds", "prob")
-    for image, sample, target, pred, prob in zip(*(saved[n] for n in names), strict=True):
+    for image, sample, target, pred, prob in zip(*saved.values(), strict=True):
         true, predicted = _name(classes, target), _name(classes, pred)
         table.add_data(wandb.Image(image, file_type="png"), str(sample), true, predicted, float(prob))
-        caption = f"{true}, taken for {predicted} ({prob:.0%})"
+        caption = f"{true}, predicted as {predicted} ({prob:.0%})"
         gallery.append(wandb.Image(image, file_type="png", caption=caption))
     return {"test/mistakes": table, **({"test/mistakes_images": gallery} if gallery else {})}
-
-
-def flatten(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the single values of nested facts as `part/name`; metrics keep their own names."""
-    flat: dict[str, Any] = {}
-    for key, value in facts.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= dict(value) if name == "metrics" else flatten(value, f"{name}/")
-        elif not isinstance(value, list):
-            flat[name] = value
-    return flat
 
 
 def _name(classes: Sequence[str], index: int) -> str:

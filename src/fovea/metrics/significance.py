@@ -1,4 +1,4 @@
-"""Tell a difference between models from chance: intervals, paired tests, correction for several tests."""
+"""Test whether models differ: confidence intervals, paired tests, correction for multiple tests."""
 
 from __future__ import annotations
 
