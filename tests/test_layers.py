@@ -65,7 +65,7 @@ class House:
 
     def room(self, module: str) -> str:
         """Return the room that a module belongs to: of a task its folder, else what FLOORS names."""
-        first, *rest = module.split(".")[1:]
+        first, *rest = module.split(".")[1:] or [""]
         if first == "tasks":
             return "tasks.base" if rest in ([], ["base"]) else f"tasks.{rest[0]}"
         opens = FLOOR.get(first) == FLOOR["explain"] and rest and rest[0] in OPENS_RUNS

@@ -110,10 +110,10 @@ def test_unfreezing_is_told_in_plain_words(tmp_path, caplog):
         fit(tmp_path, GRADUAL, max_epochs=4)
     said = [r.getMessage() for r in caplog.records if r.name == "fovea.callbacks.freezing"]
     assert said == [
-        "Epoch 0: frozen is all but 6; 27 of 163 parameters train.",
-        "Epoch 1: unfrozen is 4; 99 of 163 parameters train.",
-        "Epoch 2: unfrozen is 1; 115 of 163 parameters train.",
-        "Epoch 3: unfrozen is 0; 163 of 163 parameters train.",
+        "Epoch 0: all but 6 is frozen; 27 of 163 parameters train.",
+        "Epoch 1: unfreezing 4; 99 of 163 parameters train.",
+        "Epoch 2: unfreezing 1; 115 of 163 parameters train.",
+        "Epoch 3: unfreezing 0; 163 of 163 parameters train.",
     ]
 
 

@@ -1,20 +1,15 @@
 import itertools
 import json
-import math
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from torch import nn
 
-from fovea.compare import command as compare
-from fovea.compare import cost as compare_cost
-from fovea.compare import opening as compare_open
-from fovea.compare import timing as compare_timing
+from fovea.compare import command
 from fovea.errors import UsageError
 from helpers import runs
 from helpers.toy_comparison import write_run
@@ -30,7 +25,7 @@ def call(own_process, tmp_path, capsys):
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(runs.ROOT / "conf")):
             config = compose("compare", overrides=[f"output={tmp_path}/out", *words])
-        compare.main(config)
+        command.main(config)
         return json.loads((tmp_path / "out" / "compare.json").read_text()), capsys.readouterr().err
 
     return run
@@ -52,27 +47,29 @@ def test_everything_is_written_and_the_table_printed(call, logs, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"compare.{e}" for e in ("md", "csv", "tex", "html", "json")} | {"figures"}
     assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"]
-    assert found["baseline"] == "mlp" and found["tests"][0]["words"] == "worse than mlp (p < 0.001)"
+    assert (
+        found["baseline"] == "mlp" and found["tests"][0]["p"] < 0.001 and found["tests"][0]["difference"] < 0
+    )
     assert found["rows"][0]["test/acc"] == pytest.approx(56 / 60) and found["rows"][0]["runs"] == 2
     assert f"{logs}/toy/broken: failed" in said and "cnn: worse (p < 0.001)" in said
 
 
 def test_runs_are_found_by_directory_glob_and_list_each_once(logs):
     toy = logs / "toy"
-    assert compare_open.find([str(toy / "sweep_x")]) == [toy / "sweep_x" / "0", toy / "sweep_x" / "1"]
-    assert len(compare_open.find([str(logs)])) == 5
-    found = compare_open.find([f"{toy}/2026_*", str(toy / "2026_1"), f"{logs}/*/sweep_*"])
+    assert command.find([str(toy / "sweep_x")]) == [toy / "sweep_x" / "0", toy / "sweep_x" / "1"]
+    assert len(command.find([str(logs)])) == 5
+    found = command.find([f"{toy}/2026_*", str(toy / "2026_1"), f"{logs}/*/sweep_*"])
     assert [path.name for path in found] == ["2026_0", "2026_1", "0", "1"]
     inside = toy / "2026_0" / "wandb" / "x"
     inside.mkdir(parents=True)
     (inside / "config.yaml").touch()
-    assert len(compare_open.find([str(logs)])) == 5
+    assert len(command.find([str(logs)])) == 5
 
 
 def test_jobs_come_by_number(tmp_path):
     for number in (10, 9, 1):
         write_run(tmp_path, str(number))
-    assert [path.name for path in compare_open.find([str(tmp_path)])] == ["1", "9", "10"]
+    assert [path.name for path in command.find([str(tmp_path)])] == ["1", "9", "10"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ def test_jobs_come_by_number(tmp_path):
         (["runs=/nowhere"], "no directory"),
         (["runs={logs}/toy/broken"], "no run to compare.*failed"),
         (["runs={logs}", "include=[finished,done]"], "include=done"),
-        (["runs={logs}", "baseline=resnet"], "no row; the rows are: mlp; cnn"),
+        (["runs={logs}", "baseline=resnet"], "baseline=resnet .*: mlp; cnn"),
         (["runs={logs}", "metric=test/ac"], "nearest: test/acc"),
         (["runs={logs}", "mode=most"], "mode=most"),
         (["runs={logs}", "group_by=[model.size]"], "no run has the setting 'model.size'"),
@@ -101,18 +98,16 @@ def test_include_takes_failed_runs_in(call, logs):
 
 def test_different_test_sets_are_refused_unless_asked_for(call, logs):
     other = write_run(logs, "other", model="vit", size=51, wrong=[1])
-    with pytest.raises(UsageError, match=rf"(?s){other}.*not tested on the same images.*51 / 60.*allow_diff"):
+    with pytest.raises(UsageError, match=rf"(?s){other}.*51 / 60.*allow_different_tests=true"):
         call(f"runs={logs}", *QUIET)
     found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
     assert len(found["rows"]) == 3 and found["tests"] == [] and found["table"] is None
-    assert any("Nothing is tested for significance" in note for note in found["notes"])
+    assert any("51 / 60" in note for note in found["notes"])
 
 
 def test_runs_without_a_test_stage(call, tmp_path):
     bare = write_run(tmp_path / "bare", "r", model="cnn", test=False)
-    with pytest.raises(
-        UsageError, match=r"(?s)none of the 1 runs has a test stage.*eval\.py.*metric=val/acc"
-    ):
+    with pytest.raises(UsageError, match=r"(?s)test stage.*eval\.py.*metric=val/acc"):
         call(f"runs={bare}", *QUIET)
     found, _ = call(f"runs={bare}", "metric=val/acc", *QUIET)
     assert found["metric"] == "val/acc"
@@ -120,7 +115,7 @@ def test_runs_without_a_test_stage(call, tmp_path):
     both = f"runs=[{bare},{tmp_path}/tested]"
     found, _ = call(both, *QUIET)
     assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"] and found["rows"][1]["test/acc"] is None
-    assert any("no test stage?" in note and str(bare) in note for note in found["notes"])
+    assert any("test/acc" in note and str(bare) in note for note in found["notes"])
     with pytest.raises(UsageError, match=r"baseline=cnn .* has no test/acc"):
         call(both, "baseline=cnn", *QUIET)
 
@@ -132,7 +127,7 @@ def test_what_eval_measured_afterwards_counts(call, tmp_path):
     found, _ = call(f"runs={run}", *QUIET)
     assert found["rows"][0]["test/acc"] == 0.25
     (run / "eval_test.json").write_text(json.dumps({**facts, "checkpoint": "checkpoints/last.ckpt"}))
-    with pytest.raises(UsageError, match="test stage"):
+    with pytest.raises(UsageError, match=r"eval\.py"):
         call(f"runs={run}", *QUIET)
 
 
@@ -140,8 +135,8 @@ def test_losses_rank_the_other_way(call, logs):
     found, said = call(f"runs={logs}", "metric=test/loss", *QUIET)
     losses = [row["test/loss"] for row in found["rows"]]
     assert losses == sorted(losses)
-    assert any("about test/acc" in note for note in found["notes"])
-    assert "Difference in test/acc to mlp" in said
+    assert any("test/acc" in note for note in found["notes"])
+    assert re.search(r"Difference.* test/acc.* mlp", said)
 
 
 def test_runs_of_different_aims_need_a_metric(call, logs):
@@ -149,7 +144,7 @@ def test_runs_of_different_aims_need_a_metric(call, logs):
     summary = json.loads((other / "summary.json").read_text())
     summary["best"] = {"monitor": "val/loss", "mode": "min"}
     (other / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(UsageError, match=r"val/acc, val/loss\): say metric="):
+    with pytest.raises(UsageError, match=r"val/acc, val/loss.*metric="):
         call(f"runs={logs}", *QUIET)
     assert len(call(f"runs={logs}", "metric=test/acc", *QUIET)[0]["rows"]) == 3
 
@@ -183,9 +178,9 @@ def test_trained_networks_are_measured_and_their_images_drawn(call, trained_run,
     assert first["weights_mb"] == pytest.approx(4 * first["parameters"] / 1e6)
     assert 0 < first["latency_p50_ms"] <= first["latency_p95_ms"] and first["images_per_s"] > 0
     assert first["latency_p50_ms"] == second["latency_p50_ms"]  # one network, measured once
-    assert "5 rounds at batch 1 and 5 at batch 32" in " ".join(found["method"])
+    assert re.search(r"\b5 .*batch 1\b.* 5 .*batch 32\b", " ".join(found["method"]))
     html = (tmp_path / "out" / "compare.html").read_text()
-    assert "predicted as" in html and "cannot be shown" not in html
+    assert "predicted as" in html and html.count("data:image/") >= 3
     assert len(list((tmp_path / "out" / "figures").glob("*_right_*_wrong.png"))) == 1
 
 
@@ -203,8 +198,9 @@ def with_gap(run):
 
 def test_missing_checkpoints_and_data_are_said(call, logs, tmp_path):
     found, _ = call(f"runs={logs}", "accelerator=cpu")
-    assert sum("is not timed: there is no checkpoint" in note for note in found["notes"]) == 2
-    assert "The pictures cannot be shown" in (tmp_path / "out" / "compare.html").read_text()
+    assert sum("best.ckpt" in note for note in found["notes"]) == 2
+    html = (tmp_path / "out" / "compare.html").read_text()
+    assert f"{logs}/toy/sweep_x/0/config.yaml" in html  # what the pictures would have been read by
 
 
 def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tmp_path):
@@ -215,62 +211,7 @@ def test_a_broken_checkpoint_takes_nothing_from_the_others(call, trained_run, tm
     found, _ = call(f"runs=[{trained_run},{bad}]", "rounds=2", "accelerator=cpu", "images=false")
     timed = [row["latency_p50_ms"] is not None for row in found["rows"]]
     assert sorted(timed) == [False, True]
-    assert any("is not timed" in note and "bad" in note for note in found["notes"])
-
-
-def test_every_round_gives_every_network_one_turn():
-    turns = []
-
-    class Net(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name = name
-
-        def forward(self, x):
-            turns.append((self.name, len(x)))
-
-    one, many = torch.zeros(1), torch.zeros(32)
-    subjects = [compare_timing.Subject(Net(name), one, many, []) for name in "abc"]
-    assert compare_timing.take_turns(subjects, rounds=8, seconds=100, wait=lambda: None) == (8, 8)
-    single = [name for name, size in turns if size == 1][3 * compare_timing.WARM_UP :]
-    assert single[::2] == single[1::2]  # an untimed call before each timed one
-    rounds = [tuple(single[i : i + 6 : 2]) for i in range(0, len(single), 6)]
-    assert len(rounds) == 8 and all(set(one) == set("abc") for one in rounds) and len(set(rounds)) > 2
-    assert [len(s.one_s) for s in subjects] == [len(s.many_s) for s in subjects] == [8, 8, 8]
-
-
-def test_slow_networks_get_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(compare_timing, "timed", lambda net, x, wait: 0.5 if len(x) > 1 else 0.01)
-    subjects = [compare_timing.Subject(None, torch.zeros(1), torch.zeros(32), []) for _ in range(2)]
-    assert compare_timing.take_turns(subjects, rounds=50, seconds=20, wait=lambda: None) == (50, 10)
-    assert compare_timing.take_turns(subjects, rounds=50, seconds=1, wait=lambda: None) == (25, 5)
-
-
-def test_flops_of_attention_count_also_where_it_is_fused():
-    tokens, width = 10, 16
-    layer = nn.TransformerEncoderLayer(width, 2, 32, batch_first=True).eval()
-    projections = 2 * tokens * width * (4 * width + 2 * 32)
-    products = 2 * 2 * tokens * tokens * width
-    assert compare_cost.flops(layer, torch.zeros(4, tokens, width)) == projections + products
-    assert torch.backends.mha.get_fastpath_enabled()
-
-
-def test_flops_of_a_convolution():
-    net = nn.Conv2d(3, 8, 3, padding=1)
-    assert compare_cost.flops(net, torch.zeros(1, 3, 6, 6)) == 2 * 36 * 8 * 27
-
-
-def test_shared_weights_count_once():
-    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-    tied = nn.Sequential(net[0], net[0])
-    assert compare_cost.size(tied) == 4 * 20
-    assert compare_cost.size(net) == 4 * (20 + 4 * 4) + 8
-
-
-def test_percentiles():
-    found = compare_timing.times([i / 1000 for i in range(1, 102)], [0.5, 0.1, 0.4])
-    assert found == pytest.approx({"latency_p50_ms": 51, "latency_p95_ms": 96, "images_per_s": 80})
-    assert not any(map(math.isnan, found.values()))
+    assert any("timed" in note and "bad" in note for note in found["notes"])
 
 
 def test_neither_help_nor_tables_load_torch(logs, tmp_path):

@@ -3,41 +3,40 @@ import os
 import pytest
 
 from fovea.compare.grouping import choose, gather
-from fovea.compare.settings import shown
 from fovea.runs.read import read_run
 from helpers.toy_comparison import write_run
 
 
-def rows_of(*dirs, by=()):
-    return gather([read_run(path) for path in dirs], by=by)
+def groups_of(*dirs, by=()):
+    return gather([read_run(path) for path in dirs], [None] * len(dirs), by=by)
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_row(tmp_path):
+def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     dirs = [write_run(tmp_path, f"s{seed}", seed=seed, wrong=range(seed)) for seed in (2, 0, 1)]
-    (row,), again = rows_of(*dirs)
-    assert row.name == "mlp" and not again
-    assert [run.config["seed"] for run in row.runs] == [0, 1, 2]  # also where data.seed follows it
-    assert row.values("test/acc") == pytest.approx([1.0, 59 / 60, 58 / 60])
-    assert row.mean("test/acc") == pytest.approx(59 / 60)
-    assert row.std("test/acc") == pytest.approx(1 / 60)
+    (group,), again = groups_of(*dirs)
+    assert group.name == "mlp" and not again
+    assert [run.config["seed"] for run in group.runs] == [0, 1, 2]  # also where data.seed follows it
+    assert group.values("test/acc") == pytest.approx([1.0, 59 / 60, 58 / 60])
+    assert group.mean("test/acc") == pytest.approx(59 / 60)
+    assert group.std("test/acc") == pytest.approx(1 / 60)
 
 
-def test_a_setting_that_goes_along_with_the_seed_by_accident_still_parts_rows(tmp_path):
+def test_a_setting_that_goes_along_with_the_seed_by_accident_still_parts_groups(tmp_path):
     dirs = [write_run(tmp_path, str(i), seed=i, finetune={"unfreeze_epoch": i}) for i in (0, 1)]
-    rows, _ = rows_of(*dirs)
-    assert sorted(row.name for row in rows) == ["mlp, unfreeze_epoch=0", "mlp, unfreeze_epoch=1"]
+    groups, _ = groups_of(*dirs)
+    assert sorted(group.name for group in groups) == ["mlp, unfreeze_epoch=0", "mlp, unfreeze_epoch=1"]
 
 
 def test_places_and_loggers_part_nothing(tmp_path):
     dirs = [write_run(tmp_path, str(i), seed=i, logger={"csv": i}, paths={"logs": i}) for i in (0, 1)]
-    assert len(rows_of(*dirs)[0]) == 1
+    assert len(groups_of(*dirs)[0]) == 1
 
 
 def test_a_repetition_counts_once(tmp_path):
     dirs = [write_run(tmp_path, name, seed=3) for name in ("new", "old")]
     os.utime(dirs[1] / "config.yaml", (1, 1))
-    (row,), ((left, why),) = rows_of(*dirs)
-    assert [run.dir.name for run in row.runs] == ["new"]
+    (group,), ((left, why),) = groups_of(*dirs)
+    assert [run.dir.name for run in group.runs] == ["new"]
     assert left.dir.name == "old" and str(dirs[0]) in why
 
 
@@ -48,47 +47,45 @@ def test_names_say_what_differs_and_no_more(tmp_path):
         write_run(tmp_path, "c", model="cnn"),
         write_run(tmp_path, "d", lr=0.1, optimizer={"_target_": "torch.optim.Adam", "lr": 0.1}),
     ]
-    names = {row.runs[0].dir.name: row.name for row in rows_of(*dirs)[0]}
+    names = {group.runs[0].dir.name: group.name for group in groups_of(*dirs)[0]}
     assert names["c"] == "cnn"
     assert len(set(names.values())) == 4
     assert {"lr=1e-05", "optimizer=SGD"} == set(names["b"].split(", ")[1:])
     assert {"lr=0.1", "optimizer=Adam"} == set(names["d"].split(", ")[1:])
 
 
-def test_what_was_swept_names_rows_before_what_follows_from_it(tmp_path):
+def test_what_was_swept_names_groups_before_what_follows_from_it(tmp_path):
     dirs = [
         write_run(tmp_path, str(i), overrides=[f"optimizer.lr={lr}", "seed=0"], lr=lr, apart={"b": lr * 2})
         for i, lr in enumerate((0.1, 0.2))
     ]
-    assert sorted(row.name for row in rows_of(*dirs)[0]) == ["mlp, lr=0.1", "mlp, lr=0.2"]
+    assert sorted(group.name for group in groups_of(*dirs)[0]) == ["mlp, lr=0.1", "mlp, lr=0.2"]
 
 
 def test_group_by(tmp_path):
     dirs = [write_run(tmp_path, f"{m}{lr}", model=m, lr=lr) for m in ("mlp", "cnn") for lr in (0.1, 0.2)]
-    rows, again = rows_of(*dirs, by=["model.name"])
-    assert {row.name: len(row.runs) for row in rows} == {"mlp": 2, "cnn": 2} and not again
-    rows, _ = rows_of(*dirs, by=["model.name", "optimizer.lr"])
-    assert {row.name for row in rows} == {"mlp, lr=0.1", "mlp, lr=0.2", "cnn, lr=0.1", "cnn, lr=0.2"}
+    groups, again = groups_of(*dirs, by=["model.name"])
+    assert {group.name: len(group.runs) for group in groups} == {"mlp": 2, "cnn": 2} and not again
+    groups, _ = groups_of(*dirs, by=["model.name", "optimizer.lr"])
+    assert {group.name for group in groups} == {"mlp, lr=0.1", "mlp, lr=0.2", "cnn, lr=0.1", "cnn, lr=0.2"}
     with pytest.raises(ValueError, match=r"model\.nam"):
-        rows_of(*dirs, by=["model.nam"])
+        groups_of(*dirs, by=["model.nam"])
+
+
+def test_no_two_groups_have_one_name(tmp_path):
+    more = {f"k{i}": i for i in range(9)}  # more settings than a name holds
+    dirs = [write_run(tmp_path, f"a{i}", model="a", x={**more, f"k{i}": -1}) for i in range(9)]
+    names = [group.name for group in groups_of(*dirs, write_run(tmp_path, "b", model="a #2"))[0]]
+    assert len(set(names)) == 10
 
 
 def test_choose(tmp_path):
-    rows, _ = rows_of(
+    groups, _ = groups_of(
         *[write_run(tmp_path, str(lr), lr=lr) for lr in (0.1, 0.2)], write_run(tmp_path, "c", model="cnn")
     )
-    assert choose(rows, "cnn").name == "cnn"
-    assert choose(rows, "lr=0.2").name == choose(rows, str(tmp_path / "0.2")).name == "mlp, lr=0.2"
-    with pytest.raises(ValueError, match=r"several rows: mlp, lr=0\.1; mlp, lr=0.2"):
-        choose(rows, "mlp")
-    with pytest.raises(ValueError, match="no row"):
-        choose(rows, "vit")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(1e-5, "1e-05"), (0.0046415888, "0.004642"), (True, "true"), (None, "null"), ([64, 0.5], "[64, 0.5]"),
-     ("torch.optim.SGD", "SGD"), ("val/acc", "val/acc")],
-)  # fmt: skip
-def test_shown(value, text):
-    assert shown(value) == text
+    assert choose(groups, "cnn").name == "cnn"
+    assert choose(groups, "lr=0.2").name == choose(groups, str(tmp_path / "0.2")).name == "mlp, lr=0.2"
+    with pytest.raises(ValueError, match=r"baseline=mlp .*: mlp, lr=0\.1; mlp, lr=0.2"):
+        choose(groups, "mlp")
+    with pytest.raises(ValueError, match=r"baseline=vit .*: .*cnn"):
+        choose(groups, "vit")

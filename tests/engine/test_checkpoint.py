@@ -78,7 +78,7 @@ FOREIGN = [
     "fovea.data.assets.subprocess.run",
     "fovea.data.fetch.download.fetch",
     "fovea.data.fetch.download.urllib.request.urlopen",
-    "fovea.models.weights.read_state",
+    "fovea.models._weights.read_state",
     "fovea.callbacks.checkpoint.shutil.rmtree",
     "fovea.callbacks.checkpoint._copy",
     "fovea.config.cli.command",
@@ -121,7 +121,7 @@ def test_a_config_that_calls_something_else_is_refused(saved, config, target, pl
 @pytest.mark.parametrize(
     "target",
     [
-        "fovea.models.weights.Path",
+        "fovea.models._weights.Path",
         "fovea.models.timm.Any",
         "torch.nn.modules.module.OrderedDict",
         "torch.nn.modules.module.namedtuple",

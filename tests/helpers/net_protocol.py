@@ -7,7 +7,7 @@ from timm.models import group_parameters
 
 from fovea.config import build
 from fovea.config.paths import CONF
-from fovea.optim.parts import head_parameters
+from fovea.optim.finetune_parts import head_parameters
 
 DIGITS = {"num_classes": 10, "channels": 1, "image_size": 28}
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from fovea.compare.examples import PairedExamples
+from fovea.compare.grouping import gather
+from fovea.compare.types import Comparison
+from fovea.compare.verdicts import paired_tests
+from fovea.runs.read import read_run
+from fovea.tasks.classification.view import ClassView
+
+HOSTILE = "<script>50% & $x_1$ | {a}\\b ~^#"  # a name of a model
 CLASSES = ["cat", "dog & co", "50% <b>"]
+TASK = PairedExamples(ClassView(classes=CLASSES))
 VIEW = {"_target_": "fovea.tasks.classification.view.ClassView", "_partial_": True}
 
 
@@ -53,3 +62,20 @@ def write_run(
         rows["tie_break"] = probs[np.arange(size), target]
         np.savez(run / "predictions" / "test.npz", **{key: values[order] for key, values in rows.items()})
     return run
+
+
+def groups_of(*dirs: Path):
+    """Return groups in the order of their first runs, with what they predicted."""
+    runs = [read_run(path) for path in dirs]
+    return gather(runs, [TASK.read(run) for run in runs])[0]
+
+
+def compared(folder: Path, *dirs: Path) -> Comparison:
+    """Return a comparison with the first run as the baseline, without what is measured."""
+    groups = groups_of(*dirs)
+    return Comparison(
+        metric="test/acc", groups=groups, base=groups[0], measure="test/acc",
+        tests=paired_tests(groups, groups[0]), folder=folder, command="python src/compare.py",
+        table=TASK.table(groups), method=["Measured <here>."], left_out=[("logs/x", "failed")],
+        notes=["A & b."],
+    )  # fmt: skip

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from fovea.optim.groups import param_groups
+from fovea.optim.finetune import param_groups
 
 
 def data(n=16):

@@ -8,7 +8,7 @@ from fovea.inspect import preview as data_preview
 from fovea.inspect import stats as data_stats
 from fovea.inspect.findings import KINDS, Finding
 from fovea.inspect.preview import Shown, lines, write_preview
-from fovea.page.annotations import Drawing, draw, legend
+from fovea.page.annotations import Drawing, draw
 
 CLASSES = ["background", "cat", "dog"]
 HOW = Drawing(CLASSES, np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0]], np.uint8), side=100)
@@ -90,8 +90,8 @@ def test_masks_are_laid_over_and_named():
     assert tuple(drawn[10, 10]) == (120, 120, 120) and tuple(drawn[10, 70]) == (148, 78, 78)
     assert drawn[45, 70].min() > 180 and drawn.shape[0] > 50 + 2 * 17
     assert (drawn[50:] == (200, 0, 0)).all(axis=-1).any()  # the legend has the colour of the cat
-    empty = legend(np.zeros((5, 5), np.uint8), HOW, width=100)
-    assert empty.shape[0] < drawn.shape[0] - 50 and not (empty == (200, 0, 0)).all(axis=-1).any()
+    empty = draw({"image": GREY, "mask": np.zeros((50, 100), np.uint8)}, HOW)
+    assert 50 < empty.shape[0] < drawn.shape[0] and not (empty[50:] == (200, 0, 0)).all(axis=-1).any()
 
 
 def test_mask_values_and_classes_share_colours_where_only_the_background_differs():

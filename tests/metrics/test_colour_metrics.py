@@ -7,6 +7,7 @@ from torch import nn
 
 from fovea.metrics.colour import ABError, Colourfulness, ab_error, colourfulness, image_psnr
 from fovea.metrics.colour_classifier import ClassifierAccuracy, classifier_accuracy, prepare
+from fovea.tasks.base import collection
 
 DRAW = torch.Generator().manual_seed(0)
 AB, TRUE_AB = (100 * torch.randn(2, 11, 2, 6, 5, generator=DRAW)).unbind(0)
@@ -24,6 +25,15 @@ def test_uneven_batches_change_nothing(size):
     assert error.compute() == pytest.approx(float(ab_error(AB, TRUE_AB).double().mean()), rel=1e-6)
     assert vivid.compute() == pytest.approx(float(colourfulness(RGB).double().mean()), rel=1e-6)
     assert ratio.compute() == pytest.approx(float(vivid.compute() / colourfulness(TRUE_RGB).mean()), rel=1e-5)
+
+
+def test_metrics_of_one_state_are_updated_once_and_give_the_same():
+    alone = {"vivid": Colourfulness(), "ratio": Colourfulness(relative=True)}
+    together = collection({name: metric.clone() for name, metric in alone.items()})
+    for metric in (*alone.values(), together):
+        metric.update(RGB, TRUE_RGB)
+    assert list(together.compute_groups.values()) == [["vivid", "ratio"]]
+    assert together.compute() == {name: metric.compute() for name, metric in alone.items()}
 
 
 def test_known_values():

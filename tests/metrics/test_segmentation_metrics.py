@@ -3,13 +3,12 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
-from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from fovea.metrics.boundary import BoundaryF1
-from fovea.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy, ThresholdedJaccard
+from fovea.metrics.segmentation import BoundaryF1, MeanDice, MeanIoU, PixelAccuracy, ThresholdedJaccard
 from fovea.ops.boundary import boundary_f1
 from fovea.ops.segmentation import confusion, iou_per_class
+from fovea.tasks.base import collection
 
 K, COUNT = 5, 11
 
@@ -24,7 +23,7 @@ def maps(seed=0):
     return preds, target
 
 
-def collection():
+def metrics_of_maps():
     metrics = {
         "iou": MeanIoU(num_classes=K),
         "dice": MeanDice(num_classes=K),
@@ -33,11 +32,11 @@ def collection():
         "jaccard_65": ThresholdedJaccard(num_classes=K),
         "jaccard_0": ThresholdedJaccard(num_classes=K, threshold=0.0),
     }
-    return MetricCollection(metrics, compute_groups=True)
+    return collection(metrics)
 
 
 def measured(preds, target, sizes):
-    metrics = collection()
+    metrics = metrics_of_maps()
     for p, t in zip(preds.split(sizes), target.split(sizes), strict=True):
         metrics.update(p, t)
     return metrics.compute()
@@ -68,7 +67,7 @@ def test_no_bit_depends_on_how_images_are_batched():
 
 
 def test_metrics_of_one_matrix_share_it_and_two_thresholds_do_not():
-    metrics = collection()
+    metrics = metrics_of_maps()
     perfect = maps()[1].clamp(max=4)
     metrics.update(perfect, perfect)  # with equal scores
     groups = sorted(sorted(names) for names in metrics.compute_groups.values())
@@ -100,7 +99,7 @@ def test_the_boundary_score_is_a_mean_over_images_then_classes():
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_measured_is_nan():
-    assert all(value.isnan() for value in collection().compute().values())
+    assert all(value.isnan() for value in metrics_of_maps().compute().values())
     preds, target = maps()
     found = measured(preds, torch.full_like(target, 255), COUNT)
     assert all(value.isnan() for value in found.values())

@@ -1,10 +1,10 @@
 import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
-from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from fovea.metrics.top_k import TopKAccuracy, top_k
+from fovea.tasks.base import collection
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -26,10 +26,7 @@ def test_it_is_left_out_where_every_class_is_among_the_five():
 
 
 def test_a_first_batch_that_is_all_right_does_not_tie_it_to_the_accuracy():
-    metrics = MetricCollection(
-        {"acc": MulticlassAccuracy(num_classes=6, average="micro"), "top5": TopKAccuracy()},
-        compute_groups=True,
-    )
+    metrics = collection({"acc": MulticlassAccuracy(num_classes=6, average="micro"), "top5": TopKAccuracy()})
     metrics.update(torch.eye(6), torch.arange(6))
     metrics.update(torch.eye(6), (torch.arange(6) + 1) % 6)
     found = metrics.compute()

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fovea.models.bilinear import Bilinear, match_size, outer, signed_sqrt
-from fovea.models.compact_bilinear import CompactBilinear
+from fovea.models.bilinear import Bilinear, CompactBilinear, match_size, outer, signed_sqrt
 from fovea.models.feature_map import FeatureMap
 from fovea.optim.finetune import Finetune
 

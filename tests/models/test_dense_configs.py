@@ -38,7 +38,7 @@ def test_a_checkpoint_rebuilds_it(model):
 
 
 def test_any_net_of_timm_is_the_backbone_of_an_fcn():
-    config = composed("fcn16", "model.net.backbone._target_=fovea.models.strided_maps.FeatureMaps",
+    config = composed("fcn16", "model.net.backbone._target_=fovea.models.strided_maps.StridedMaps",
                       "+model.net.backbone.name=mobilenetv2_100.tv_in1k")  # fmt: skip
     net = build.network(config).eval()
     assert net(torch.randn(1, 3, 37, 53)).shape == (1, 10, 37, 53) and net.stride == 16

@@ -135,10 +135,10 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.slow
 def test_a_batch_is_learned():
-    from fovea.models.strided_maps import FeatureMaps
+    from fovea.models.strided_maps import StridedMaps
 
     torch.manual_seed(0)
-    backbone = partial(FeatureMaps, name="mobilenetv3_small_050")
+    backbone = partial(StridedMaps, name="mobilenetv3_small_050")
     net = FCN(backbone=backbone, num_classes=2, stride=8)
     x = torch.randn(2, 3, 32, 32)
     y = torch.zeros(2, 32, 32, dtype=torch.long)

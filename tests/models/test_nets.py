@@ -6,6 +6,7 @@ from fovea.models.cnn import CNN
 from fovea.models.mlp import MLP
 from fovea.models.timm import create
 from fovea.models.vit import Attention, ViT
+from helpers.net_protocol import assert_protocol, size
 
 NETS = {
     "mlp": lambda **kw: MLP(num_classes=5, in_channels=3, image_size=16, **kw),
@@ -21,19 +22,8 @@ def net(request):
     return NETS[request.param]()
 
 
-def size(module):
-    return sum(p.numel() for p in module.parameters())
-
-
 def test_nets_follow_the_protocol(net):
-    x = torch.randn(4, 3, 16, 16)
-    net.eval()
-    features = net.forward_features(x)
-    assert torch.equal(net(x), net.forward_head(features))
-    pooled = net.forward_head(features, pre_logits=True)
-    assert pooled.shape == (4, net.num_features)
-    assert torch.equal(net(x), net.get_classifier()(pooled))
-    assert net(x).shape == (4, net.num_classes) == (4, 5)
+    assert_protocol(net, torch.randn(4, 3, 16, 16))
 
 
 def test_groups_run_from_stem_to_head(net):

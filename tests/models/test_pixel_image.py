@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from fovea.models.tapped import Tapped, depths
+from fovea.models._tapped import Tapped, depths
 from fovea.models.timm import create
 from helpers import painted
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fovea.models import hub
+from fovea.models import _hub as hub
 from fovea.models.timm import create
 
 MOBILENET = "mobilenetv2_100.tv_in1k"

@@ -7,7 +7,7 @@ from timm.models.resnetv2 import DownsampleConv, PreActBasic, PreActBottleneck
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from fovea.models.resnet_cifar import PadShortcut, ResNet, Unit
+from fovea.models.resnet_cifar import PadShortcut, ResidualUnit, ResNet
 from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 BOTTLENECK = {"bottleneck": True, "pre_activation": True, "projection": True}
@@ -84,7 +84,9 @@ def test_post_activation_unit_equals_torchvision(stride):
     torch.manual_seed(0)
     down = nn.Sequential(nn.Conv2d(4, 8, 1, stride, bias=False), nn.BatchNorm2d(8))
     theirs = shake(BasicBlock(4, 8, stride, down))
-    unit = Unit(widths=[4, 8, 8], kernels=(3, 3), stride=stride, pre_activation=False, projection=True).eval()
+    unit = ResidualUnit(
+        widths=[4, 8, 8], kernels=(3, 3), stride=stride, pre_activation=False, projection=True
+    ).eval()
     names = {
         "conv1": "convs.0",
         "conv2": "convs.1",
@@ -105,7 +107,9 @@ def test_pre_activation_unit_equals_timm(bottleneck, stride, out):
     layers = {"conv_layer": conv, "norm_layer": BatchNormAct2d, "proj_layer": DownsampleConv}
     theirs = shake(block(8, out, stride=stride, bottle_ratio=0.25 if bottleneck else 1.0, **layers))
     widths, kernels = ([8, 8, 8, 32], (1, 3, 1)) if bottleneck else ([8, out, out], (3, 3))
-    unit = Unit(widths=widths, kernels=kernels, stride=stride, pre_activation=True, projection=True).eval()
+    unit = ResidualUnit(
+        widths=widths, kernels=kernels, stride=stride, pre_activation=True, projection=True
+    ).eval()
     names = {f"conv{i + 1}": f"convs.{i}" for i in range(depth)} | {"downsample.conv": "shortcut"}
     names |= {f"norm{i + 1}": f"norms.{i}" for i in range(depth)}
     unit.load_state_dict(_renamed(theirs.state_dict(), names))

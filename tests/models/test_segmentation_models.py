@@ -9,7 +9,7 @@ from timm.models import group_parameters
 from fovea.models.segmentation_models import EncoderDecoder
 from fovea.models.timm import create
 from fovea.optim.finetune import Finetune
-from fovea.optim.parts import head_parameters
+from fovea.optim.finetune_parts import head_parameters
 
 pytestmark = pytest.mark.slow
 

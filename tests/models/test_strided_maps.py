@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from fovea.models.strided_maps import FeatureMaps, fixed_size
+from fovea.models.strided_maps import StridedMaps, fixed_size
 from fovea.models.timm import create
-from fovea.optim.parts import layer_ids
+from fovea.optim.finetune_parts import layer_ids
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ def test_maps_have_their_strides_and_the_values_of_a_file(name, tmp_path):
     size = {"image_size": fixed_size(name, 60)} if NETS[name] else {}
     saved = create(name=name, num_classes=5, **size)
     torch.save(saved.state_dict(), tmp_path / "x.pt")
-    net = FeatureMaps(name=name, checkpoint=str(tmp_path / "x.pt"), **NETS[name]).eval()
+    net = StridedMaps(name=name, checkpoint=str(tmp_path / "x.pt"), **NETS[name]).eval()
     found = net(torch.randn(1, 3, 64, 64))
     assert [tuple(m.shape) for m in found] == [(1, net.channels[s], 64 // s, 64 // s) for s in (8, 16, 32)]
     flat = {k.replace(".", "_"): v for k, v in saved.state_dict().items()}
@@ -29,7 +29,7 @@ def test_maps_have_their_strides_and_the_values_of_a_file(name, tmp_path):
 
 def test_nets_without_these_strides_are_refused():
     with pytest.raises(ValueError, match=r"vit_tiny.*strides \[16, 16, 16\], not at \[8, 16, 32\]"):
-        FeatureMaps(name="vit_tiny_patch16_224")
+        StridedMaps(name="vit_tiny_patch16_224")
 
 
 def test_only_nets_for_one_size_are_given_one():

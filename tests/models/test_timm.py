@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fovea.models import hub
+from fovea.models import _hub as hub
+from fovea.models._weights import load_weights
 from fovea.models.timm import create
 from fovea.models.vit import ViT
-from fovea.models.weights import load_weights
 
 RESNET = "resnet10t"
 

@@ -4,7 +4,7 @@ from hydra import compose, initialize_config_dir
 
 from fovea.config import build
 from fovea.config.paths import CONF
-from fovea.models.tiny import Block, Tiny
+from fovea.models.tiny import ResidualBlock, Tiny
 from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
@@ -25,7 +25,7 @@ def test_parameters_by_hand():
     stem, head = 9 * 16 + 2 * 16, 56 * 10 + 10
     stages = block(16, 16) + block(16, 32) + block(32, 32) + block(32, 56)
     assert size(from_config("tiny")) == stem + stages + head == 84_986
-    separable = Block(16, 32, stride=2, separable=True)
+    separable = ResidualBlock(16, 32, stride=2, separable=True)
     assert size(separable) == (9 * 16 + 32 + 16 * 32 + 64) + (9 * 32 + 64 + 32 * 32 + 64) + (16 * 32 + 64)
 
 

@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 from torchvision.models.vgg import make_layers
 
-from fovea.models import hub, vgg
+from fovea.models import _hub as hub
+from fovea.models import vgg
 from fovea.models.vgg import VGG, load, vgg16
 from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
@@ -143,7 +144,7 @@ def test_published_weights_out_of_reach_name_the_remedies(monkeypatch, tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"vgg16-397923af.*model.pretrained=false.*model.checkpoint=PATH"
     ):
-        vgg.download(vgg.URL)
+        hub.fetch("vgg16", vgg.URL)
 
 
 def test_cached_weights_need_no_network(monkeypatch, tmp_path):
@@ -152,7 +153,7 @@ def test_cached_weights_need_no_network(monkeypatch, tmp_path):
     path = tmp_path / "checkpoints" / "vgg16-397923af.pth"
     path.parent.mkdir()
     path.touch()
-    assert vgg.download(vgg.URL) == path
+    assert hub.fetch("vgg16", vgg.URL) == path
     assert torchvision.models.VGG16_Weights.IMAGENET1K_V1.url == vgg.URL
 
 

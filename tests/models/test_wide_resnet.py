@@ -6,7 +6,7 @@ from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import DownsampleConv, PreActBasic
 from torch import nn
 
-from fovea.models.wide_resnet import Unit, WideResNet
+from fovea.models.wide_resnet import WideResNet, WideUnit
 from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
 
@@ -39,7 +39,7 @@ def test_unit_equals_timm(out, stride):
     for norm in (m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.running_mean)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
-    unit = Unit(in_channels=8, out_channels=out, stride=stride, dropout=0.5).eval()
+    unit = WideUnit(in_channels=8, out_channels=out, stride=stride, dropout=0.5).eval()
     unit.load_state_dict(
         {k.replace("downsample.conv", "shortcut"): v for k, v in theirs.state_dict().items()}
     )
@@ -48,7 +48,7 @@ def test_unit_equals_timm(out, stride):
 
 
 def test_dropout_stands_between_the_convolutions():
-    unit = Unit(in_channels=4, out_channels=4, stride=1, dropout=1.0)
+    unit = WideUnit(in_channels=4, out_channels=4, stride=1, dropout=1.0)
     x = torch.randn(2, 4, 7, 7)
     assert torch.equal(unit(x), x)  # all of the second convolution's input is dropped
     assert not torch.equal(unit.eval()(x), x)

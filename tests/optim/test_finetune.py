@@ -8,7 +8,7 @@ from fovea.models.mlp import MLP
 from fovea.models.timm import create
 from fovea.models.vit import ViT
 from fovea.optim.finetune import Finetune
-from fovea.optim.parts import backbone_stages, frozen_modules, head_parameters
+from fovea.optim.finetune_parts import backbone_stages, frozen_modules, head_parameters
 
 
 def plan(name, **knobs):

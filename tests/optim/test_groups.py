@@ -5,9 +5,8 @@ from torch import nn
 from fovea.models.cnn import CNN
 from fovea.models.timm import create
 from fovea.models.vit import ViT
-from fovea.optim.finetune import Finetune
-from fovea.optim.groups import param_groups
-from fovea.optim.parts import layer_ids
+from fovea.optim.finetune import Finetune, param_groups
+from fovea.optim.finetune_parts import layer_ids
 
 PLANS = {
     "none": None,

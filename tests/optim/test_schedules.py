@@ -124,7 +124,7 @@ def saved(scheduler):
 def resumed(name, state, *, total_steps, opt=None):
     s = configured(name, opt or optimizer(), total_steps=total_steps)
     s.optimizer.load_state_dict(state[0])
-    schedules.reload(s, state[1])
+    s.load_state_dict(state[1])
     return s
 
 
@@ -164,7 +164,7 @@ def test_plateau_resumes_with_its_patience():
     state = saved(s)
     again = schedules.plateau(optimizer(), total_steps=1, steps_per_epoch=1, patience=1)
     again.optimizer.load_state_dict(state[0])
-    schedules.reload(again, state[1])
+    again.load_state_dict(state[1])
     again.step(1.0)
     assert again.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
 

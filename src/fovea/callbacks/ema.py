@@ -68,7 +68,7 @@ class EMA(Callback):
             self._show(pl_module, averaged=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on training the weights."""
+        """Return to the weights in training."""
         if trainer.state.fn == TrainerFn.FITTING:
             self._show(pl_module, averaged=False)
 

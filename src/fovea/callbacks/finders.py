@@ -17,7 +17,7 @@ class LRFinder(LearningRateFinder):
     _found: float | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Know whose learning rate this is."""
+        """Keep the module whose learning rate it is."""
         self._module = pl_module
 
     def state_dict(self) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class LRFinder(LearningRateFinder):
         return {"lr": self._found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the rate that was found."""
+        """Continue with the rate that was found."""
         self._found = state_dict.get("lr")
         if self._found is not None:
             self._module.lr = self._found
@@ -50,7 +50,7 @@ class LRFinder(LearningRateFinder):
 class BatchSize(BatchSizeFinder):
     """Double the batch until memory runs out, and train with the largest size that was tried and fits.
 
-    A resumed run goes on with the size that was found, and a test is run with it.
+    A resumed run continues with the size that was found, and a test uses it.
     """
 
     def __init__(self, *, max_val: int = 1024, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class BatchSize(BatchSizeFinder):
         self._trainer: L.Trainer | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str | None = None) -> None:
-        """Know whose batches these are; a test needs no search."""
+        """Keep the trainer whose batches these are; a test needs no search."""
         if stage == "fit":
             self._trainer = trainer
             super().setup(trainer, pl_module, stage)
@@ -70,7 +70,7 @@ class BatchSize(BatchSizeFinder):
         return {"batch_size": self._found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the size that was found."""
+        """Continue with the size that was found."""
         self._found = state_dict.get("batch_size")
         if self._found is not None and self._trainer is not None:
             self._trainer.datamodule.batch_size = self._found  # type: ignore[attr-defined]

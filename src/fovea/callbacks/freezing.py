@@ -48,7 +48,7 @@ class Freezing(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hold frozen modules still also where a validation in mid-epoch set the whole net to train mode."""
+        """Put frozen modules back to eval mode after a validation in mid-epoch has set all to train mode."""
         for module in self._still:
             if module.training:
                 module.eval()
@@ -107,11 +107,11 @@ def _tell(net: nn.Module, epoch: int, trainable: set[str], before: set[str] | No
     sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
     share = f"{sum(sizes[n] for n in trainable):,} of {sum(sizes.values()):,} parameters train"
     if before is None and len(trainable) < len(sizes):
-        log.info("Epoch %d: frozen is all but %s; %s.", epoch, _modules(trainable), share)
+        log.info("Epoch %d: all but %s is frozen; %s.", epoch, _modules(trainable), share)
     elif before is not None and trainable - before:
-        log.info("Epoch %d: unfrozen is %s; %s.", epoch, _modules(trainable - before), share)
+        log.info("Epoch %d: unfreezing %s; %s.", epoch, _modules(trainable - before), share)
     elif before is not None:
-        log.info("Epoch %d: frozen is %s; %s.", epoch, _modules(before - trainable), share)
+        log.info("Epoch %d: freezing %s; %s.", epoch, _modules(before - trainable), share)
 
 
 def _modules(names: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Show how training goes: a live bar where somebody watches."""
+"""Show the progress of training: a live bar on a terminal."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ FIRST = ("epoch", "step")
 
 
 class EpochRecord(Checkpoint):
-    """Write one row of `metrics.csv` per epoch; the rows travel in the checkpoint, so a resumed run goes on.
+    """Write one row of `metrics.csv` per epoch; checkpoints hold the rows, so a resumed run continues them.
 
     It is a `Checkpoint` so that the Trainer calls it after every metric of the epoch is logged.
     """
@@ -78,7 +78,7 @@ class EpochRecord(Checkpoint):
         self._pause = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the training clock run on."""
+        """Restart the training clock."""
         self._paused += time.perf_counter() - self._pause
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

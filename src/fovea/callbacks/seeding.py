@@ -26,7 +26,7 @@ class EpochSeeding(L.Callback):
         self.seed = seed
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ask anew for the first batches of a resumed run.
+        """Fetch the first batches of a resumed run again.
 
         The Trainer starts the loader's workers before it reads the checkpoint: they fetch those of epoch 0.
         """

@@ -18,7 +18,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fovea.callbacks.wandb_media import WandbMedia, flatten
+from fovea.callbacks.wandb_media import WandbMedia
+from fovea.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class RunLogger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Record a config."""
-        with self.harmless("record the config"):
+        with self.warn_on_error("record the config"):
             super().log_hyperparams(params)
 
     @rank_zero_only
@@ -77,7 +78,7 @@ class RunLogger(WandbLogger):
         given = self._step if step is None else step
         # wandb drops what comes for an earlier step, and would count a resumed offline run from 0 again
         self._step = max(self._step, given)
-        with self.harmless("record metrics"):
+        with self.warn_on_error("record metrics"):
             self.experiment.log({**metrics, "trainer/global_step": given}, step=self._step)
 
     @rank_zero_only
@@ -87,24 +88,24 @@ class RunLogger(WandbLogger):
             return
         self._closed, facts = True, {}
         atexit.unregister(self.close)
-        with self.harmless("record the summary"):
+        with self.warn_on_error("record the summary"):
             facts = json.loads((self.run_dir / "summary.json").read_text(encoding="utf-8"))
             self._conclude(facts)
-        with self.harmless("end its run"):
+        with self.warn_on_error("end its run"):
             self._experiment.finish(exit_code=0 if facts.get("status") == "finished" else 1)
         if getattr(self._experiment, "offline", False):
             place = shlex.quote(str(self.run_dir / "wandb"))
             log.info("wandb: recorded offline; upload with: wandb sync %s/offline-run-*", place)
 
     @contextmanager
-    def harmless(self, what: str) -> Iterator[None]:
+    def warn_on_error(self, what: str) -> Iterator[None]:
         """Turn any error into a warning, once for each `what`."""
         try:
             yield
         except Exception as error:
             logging.getLogger("traceback").info("wandb could not %s", what, exc_info=True)  # train.log only
             if what not in self._warned:
-                log.warning("wandb could not %s (%s); training goes on", what, _line(error))
+                log.warning("wandb could not %s (%s); training continues", what, _line(error))
             self._warned.add(what)
 
     def _start(self) -> Any:
@@ -122,7 +123,7 @@ class RunLogger(WandbLogger):
                 wandb.teardown()  # the run that failed to start holds the id until then
         elif why:
             log.info("wandb: %s; this run is recorded offline", why)
-        with self.harmless("record this run"):
+        with self.warn_on_error("record this run"):
             return self._init(mode)
         return wandb.init(mode="disabled")
 
@@ -155,7 +156,7 @@ class RunLogger(WandbLogger):
         if not run_id:
             run_id = os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(run_id, encoding="utf-8")
+            write_text(file, run_id)
         return run_id
 
     def _conclude(self, facts: dict[str, Any]) -> None:
@@ -166,6 +167,18 @@ class RunLogger(WandbLogger):
         # committed, so that the last row cannot overwrite the summary
         self.experiment.log({**images, "trainer/global_step": self._step}, step=self._step, commit=True)
         self.experiment.summary.update(flatten({k: v for k, v in facts.items() if k != "process"}))
+
+
+def flatten(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the single values of nested facts as `part/name`; metrics keep their own names."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= dict(value) if name == "metrics" else flatten(value, f"{name}/")
+        elif not isinstance(value, list):
+            flat[name] = value
+    return flat
 
 
 def choose_mode(offline: bool | None) -> tuple[str, str]:

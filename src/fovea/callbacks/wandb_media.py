@@ -1,9 +1,11 @@
-"""Feed a wandb run what the Trainer does not log: config, learning rate, confusion matrix, mistakes."""
+"""Log to wandb what the Trainer does not: config, learning rate, confusion matrix, most confident errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
 
 import lightning.pytorch as L
 import numpy as np
@@ -12,16 +14,28 @@ from lightning.pytorch.callbacks import Checkpoint
 from fovea.callbacks.record import EpochRecord
 from fovea.files import read_npz
 
-if TYPE_CHECKING:
-    from fovea.callbacks.wandb import RunLogger
-
 ALL_PAIRS = 100  # classes; of more, the table has only the pairs that occur: wandb cuts it at 10 000 rows
+
+
+class Recorder(Protocol):
+    """A logger with a run directory, whose errors need not end a training."""
+
+    run_dir: Path
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        """Record a config."""
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Record values of a step."""
+
+    def warn_on_error(self, what: str) -> AbstractContextManager[None]:
+        """Turn an error into a warning that `what` could not be done."""
 
 
 class WandbMedia(Checkpoint):
     """Log beside the task's metrics; a `Checkpoint`, which the Trainer calls after the epoch's record."""
 
-    def __init__(self, *, logger: RunLogger) -> None:
+    def __init__(self, *, logger: Recorder) -> None:
         self.logger = logger
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -49,18 +63,18 @@ class WandbMedia(Checkpoint):
         self.logger.log_metrics({"epoch": trainer.current_epoch, **extra})
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the confusion matrix and the mistakes that the run directory holds."""
+        """Log the confusion matrix and the most confident errors that the run directory holds."""
         if not self._active(trainer):
             return
         classes = list(getattr(pl_module, "meta", {}).get("classes", []))
         folder = self.logger.run_dir / "predictions"
-        with self.logger.harmless("record the confusion matrix"):
+        with self.logger.warn_on_error("record the confusion matrix"):
             if (folder / "test.npz").is_file():
                 saved = read_npz(folder / "test.npz")
                 if "probs" in saved:  # of one label per image; of masks the report has a figure
                     plot = confusion(saved["target"], saved["probs"], classes)
                     self.logger.log_metrics({"test/confusion_matrix": plot})
-        with self.logger.harmless("record the mistakes"):
+        with self.logger.warn_on_error("record the most confident errors"):
             if (folder / "examples.npz").is_file():
                 saved = read_npz(folder / "examples.npz")
                 if "mistakes_ids" in saved:
@@ -104,18 +118,6 @@ def mistakes(saved: dict[str, np.ndarray], classes: Sequence[str]) -> dict[str, 
         caption = f"{true}, predicted as {predicted} ({prob:.0%})"
         gallery.append(wandb.Image(image, file_type="png", caption=caption))
     return {"test/mistakes": table, **({"test/mistakes_images": gallery} if gallery else {})}
-
-
-def flatten(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the single values of nested facts as `part/name`; metrics keep their own names."""
-    flat: dict[str, Any] = {}
-    for key, value in facts.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= dict(value) if name == "metrics" else flatten(value, f"{name}/")
-        elif not isinstance(value, list):
-            flat[name] = value
-    return flat
 
 
 def _name(classes: Sequence[str], index: int) -> str:

@@ -1,33 +1,48 @@
-"""Compare trained runs: one table, one page."""
+"""Compare trained runs: find them, settle by what they are compared, write one table and one page."""
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import math
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.compare import opening
-from fovea.compare.opening import listed
+from fovea.compare import tables
+from fovea.compare.examples import PairedExamples
+from fovea.compare.grouping import choose, gather
+from fovea.compare.page import page
+from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
+from fovea.compare.verdicts import different_tests, paired_tests
 from fovea.config import build
+from fovea.config.command_line import nearest
 from fovea.config.paths import CONF
+from fovea.config.values import count, listed
 from fovea.engine import log as logs
 from fovea.engine import rundir
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import count, device
+from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
-from fovea.files import finite, write_text
+from fovea.files import write_json, write_text
+from fovea.runs.read import STATUSES, Run, read_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
 
 log = logging.getLogger(__name__)
+UNFINISHED = "unfinished"
 TRAINING = (
-    "What training took is the mean over the runs: the median epoch with validation, images/s without it, "
-    "and the peak memory of the process (of the GPU where there was one)."
+    "Costs of training are means over the runs of a model: the median time of an epoch, with validation; "
+    "images/s without validation; the peak memory of the process, or of the GPU where there was one."
 )
 
 
@@ -37,48 +52,217 @@ def main(config: DictConfig) -> None:
     if OmegaConf.is_missing(config, "runs"):
         raise UsageError("runs= is missing: say runs=DIR, runs='GLOB' or runs=[DIR,DIR] on the command line")
     with stop_signals():
-        found = compare(config)
-        write(found)
-    from fovea.compare.text import summary
-
-    log.info("\n%s\n%s", summary(found), found.folder / "compare.html")
+        found = compare(config, sys.argv[1:])
+        path = write(found)
+    log.info("\n%s\n%s", tables.summary(found), path)
 
 
 def compare_sweep(sweep_dir: Path) -> Path:
     """Compare the jobs of a sweep, without measuring the networks; return the page."""
-    words = [f"runs={sweep_dir}"]
-    given = {
-        "runs": str(sweep_dir), "output": str(sweep_dir / "comparison"), "words": words,
-        "timing": False, "images": False,
-    }  # fmt: skip
     config: Any = OmegaConf.load(CONF / "compare.yaml")
     del config["defaults"], config["hydra"]
-    config.merge_with(given)
-    found, task = gathered(config)
-    if task is not None:
-        found.table = task.table(found.rows)
-    write(found)
-    return found.folder / "compare.html"
+    output = str(sweep_dir / "comparison")
+    config.merge_with({"runs": str(sweep_dir), "output": output, "timing": False, "images": False})
+    return write(compare(config, [f"runs={sweep_dir}"]))
 
 
-def compare(config: DictConfig) -> Any:
-    """Return the whole comparison; nothing is written yet but figures of the task's own sections."""
+def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
+    """Return the comparison that `words` ask for; of files only the figures of the task are written."""
     rounds, seconds = count(config, "rounds"), count(config, "seconds")
-    found, task = gathered(config)
+    found, task = _tested(config, words)
     _clear(found.folder)
     if config.timing:
-        from fovea.compare.timing import measure
+        from fovea.compare.cost import measure
 
-        place = device(str(config.accelerator))
-        method, notes = measure(found.rows, place=place, rounds=rounds, seconds=seconds)
-        found.method += method
-        found.notes += notes
+        on = device(str(config.accelerator))
+        cost, method, notes = measure(
+            found.groups, open_net=_open_net, device=on, rounds=rounds, seconds=seconds
+        )
+        found = replace(found, cost=cost, method=[*found.method, *method], notes=[*found.notes, *notes])
     if task is not None:
-        found.table = task.table(found.rows)
+        found = replace(found, table=task.table(found.groups))
         if config.images:
-            pictures = _pictures(found.base, config)
-            found.sections = task.sections(found.rows, found.base, pictures, found.folder / "figures")
+            pictures, folder = _pictures(found.base.runs[0], config.data_root), found.folder / "figures"
+            found = replace(found, sections=task.sections(found.groups, found.base, pictures, folder))
     return found
+
+
+def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, PairedExamples | None]:
+    """Read the runs, group them, test their differences; return also the task's own part."""
+    runs, left_out = read(find(listed(config, "runs")), listed(config, "include"))
+    metric, mode = choose_metric(runs, config.metric, config.mode)
+    task = task_comparison(runs)
+    scores, notes = read_scores(runs, task)
+    if unlike := different_tests(runs, scores):
+        if not config.allow_different_tests:
+            remedy = "allow_different_tests=true for tables without tests of significance"
+            raise UsageError(f"{unlike}\n  choose runs of one test set, or give {remedy}")
+        scores = [None] * len(runs)
+        notes.append(f"Nothing is tested for significance, and the ranks mean little: {unlike}.")
+    groups, repeated = gather(runs, scores, by=listed(config, "group_by"))
+    groups = ordered(groups, metric, mode)
+    base = groups[0] if config.baseline is None else baseline(groups, str(config.baseline), metric)
+    notes += [*missing(groups, metric), *_other_metric(task, metric)]
+    left_out += [(str(run.dir), why) for run, why in repeated]
+    measure = "" if task is None or unlike else f"test/{task.metric}"
+    found = Comparison(
+        metric=metric, groups=groups, base=base, measure=measure, tests=paired_tests(groups, base),
+        folder=Path(str(config.output)), command=shlex.join(["python", "src/compare.py", *words]),
+        left_out=left_out, notes=notes, method=[TRAINING],
+    )  # fmt: skip
+    return found, task
+
+
+def find(patterns: Sequence[str]) -> list[Path]:
+    """Return the run directories that paths and globs stand for, each once, in a stable order."""
+    found: dict[str, Path] = {}
+    for pattern in patterns:
+        paths = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in sorted(glob.glob(pattern))]
+        runs = [run for path in paths if path.is_dir() for run in _below(path)]
+        if not runs:
+            what = "holds no run" if paths else "is no directory and matches none"
+            raise UsageError(f"runs={pattern} {what}; a run directory has a config.yaml (quote a glob)")
+        found |= {os.path.realpath(run): run for run in runs if os.path.realpath(run) not in found}
+    return list(found.values())
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """Yield the run directories at and below a path; what lies inside a run is no other run."""
+    for folder, children, files in os.walk(path):
+        if "config.yaml" in files:
+            children.clear()
+            yield Path(folder)
+        children[:] = sorted((c for c in children if not c.startswith(".")), key=_numbers_first)
+
+
+def _numbers_first(name: str) -> tuple[int, int, str]:
+    return (0, int(name), "") if name.isdigit() else (1, 0, name)
+
+
+def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[tuple[str, str]]]:
+    """Read the runs that ended as wanted; say of the others why they are left out."""
+    allowed = (*STATUSES, UNFINISHED)
+    if unknown := [word for word in include if word not in allowed]:
+        raise UsageError(f"include={unknown[0]} is unknown; allowed: {', '.join(allowed)}")
+    runs, left_out = [], []
+    for path in dirs:
+        run = with_eval(read_run(path))
+        if run.config and (run.status if run.status in STATUSES else UNFINISHED) in include:
+            runs.append(run)
+        else:
+            left_out.append((str(path), run.status if run.config else "its config.yaml is empty"))
+    if not runs:
+        reasons = "\n".join(f"  {path}: {why}" for path, why in left_out)
+        raise UsageError(f"there is no run to compare; include=[…] takes others in:\n{reasons}")
+    return runs, left_out
+
+
+def with_eval(run: Run) -> Run:
+    """Add what `eval` measured on the test images with the best checkpoint, where the run did not itself."""
+    metrics, file = run.section("metrics"), run.dir / "eval_test.json"
+    if any(name.startswith("test/") for name in metrics) or not file.is_file():
+        return run
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        best, metrics = Path(facts["checkpoint"]).name == "best.ckpt", {**metrics, **facts["metrics"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return run
+    return replace(run, summary={**run.summary, "metrics": metrics}) if best else run
+
+
+def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> tuple[str, str]:
+    """Return the metric that ranks and whether more of it is better."""
+    if mode not in (None, "max", "min"):
+        raise UsageError(f"mode={mode} is unknown; allowed: max, min")
+    modes = {str(run.monitor).split("/", 1)[-1]: str(_mode(run)) for run in runs if run.monitor}
+    if metric is None:
+        if len(modes) != 1:
+            monitors = ", ".join(sorted({str(run.monitor) for run in runs if run.monitor})) or "nothing"
+            raise UsageError(
+                f"the runs do not monitor the same metric ({monitors}): say metric=, such as test/loss"
+            )
+        metric = f"test/{next(iter(modes))}"
+    _require(runs, metric)
+    base = metric.split("/", 1)[-1]
+    return metric, mode or modes.get(base) or ("min" if "loss" in base or "error" in base else "max")
+
+
+def _mode(run: Run) -> Any:
+    return run.section("best").get("mode") or (run.config.get("metrics") or {}).get("mode")
+
+
+def _require(runs: Sequence[Run], metric: str) -> None:
+    """Refuse a metric that no run has."""
+    known = sorted({name for run in runs for name in run.section("metrics")})
+    if metric in known:
+        return
+    if metric.startswith("test/") and not any(name.startswith("test/") for name in known):
+        raise UsageError(
+            f"none of the runs ({len(runs)}) has a test stage, so there is no {metric} to compare: measure "
+            f"each with python src/eval.py run={runs[0].dir} split=test, or say metric=val/{metric[5:]}"
+        )
+    near = nearest(metric, known)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise UsageError(f"no run has metric={metric}{hint}; there are: {', '.join(known) or 'none'}")
+
+
+def task_comparison(runs: Sequence[Run]) -> PairedExamples | None:
+    """Return the comparison of answers; None where the task has no view, or there are several tasks."""
+    nodes: list[Any] = [(run.config.get("report") or {}).get("view") or {} for run in runs]
+    if len({node.get("_target_") for node in nodes}) > 1 or not nodes[0]:
+        return None
+    return PairedExamples(build.make(nodes[0])(classes=runs[0].classes))
+
+
+def read_scores(
+    runs: Sequence[Run], task: PairedExamples | None
+) -> tuple[list[PerImageScores | None], list[str]]:
+    """Read the predictions of every run; say which cannot be read."""
+    found: list[PerImageScores | None] = []
+    notes = []
+    for run in runs:
+        try:
+            found.append(None if task is None else task.read(run))
+        except ValueError as error:
+            found.append(None)
+            notes.append(str(error))
+    return found, notes
+
+
+def ordered(groups: Sequence[ModelGroup], metric: str, mode: str) -> list[ModelGroup]:
+    """Return the best group first, those without the metric last."""
+    sign = -1 if mode == "max" else 1
+    return sorted(groups, key=lambda g: (math.isnan(g.mean(metric)), sign * g.mean(metric), g.name))
+
+
+def baseline(groups: Sequence[ModelGroup], name: str, metric: str) -> ModelGroup:
+    """Return the group that a user calls the baseline."""
+    base = choose(groups, name)
+    if math.isnan(base.mean(metric)):
+        raise UsageError(f"baseline={name} ({base.name}) has no {metric}: it cannot be compared with")
+    return base
+
+
+def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
+    """Say which runs lack the metric or their predictions."""
+    notes = []
+    for group in groups:
+        bare = [str(run.dir) for run in group.runs if run.section("metrics").get(metric) is None]
+        if bare:
+            notes.append(f"{group.name}: without {metric} (no test stage?): {', '.join(bare)}.")
+    some = "; ".join(group.name for group in groups if 0 < len(group.scores) < len(group.runs))
+    if some:
+        notes.append(f"Some runs kept no test predictions and are missing from the paired tests: {some}.")
+    none = [group.name for group in groups if not group.scores]
+    if none and len(none) < len(groups):
+        notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
+    return notes
+
+
+def _other_metric(task: PairedExamples | None, metric: str) -> list[str]:
+    if task is None or metric == f"test/{task.metric}":
+        return []
+    return [f"The models are ranked by {metric}; the paired tests are about test/{task.metric}."]
 
 
 def _clear(folder: Path) -> None:
@@ -88,125 +272,31 @@ def _clear(folder: Path) -> None:
             old.unlink()
 
 
-def gathered(config: DictConfig) -> tuple[Any, Any]:
-    """Read the runs, make them rows, test their differences; return also the task's own part."""
-    from fovea.compare.types import Comparison
-    from fovea.compare.verdicts import verdicts
-
-    runs, left_out = opening.read(opening.find(listed(config, "runs")), listed(config, "include"))
-    metric, mode = opening.choose_metric(runs, config.metric, config.mode)
-    task = opening.task_comparison(runs)
-    tested, notes = opening.read_tested(runs, task)
-    unlike = _unlike(runs, tested, allowed=bool(config.allow_different_tests))
-    rows, again = _rows(runs, [None] * len(runs) if unlike else tested, listed(config, "group_by"))
-    rows = _ordered(rows, metric, mode)
-    base = _baseline(config, rows, metric)
-    found = Comparison(
-        metric=metric, rows=rows, base=base, verdicts=verdicts(rows, base), folder=Path(str(config.output)),
-        method=[TRAINING], measure="" if task is None or unlike else f"test/{task.metric}",
-        command=shlex.join(["python", "src/compare.py", *(config.get("words") or sys.argv[1:])]),
-        left_out=[*left_out, *again],
-        notes=[*notes, *unlike, *_missing(rows, metric), *_other_metric(task, metric)],
-    )  # fmt: skip
-    return found, task
+def _open_net(run_dir: Path) -> tuple[nn.Module, Mapping[str, Any]]:
+    trained = open_run(str(run_dir), "best")
+    return trained.net, trained.preprocessing
 
 
-def _unlike(runs: Sequence[Any], tested: Sequence[Any], *, allowed: bool) -> list[str]:
-    """Refuse different test sets, or say what mixing them costs."""
-    from fovea.compare.verdicts import different_tests
+def _pictures(run: Run, data_root: str | None) -> Pictures:
+    """Return a function that reads test images by name, the way a run read them."""
 
-    said = different_tests(list(zip(runs, tested, strict=True)))
-    if said and not allowed:
-        raise UsageError(
-            f"{said}\n  choose runs of one test set, or give allow_different_tests=true for tables without "
-            "tests of significance"
-        )
-    return [f"Nothing is tested for significance, and the ranks mean little: {said}."] if said else []
-
-
-def _rows(
-    runs: Sequence[Any], tested: Sequence[Any], by: Sequence[str]
-) -> tuple[list[Any], list[tuple[str, str]]]:
-    from fovea.compare.grouping import gather
-
-    rows, again = gather(runs, by=by)
-    known = {run.dir: one for run, one in zip(runs, tested, strict=True) if one is not None}
-    for row in rows:
-        row.tested = [known[run.dir] for run in row.runs if run.dir in known]
-    return rows, [(str(run.dir), why) for run, why in again]
-
-
-def _ordered(rows: Sequence[Any], metric: str, mode: str) -> list[Any]:
-    """Return the best row first, those without the metric last."""
-    sign = -1 if mode == "max" else 1
-    return sorted(rows, key=lambda r: (math.isnan(r.mean(metric)), sign * r.mean(metric), r.name))
-
-
-def _baseline(config: DictConfig, rows: Sequence[Any], metric: str) -> Any:
-    from fovea.compare.grouping import choose
-
-    if config.baseline is None:
-        return rows[0]
-    base = choose(rows, str(config.baseline))
-    if math.isnan(base.mean(metric)):
-        raise UsageError(
-            f"baseline={config.baseline} ({base.name}) has no {metric}: it cannot be compared with"
-        )
-    return base
-
-
-def _missing(rows: Sequence[Any], metric: str) -> list[str]:
-    """Say which runs lack the metric or their predictions."""
-    notes = []
-    for row in rows:
-        bare = [str(run.dir) for run in row.runs if run.section("metrics").get(metric) is None]
-        if bare:
-            notes.append(f"{row.name}: without {metric} (no test stage?): {', '.join(bare)}.")
-    kept = [row.name for row in rows if 0 < len(row.tested) < len(row.runs)]
-    none = [row.name for row in rows if not row.tested]
-    if kept:
-        notes.append(
-            f"Some runs kept no test predictions and are missing from the paired tests: {'; '.join(kept)}."
-        )
-    if none and len(none) < len(rows):
-        notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
-    return notes
-
-
-def _other_metric(task: Any, metric: str) -> list[str]:
-    if task is None or metric == f"test/{task.metric}":
-        return []
-    return [f"The paired tests and the classes are about test/{task.metric}, whatever ranks the rows."]
-
-
-def _pictures(base: Any, config: DictConfig) -> Any:
-    """Return a function that reads test images by name, the way the baseline's run read them."""
-
-    def read(ids: list[str]) -> dict[str, Any]:
-        from fovea.engine.trained import moved
-        from fovea.inspect.opening import preprocessing
-
-        run = rundir.read_config(base.runs[0].dir)
-        here = moved(run, data_root=config.data_root, num_workers=0)
-        here.data.download, here.augment = False, {"sample": {}, "batch": {}}
-        module = build.datamodule(here, preprocessing(here))
+    def read(ids: list[str]) -> dict[str, np.ndarray]:
+        config = moved(rundir.read_config(run.dir), data_root=data_root, num_workers=0)
+        config.data.download, config.augment = False, {"sample": {}, "batch": {}}
+        module = build.datamodule(config, build.preprocessing(config, None))
         module.setup("test")
-        at = {name: i for i, name in enumerate(map(str, module.test.ids))}
-        return {name: module.test.load(at[name])["image"] for name in ids if name in at}
+        index = {name: i for i, name in enumerate(map(str, module.test.ids))}
+        return {name: module.test.load(index[name])["image"] for name in ids if name in index}
 
     return read
 
 
-def write(found: Any) -> None:
-    """Write compare.md, .csv, .tex, .json and .html, each whole or not at all."""
-    from fovea.compare import text as tables
-    from fovea.compare.page import page
-
+def write(found: Comparison) -> Path:
+    """Write compare.md, .csv, .tex, .json and .html, each whole or not at all; return the page."""
     found.folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "md": tables.markdown(found), "csv": tables.table_csv(found), "tex": tables.tables_latex(found),
-        "json": json.dumps(finite(tables.facts(found)), indent=1, ensure_ascii=False) + "\n",
-        "html": page(found),
-    }  # fmt: skip
-    for ending, text in texts.items():
-        write_text(found.folder / f"compare.{ending}", text)
+    write_text(found.folder / "compare.md", tables.to_markdown(found))
+    write_text(found.folder / "compare.csv", tables.to_csv(found))
+    write_text(found.folder / "compare.tex", tables.to_latex(found))
+    write_json(found.folder / "compare.json", tables.facts(found), indent=1)
+    write_text(found.folder / "compare.html", page(found))
+    return found.folder / "compare.html"

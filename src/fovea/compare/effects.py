@@ -1,21 +1,22 @@
-"""Find which swept settings can be judged: runs that differ in nothing else."""
+"""Find the effects of settings: runs that differ in one setting, and in nothing else but the seed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fovea.compare.settings import (
     Settings,
-    has,
-    recipe,
-    seed_of,
+    comparable,
+    drop_copies,
+    drop_seed_copies,
+    format_setting,
+    has_setting,
+    overrides,
     setting,
-    settings,
-    shown,
-    text,
-    without_copies,
+    varying,
 )
 from fovea.page.formats import is_number
 from fovea.runs.read import Run
@@ -29,15 +30,15 @@ class Effect:
     lines: list[tuple[str, list[tuple[Any, float]]]]  # (what the runs share, [(setting, metric)])
     pure: bool  # False: other settings vary as well, so there are points and no lines
 
-    @property
+    @cached_property
     def values(self) -> list[Any]:
         """The distinct settings, numbers by size, others as they came."""
-        found = {text(value): value for _, points in self.lines for value, _ in points}
+        found = {comparable(value): value for _, points in self.lines for value, _ in points}
         numbers = [value for value in found.values() if is_number(value)]
         rest = [value for value in found.values() if not is_number(value)]
         return sorted(numbers) + rest
 
-    @property
+    @cached_property
     def numeric(self) -> bool:
         """Whether the settings lie on an axis."""
         return all(is_number(value) for value in self.values)
@@ -52,54 +53,55 @@ class Effect:
 def effects(runs: Sequence[Run], metric: str) -> list[Effect]:
     """Return the effect of every setting that the runs were given in more than one value."""
     measured = [run for run in runs if is_number(run.section("metrics").get(metric))]
-    asked = dict.fromkeys(key for run in measured for key in recipe(run))
-    found = [effect(measured, key, metric) for key in asked]
+    given = dict.fromkeys(key for run in measured for key in overrides(run))
+    found = [effect(measured, key, metric) for key in given]
     return [one for one in found if one is not None]
 
 
 def effect(runs: Sequence[Run], key: str, metric: str) -> Effect | None:
     """Return the effect of one setting; None where it did not vary, or only from one model to another."""
-    runs = [run for run in runs if has(run, key)]
+    runs = [run for run in runs if has_setting(run, key)]
     values = [setting(run, key) for run in runs]
-    if len({text(value) for value in values}) < 2:
-        return None
-    strata: dict[str, list[int]] = {}
+    points = [(value, float(run.section("metrics")[metric])) for run, value in zip(runs, values, strict=True)]
     rest = _rest(runs, key, values)
-    for i, one in enumerate(rest):
-        strata.setdefault(text(one), []).append(i)
-    pure = [members for members in strata.values() if len({text(values[i]) for i in members}) > 1]
-    score = [float(run.section("metrics")[metric]) for run in runs]
-    if pure:
-        titles = _titles([rest[members[0]] for members in pure], [runs[m[0]] for m in pure])
-        lines = [(t, [(values[i], score[i]) for i in m]) for t, m in zip(titles, pure, strict=True)]
-        return Effect(key, lines, True)
-    sweeps: dict[Any, list[int]] = {}
-    for i, run in enumerate(runs):
-        if (run.dir / "overrides.yaml").is_file():
-            sweeps.setdefault(run.dir.parent, []).append(i)
-    mixed = [m for m in sweeps.values() if len({text(values[i]) for i in m}) > 1]
-    lines = [(runs[m[0]].dir.parent.name, [(values[i], score[i]) for i in m]) for m in mixed]
+    if alike := _varied(values, [comparable(one) for one in rest]):
+        titles = _titles([rest[group[0]] for group in alike], [runs[group[0]] for group in alike])
+        return Effect(key, [(t, [points[i] for i in g]) for t, g in zip(titles, alike, strict=True)], True)
+    of_sweeps = _varied(values, [_sweep(run) for run in runs])
+    lines = [(runs[group[0]].dir.parent.name, [points[i] for i in group]) for group in of_sweeps]
     return Effect(key, lines, False) if lines else None
 
 
+def _varied(values: Sequence[Any], keys: Sequence[str | None]) -> list[list[int]]:
+    """Group positions by key, without those of None, and keep the groups in which the value varies."""
+    groups: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            groups.setdefault(key, []).append(i)
+    return [group for group in groups.values() if len({comparable(values[i]) for i in group}) > 1]
+
+
+def _sweep(run: Run) -> str | None:
+    """Return the directory of the sweep that a run is a job of."""
+    return str(run.dir.parent) if (run.dir / "overrides.yaml").is_file() else None
+
+
 def _rest(runs: Sequence[Run], key: str, values: Sequence[Any]) -> list[Settings]:
-    """Return everything but the setting; beside a group's choice, which changes many keys, what was given."""
+    """Return everything but the setting; beside a group's choice, which changes many keys, the overrides."""
     if key == "experiment" or any(isinstance(run.config.get(key), dict) for run in runs):
-        own = [{k: v for k, v in recipe(run).items() if k != key} for run in runs]
+        own = [{k: v for k, v in overrides(run).items() if k != key} for run in runs]
         return [one | {"sweep": str(run.dir.parent)} for one, run in zip(own, runs, strict=True)]
-    seeds = [seed_of(run) for run in runs]
-    found = without_copies(without_copies([settings(run) for run in runs], seeds, named="seed"), values)
+    found = drop_copies(drop_seed_copies(runs), values)
     return [{k: v for k, v in one.items() if k != key} for one in found]
 
 
 def _titles(rests: Sequence[Settings], runs: Sequence[Run]) -> list[str]:
-    """Name lines by what tells them apart."""
+    """Name lines by what distinguishes them."""
     if len(rests) == 1:
         return [""]
     models = [str(run.section("model").get("name") or run.experiment) for run in runs]
-    keys = [k for k in dict.fromkeys(k for one in rests for k in one)
-            if len({text(one.get(k)) for one in rests}) > 1 and not k.startswith("model.")]  # fmt: skip
-    asked = [k for k in keys if any(k in recipe(run) for run in runs)][:2]
-    more = [[f"{k.rsplit('.', 1)[-1]}={shown(one.get(k))}" for k in asked] for one in rests]
+    given = {key for run in runs for key in overrides(run)}
+    keys = [key for key in varying(rests) if key in given and not key.startswith("model.")][:2]
+    more = [[f"{k.rsplit('.', 1)[-1]}={format_setting(one.get(k))}" for k in keys] for one in rests]
     several = len(set(models)) > 1
     return [", ".join(([m] if several else []) + pairs) for m, pairs in zip(models, more, strict=True)]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import Tested
+from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import read_npz, unique_names
-from fovea.page.blocks import Block, Gallery, Section, Text, encode
-from fovea.page.data_page import Heading
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.runs.read import Run
 from fovea.types import TaskView
-
-ReadImages = Callable[[list[str]], dict[str, np.ndarray]]  # of test images (H, W, C) uint8, by name
 
 
 class PairedExamples:
@@ -32,7 +29,7 @@ class PairedExamples:
         self.view, self.shown, self.pairs = view, shown, pairs
         self.metric = view.score
 
-    def read(self, run: Run) -> Tested | None:
+    def read(self, run: Run) -> PerImageScores | None:
         """Read `predictions/test.npz`, without images that have no score; None where there is none.
 
         Raises:
@@ -48,12 +45,12 @@ class PairedExamples:
         order = np.argsort(found["ids"], kind="stable")
         order = order[~np.isnan(found["score"][order])]
         arrays = {k: values if k.startswith("total_") else values[order] for k, values in found.items()}
-        return Tested(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays)
+        return PerImageScores(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays)
 
-    def table(self, rows: Sequence[Row]) -> tuple[str, list[str], list[list[Any]]] | None:
+    def table(self, groups: Sequence[ModelGroup]) -> TaskTable | None:
         """Return (title, names of the columns, lines) of the task's own scores, means over the runs."""
-        known = [row for row in rows if row.tested]
-        found = [[self.view.table(tested.extra) for tested in row.tested] for row in known]
+        known = [group for group in groups if group.scores]
+        found = [[self.view.table(one.extra) for one in group.scores] for group in known]
         tables = [table for some in found for table in some if table is not None]
         if not tables or len({len(table.lines) for table in tables}) > 1:
             return None
@@ -63,16 +60,18 @@ class PairedExamples:
             [*line, *(None if np.isnan(score[i]) else float(score[i]) for score in scores)]
             for i, line in enumerate(first.lines)
         ]
-        return first.title, [*first.heads, *(row.name for row in known)], lines
+        return first.title, [*first.heads, *(group.name for group in known)], lines
 
-    def sections(self, rows: Sequence[Row], base: Row, pictures: ReadImages, folder: Path) -> list[Section]:
-        """Show the test images on which the baseline does better than another row, and the reverse."""
-        others = [row for row in rows if row is not base and row.tested] if base.tested else []
+    def sections(
+        self, groups: Sequence[ModelGroup], base: ModelGroup, pictures: Pictures, folder: Path
+    ) -> list[Section]:
+        """Show the test images on which the baseline does better than another model, and the reverse."""
+        others = [group for group in groups if group is not base and group.scores] if base.scores else []
         if not others:
             return []
-        pairs = [pair for row in others[: self.pairs] for pair in ((base, row), (row, base))]
+        pairs = [pair for group in others[: self.pairs] for pair in ((base, group), (group, base))]
         found = [(good, bad, clearest(good, bad, margin=self.view.margin)) for good, bad in pairs]
-        ids = base.tested[0].ids
+        ids = base.scores[0].ids
         images, notes = _read(
             pictures, sorted({str(ids[i]) for *_, which in found for i in which[: self.shown]})
         )
@@ -80,23 +79,28 @@ class PairedExamples:
         for good, bad, which in found:
             blocks += self._pair(good, bad, which, images, folder)
         if len(others) > self.pairs:
-            blocks.append(Text(f"{len(others) - self.pairs} more rows are not shown here.", "note"))
+            blocks.append(Text(f"{len(others) - self.pairs} more models are not shown here.", "note"))
         return [Section("Where they differ most", blocks)]
 
     def _pair(
-        self, good: Row, bad: Row, which: np.ndarray, images: Mapping[str, np.ndarray], folder: Path
+        self,
+        good: ModelGroup,
+        bad: ModelGroup,
+        which: np.ndarray,
+        images: Mapping[str, np.ndarray],
+        folder: Path,
     ) -> list[Block]:
         title = self.view.contrast.format(good=good.name, bad=bad.name, margin=self.view.margin)
         if not len(which):
             return [Text(f"{title}: no image.", "note")]
         items, tiles = [], []
         for i in which[: self.shown].tolist():
-            name = str(good.tested[0].ids[i])
+            name = str(good.scores[0].ids[i])
             if name in images:
                 small, lines = thumbnail(images[name]), self.view.differ(_typical(good, i), _typical(bad, i))
                 items.append((*encode(small), lines, name))
                 tiles.append(annotate(small, lines))
-        heading = Heading(f"{title}: {len(which):,} of {len(good.tested[0].ids):,} test images")
+        heading = Heading(f"{title}: {len(which):,} of {len(good.scores[0].ids):,} test images")
         if not items:
             return [heading]
         (file,) = unique_names([f"{good.name} right {bad.name} wrong.png"])
@@ -104,26 +108,28 @@ class PairedExamples:
         return [heading, Gallery(items)]
 
 
-def clearest(good: Row, bad: Row, *, margin: float) -> np.ndarray:
+def clearest(good: ModelGroup, bad: ModelGroup, *, margin: float) -> np.ndarray:
     """Return the images that `good` answers better, in the median over runs; the clearest come first."""
     gap = _median(good) - _median(bad)
-    finer = [np.mean([t.extra.get("tie_break", t.values) for t in row.tested], axis=0) for row in (good, bad)]
+    finer = [
+        np.mean([t.extra.get("tie_break", t.values) for t in group.scores], axis=0) for group in (good, bad)
+    ]
     which = np.flatnonzero(gap >= margin)
     return which[np.lexsort((-np.nan_to_num(finer[0] - finer[1])[which], -gap[which]))]
 
 
-def _median(row: Row) -> np.ndarray:
-    return np.median([tested.values for tested in row.tested], axis=0)
+def _median(group: ModelGroup) -> np.ndarray:
+    return np.median([one.values for one in group.scores], axis=0)
 
 
-def _typical(row: Row, i: int) -> dict[str, Any]:
+def _typical(group: ModelGroup, i: int) -> dict[str, Any]:
     """Return what the run with the most usual score of an image says of it."""
-    middle = _median(row)[i]
-    tested = min(row.tested, key=lambda t: abs(t.values[i] - middle))
-    return {key: values[i] for key, values in tested.extra.items() if not key.startswith("total_")}
+    middle = _median(group)[i]
+    one = min(group.scores, key=lambda t: abs(t.values[i] - middle))
+    return {key: values[i] for key, values in one.extra.items() if not key.startswith("total_")}
 
 
-def _read(pictures: ReadImages, ids: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _read(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Read the pictures that there are; say why others are missing."""
     try:
         images = pictures(ids) if ids else {}

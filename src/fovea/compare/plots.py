@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.compare.effects import Effect
-from fovea.compare.grouping import Row
-from fovea.compare.settings import shown
+from fovea.compare.effects import Effect, effects
+from fovea.compare.settings import format_setting
+from fovea.compare.tables import columns
+from fovea.compare.types import Comparison, ModelGroup
+from fovea.page.blocks import Picture
 from fovea.page.formats import short_count, shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, PALETTE, SOFT, STYLES, new_figure, panel, save, style
-from fovea.runs.read import finite
+from fovea.runs.read import Run, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DRAWN = len(PALETTE) * len(STYLES)  # rows; beyond it lines cannot be told apart
-WIDTH = 11.0
+DRAWN = len(PALETTE) * len(STYLES)  # models; more would share colour and dashes
+WIDE, NARROW = 11.0, 5.3  # inches
 
 
-def curves(rows: Sequence[Row], names: Sequence[str], path: Path) -> Path | None:
-    """Draw columns of `metrics.csv` beside each other: thin lines are runs, a thick one is their mean."""
-    names = [n for n in names if any(_finite(run.metrics.get(n, [])) for row in rows for run in row.runs)]
+def curves(found: Comparison) -> list[Picture]:
+    """Draw loss and metric by epoch beside each other: thin lines are runs, a thick one is their mean."""
+    from matplotlib.ticker import MaxNLocator
+
+    runs, groups = [run for group in found.groups for run in group.runs], found.groups[:DRAWN]
+    wanted = dict.fromkeys(["train/loss", "val/loss", f"val/{found.metric.split('/', 1)[-1]}"])
+    names = [name for name in wanted if any(_logged(run, name) for run in runs)]
     if not names:
-        return None
-    figure, unit = _figure(rows[:DRAWN], height=3.1, panels=len(names))
-    for i, name in enumerate(names):
-        axes = panel(figure, left=0.6 + i * (unit + 0.65), bottom=_below(rows) + 0.45, width=unit, height=2.3)
-        for j, row in enumerate(rows[:DRAWN]):
-            _curve(axes, row, name, *style(j))
-        _dress(axes, name, "epoch")
-        from matplotlib.ticker import MaxNLocator
-
+        return []
+    figure, panels = _figure([group.name for group in groups], panels=len(names))
+    for axes, name in zip(panels, names, strict=True):
+        for i, group in enumerate(groups):
+            _curve(axes, group, name, *style(i))
+        _label_axes(axes, name, "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    return save(figure, path)
+    path = save(figure, found.folder / "figures" / "curves.png")
+    caption = "Values at the end of each epoch, numbered from 0. Thin: single runs; thick: their mean."
+    if len(found.groups) > DRAWN:
+        caption += f" Only the first {DRAWN} models are drawn."
+    return [Picture(path, "Curves of loss and metric on common axes", caption)]
 
 
-def _curve(axes: Axes, row: Row, name: str, color: str, dashes: Any) -> None:
+def _curve(axes: Axes, group: ModelGroup, name: str, color: str, dashes: Any) -> None:
     by_epoch: dict[int, list[float]] = {}
-    known = [run for run in row.runs if _finite(run.metrics.get(name, []))]
+    known = [run for run in group.runs if _logged(run, name)]
     for run in known:
         values = finite(run.metrics[name])
         if len(known) > 1:
@@ -52,53 +59,65 @@ def _curve(axes: Axes, row: Row, name: str, color: str, dashes: Any) -> None:
                 by_epoch.setdefault(epoch, []).append(value)
     epochs = sorted(e for e, v in by_epoch.items() if len(v) == len(known)) or sorted(by_epoch)
     means = [sum(by_epoch[e]) / len(by_epoch[e]) for e in epochs]
-    axes.plot(
-        epochs,
-        means,
-        color=color,
-        lw=1.7,
-        ls=dashes,
-        marker="o" if len(epochs) <= 20 else "",
-        ms=2.8 if len(epochs) > 1 else 6,
-    )
+    marker, size = "o" if len(epochs) <= 20 else "", 2.8 if len(epochs) > 1 else 6
+    axes.plot(epochs, means, color=color, lw=1.7, ls=dashes, marker=marker, ms=size)
 
 
-def scatter(
-    rows: Sequence[Row], metric: str, costs: Sequence[tuple[str, Callable[[Row], float]]], path: Path
-) -> Path | None:
-    """Draw a metric against each cost (title, function of a row); bars reach one standard deviation."""
-    with_metric = [row for row in rows if _has(row, metric)]
-    costs = [c for c in costs if len({c[1](row) for row in with_metric if math.isfinite(c[1](row))}) > 1]
+def _logged(run: Run, name: str) -> bool:
+    """Whether a run has values of a column of `metrics.csv`."""
+    return any(math.isfinite(value) for value in finite(run.metrics.get(name, [])))
+
+
+def against_cost(found: Comparison) -> list[Picture]:
+    """Draw the metric against latency and parameters; bars reach one standard deviation."""
+    metric = found.metric
+    known = [(i, g) for i, g in enumerate(found.groups[:DRAWN]) if math.isfinite(g.mean(metric))]
+    numbers = {column.names[0]: column.numbers for column in columns(found)}
+    costs = {}  # title -> position of the group -> cost
+    for title, name in (("latency at batch 1, p50 in ms", "latency_p50_ms"), ("parameters", "parameters")):
+        of = {i: float(numbers[name][i][0]) for i, _ in known if math.isfinite(numbers[name][i][0])}
+        if len(set(of.values())) > 1:
+            costs[title] = of
     if not costs:
-        return None
-    figure, unit = _figure(rows[:DRAWN], height=3.1, panels=max(2, len(costs)))
-    for i, (title, of) in enumerate(costs):
-        axes = panel(figure, left=0.6 + i * (unit + 0.65), bottom=_below(rows) + 0.45, width=unit, height=2.3)
-        known = [
-            (j, row) for j, row in enumerate(rows[:DRAWN]) if math.isfinite(of(row)) and _has(row, metric)
-        ]
-        for j, row in known:
-            std = row.std(metric)
-            axes.errorbar(
-                of(row), row.mean(metric), yerr=None if math.isnan(std) else std, color=style(j)[0],
-                marker="os^"[j // len(PALETTE) % 3], ms=6.5, capsize=3, lw=1.2,
-            )  # fmt: skip
-        _scale(axes, [of(row) for _, row in known])
-        _dress(axes, metric, title)
-    return save(figure, path)
+        return []
+    names = [group.name for group in found.groups[:DRAWN]]
+    figure, panels = _figure(names, panels=len(costs), width=WIDE if len(costs) > 1 else NARROW)
+    for axes, (title, of) in zip(panels, costs.items(), strict=True):
+        for i, group in known:
+            if i in of:
+                std = group.std(metric)
+                axes.errorbar(
+                    of[i], group.mean(metric), yerr=None if math.isnan(std) else std, color=style(i)[0],
+                    marker="os^"[i // len(PALETTE) % 3], ms=6.5, capsize=3, lw=1.2,
+                )  # fmt: skip
+        _scale(axes, list(of.values()))
+        _label_axes(axes, metric, title)
+    path = save(figure, found.folder / "figures" / "cost.png")
+    caption = f"{metric} against cost. Bars reach one standard deviation over the runs."
+    return [Picture(path, f"{metric} against {' and '.join(costs)}", caption)]
+
+
+def effect_plots(found: Comparison) -> list[Picture]:
+    """Draw the metric against every setting that was varied."""
+    pictures = []
+    for one in effects([run for group in found.groups for run in group.runs], found.metric):
+        safe = "".join(c if c.isalnum() else "_" for c in one.key)
+        path = effect_plot(one, found.metric, found.folder / "figures" / f"effect_{safe}.png")
+        caption = "Dots: runs; lines: means of runs that differ in nothing else but the seed."
+        if not one.pure:
+            caption = "Dots: runs. Other settings vary as well, so this shows no effect by itself."
+        pictures.append(Picture(path, f"{found.metric} against {one.key}", caption))
+    return pictures
 
 
 def effect_plot(effect: Effect, metric: str, path: Path) -> Path:
     """Draw a point for every run and a line through the means."""
     lines = effect.lines[:DRAWN]
-    titles = [title for title, _ in lines if title]
-    below = _legend_height(titles, 5.3)
-    figure = new_figure(width=5.3, height=3.1 + below)
-    axes = panel(figure, left=0.6, bottom=below + 0.45, width=4.5, height=2.3)
-    places = {shown(value): i for i, value in enumerate(effect.values)}
+    figure, (axes,) = _figure([title for title, _ in lines if title], panels=1, width=NARROW)
+    positions = {format_setting(value): i for i, value in enumerate(effect.values)}
     for i, (_, points) in enumerate(lines):
         color, dashes = style(i)
-        at = [(value if effect.numeric else places[shown(value)], score) for value, score in points]
+        at = [(value if effect.numeric else positions[format_setting(value)], y) for value, y in points]
         axes.plot(*zip(*at, strict=True), "o", color=color, ms=4, alpha=0.55, mew=0)
         if effect.pure:
             means = {x: [s for v, s in at if v == x] for x in sorted({x for x, _ in at})}
@@ -108,44 +127,31 @@ def effect_plot(effect: Effect, metric: str, path: Path) -> Path:
         axes.set_xscale("symlog", linthresh=least) if 0 in effect.values else axes.set_xscale("log")
         axes.tick_params(which="minor", labelsize=7, labelcolor=SOFT, color="#b8bec4", length=2)
     if not effect.numeric:
-        axes.set_xticks(range(len(places)), [_label(name, 16) for name in places])
-        axes.set_xlim(-0.5, len(places) - 0.5)
-    _dress(axes, metric, effect.key)
-    _legend(figure, titles)
+        axes.set_xticks(range(len(positions)), [_drawn(name, 16) for name in positions])
+        axes.set_xlim(-0.5, len(positions) - 0.5)
+    _label_axes(axes, metric, effect.key)
     return save(figure, path)
 
 
-def _figure(rows: Sequence[Row], *, height: float, panels: int) -> tuple[Figure, float]:
-    figure = new_figure(width=WIDTH, height=height + _below(rows))
-    _legend(figure, [row.name for row in rows])
-    return figure, (WIDTH - 0.65 * panels - 0.1) / panels
-
-
-def _below(rows: Sequence[Row]) -> float:
-    return _legend_height([row.name for row in rows[:DRAWN]], WIDTH)
-
-
-def _across(names: Sequence[str], width: float) -> int:
+def _figure(names: Sequence[str], *, panels: int, width: float = WIDE) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels side by side above a legend of `names`, whose styles come by position."""
     longest = max((min(len(name), 44) for name in names), default=1)
-    return max(1, min(6, int(12 * width / (longest + 9))))
+    across = max(1, min(6, int(12 * width / (longest + 9))))  # entries of a line of the legend
+    below = 0.12 + 0.19 * math.ceil(len(names) / across) if names else 0.0
+    figure = new_figure(width=width, height=3.1 + below)
+    if names:
+        from matplotlib.lines import Line2D
 
-
-def _legend_height(names: Sequence[str], width: float) -> float:
-    return 0.12 + 0.19 * math.ceil(len(names) / _across(names, width)) if names else 0.0
-
-
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    if not names:
-        return
-    width = float(figure.get_size_inches()[0])
-    marks = [Line2D([], [], color=style(i)[0], ls=style(i)[1], lw=2) for i in range(len(names))]
-    figure.legend(
-        marks, [_label(name, 44) for name in names], loc="lower left", ncol=_across(names, width),
-        frameon=False, fontsize=8, labelcolor=INK, handlelength=2.2, columnspacing=1.6, borderaxespad=0.1,
-        bbox_to_anchor=(0.5 / width, 0.0),
-    )  # fmt: skip
+        figure.legend(
+            [Line2D([], [], color=style(i)[0], ls=style(i)[1], lw=2) for i in range(len(names))],
+            [_drawn(name, 44) for name in names], loc="lower left", ncol=across, frameon=False, fontsize=8,
+            labelcolor=INK, handlelength=2.2, columnspacing=1.6, borderaxespad=0.1,
+            bbox_to_anchor=(0.5 / width, 0.0),
+        )  # fmt: skip
+    gap = 0.65  # inches beside each panel, for its axis
+    each = (width - 0.1) / panels - gap
+    lefts = [0.6 + i * (each + gap) for i in range(panels)]
+    return figure, [panel(figure, left=x, bottom=below + 0.45, width=each, height=2.3) for x in lefts]
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
@@ -162,25 +168,17 @@ def _plain(value: float, _: Any) -> str:
     return f"{value:g}" if value < 1e4 else short_count(value)
 
 
-def _some(value: float, place: Any) -> str:
+def _some(value: float, position: Any) -> str:
     """Label 2, 3 and 5 of a decade: more of them run into each other."""
-    return _plain(value, place) if f"{value:e}"[0] in "235" else ""
+    return _plain(value, position) if f"{value:e}"[0] in "235" else ""
 
 
-def _dress(axes: Axes, title: str, below: str) -> None:
-    axes.set_title(_label(title, 60), loc="left", fontsize=9.5, color=INK, pad=7)
-    axes.set_xlabel(_label(below, 60), fontsize=8, color=SOFT)
+def _label_axes(axes: Axes, title: str, below: str) -> None:
+    axes.set_title(_drawn(title, 60), loc="left", fontsize=9.5, color=INK, pad=7)
+    axes.set_xlabel(_drawn(below, 60), fontsize=8, color=SOFT)
     axes.grid(axis="y", color="#e6e8ea", lw=0.6)
     axes.set_axisbelow(True)
 
 
-def _label(text: str, width: int) -> str:
+def _drawn(text: str, width: int) -> str:
     return drawable(shorten(text, width=width)).replace("$", r"\$")
-
-
-def _has(row: Row, metric: str) -> bool:
-    return math.isfinite(row.mean(metric))
-
-
-def _finite(values: Sequence[float | None]) -> bool:
-    return any(value is not None and math.isfinite(value) for value in values)

@@ -1,4 +1,4 @@
-"""Flatten the configs of runs, and tell settings that matter from where and how often a run was made."""
+"""Flatten the configs of runs, and separate settings that matter from where and how often a run was made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from fovea.runs.read import Run
 
-# What does not make another experiment: chance, places, names, and how fast data arrive.
-ASIDE = (
+# What makes no other experiment: the seed, paths, names, and how fast data arrive.
+IGNORED_KEYS = (
     "seed", "run_dir", "resume", "test", "experiment", "sweep_name", "sweep_dir", "sweep", "paths", "report",
     "checkpoint", "logger", "hydra", "data.root", "data.download", "data.num_workers", "data.cache",
     "precision_reason",
@@ -18,9 +18,9 @@ ASIDE = (
 Settings = dict[str, Any]  # dotted key -> scalar or list
 
 
-def aside(key: str) -> bool:
+def is_ignored(key: str) -> bool:
     """Whether a dotted key says nothing about what is trained."""
-    return any(key == name or key.startswith(f"{name}.") for name in ASIDE)
+    return any(key == name or key.startswith(f"{name}.") for name in IGNORED_KEYS)
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> Settings:
@@ -35,10 +35,10 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> Settings:
 
 
 def settings(run: Run) -> Settings:
-    """Return what a run was trained with, without chance and places."""
-    place, flat = str(run.config.get("run_dir", "")), flatten(run.config)
-    kept = {key: value for key, value in flat.items() if not aside(key)}
-    return {k: v for k, v in kept.items() if not (place and isinstance(v, str) and v.startswith(place))}
+    """Return what a run was trained with, without seed and paths."""
+    run_dir, flat = str(run.config.get("run_dir", "")), flatten(run.config)
+    kept = {key: value for key, value in flat.items() if not is_ignored(key)}
+    return {k: v for k, v in kept.items() if not (run_dir and isinstance(v, str) and v.startswith(run_dir))}
 
 
 def seed_of(run: Run) -> Any:
@@ -46,37 +46,42 @@ def seed_of(run: Run) -> Any:
     return run.config.get("seed", run.summary.get("seed"))
 
 
-def without_copies(found: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
-    """Drop the keys that are copies of something: in every run equal to its value there, which varies.
+def drop_seed_copies(runs: Sequence[Run]) -> list[Settings]:
+    """Return the settings of every run without the copies of its seed, such as a `data.seed` that follows it.
 
-    Only keys that hold `named` count, where a setting could go along with the something by accident.
+    Only keys that hold `seed` count: another setting could go along with the seed by accident.
     """
-    if len({text(value) for value in values}) < 2:
+    return drop_copies([settings(run) for run in runs], [seed_of(run) for run in runs], named="seed")
+
+
+def drop_copies(found: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
+    """Drop the keys that hold `named` and whose values are, run by run, those of `values`, which vary."""
+    if len({comparable(value) for value in values}) < 2:
         return list(found)
     copies = {
         key for key in set().union(*found)
-        if named in key and all(same(one.get(key), v) for one, v in zip(found, values, strict=True))
+        if named in key and all(_same(one.get(key), v) for one, v in zip(found, values, strict=True))
     }  # fmt: skip
     return [{key: value for key, value in one.items() if key not in copies} for one in found]
 
 
-def same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any) -> bool:
     """Whether two settings are equal; true is not 1."""
     return type(a) is type(b) and a == b
 
 
-def text(value: Any) -> str:
-    """Return a setting as a hashable, comparable text."""
+def comparable(value: Any) -> str:
+    """Return a setting as a text that is hashable and comparable."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
 def varying(found: Sequence[Settings]) -> list[str]:
     """Return the keys that are not the same everywhere, in the order of the configs."""
     keys = dict.fromkeys(key for one in found for key in one)
-    return [key for key in keys if len({text(one.get(key)) for one in found}) > 1]
+    return [key for key in keys if len({comparable(one.get(key)) for one in found}) > 1]
 
 
-def recipe(run: Run) -> dict[str, str]:
+def overrides(run: Run) -> dict[str, str]:
     """Return the overrides that a run was given: those of its sweep, else those of its command."""
     file = run.dir / "overrides.yaml"
     if file.is_file():
@@ -89,7 +94,7 @@ def recipe(run: Run) -> dict[str, str]:
         except ValueError:  # a quote was left open
             words = []
     pairs = [str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word)]
-    return {key: value for key, value in pairs if key == "experiment" or not aside(key)}
+    return {key: value for key, value in pairs if key == "experiment" or not is_ignored(key)}
 
 
 def setting(run: Run, key: str) -> Any:
@@ -101,19 +106,19 @@ def setting(run: Run, key: str) -> Any:
         node = node.get(part) if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping):
         return node
-    chosen = recipe(run).get(key) or node.get("name")
+    chosen = overrides(run).get(key) or node.get("name")
     return chosen if chosen is not None else str(node.get("_target_", "")).rsplit(".", 1)[-1] or None
 
 
-def has(run: Run, key: str) -> bool:
+def has_setting(run: Run, key: str) -> bool:
     """Whether a run's config has a dotted key."""
     return key == "experiment" or any(k == key or k.startswith(f"{key}.") for k in flatten(run.config))
 
 
-def shown(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Write a setting as a reader would."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str):
         return value.rsplit(".", 1)[-1] if value.startswith(("fovea.", "torch.", "timm.")) else value
-    return json.dumps(value) if not isinstance(value, list) else f"[{', '.join(map(shown, value))}]"
+    return json.dumps(value) if not isinstance(value, list) else f"[{', '.join(map(format_setting, value))}]"

@@ -1,4 +1,4 @@
-"""Lay the rows of a comparison out in columns: numbers for CSV, text for all else."""
+"""Write the tables of a comparison: for the terminal, for papers and for programs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import Verdict, interval, signed
-from fovea.page.formats import MISSING, is_number, short_count
+from fovea.compare.types import Comparison, ModelGroup, PairedTest
+from fovea.compare.verdicts import interval
+from fovea.page.formats import MISSING, is_number, short_count, shorten
 from fovea.page.formats import metric as number
+from fovea.page.text_table import text_table
 from fovea.runs.read import Run
 
 RESULTS, COST = "results", "cost"
+LINES = 40  # on the terminal
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -27,150 +30,209 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, its numbers for CSV under `names`, its text."""
+    """One column of the table of models: a line per group."""
 
     title: str
-    names: tuple[str, ...]
-    numbers: Callable[[Row], Sequence[Any]]
-    text: Callable[[Row], str]
+    names: tuple[str, ...]  # of its numbers in CSV and JSON
+    numbers: Sequence[Sequence[Any]]  # in full
+    texts: Sequence[str]
     part: str = RESULTS
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of it."""
+        return any(text != MISSING for text in self.texts)
 
-def columns(metric: str, *, paired: bool, verdicts: Sequence[Verdict], title: str) -> list[Column]:
-    """Return the columns of a comparison by `metric`."""
-    by_name = {verdict.name: verdict for verdict in verdicts}
+
+def columns(found: Comparison) -> list[Column]:
+    """Return the columns of the table of models."""
+    groups, metric, paired = found.groups, found.metric, found.metric == found.measure
+    names, intervals = [group.name for group in groups], [interval(g, metric, paired=paired) for g in groups]
+    moments = [[g.mean(metric), g.std(metric), len(g.values(metric))] for g in groups]
+    result = [
+        Column("Model", ("model",), [[name] for name in names], names),
+        Column("Runs", ("runs",), [[len(g.runs)] for g in groups], [str(len(g.runs)) for g in groups]),
+        Column(metric, (metric, f"{metric} std", f"{metric} n"), moments,
+               [mean_and_std(group, metric) for group in groups]),
+        Column("95 % interval", ("low", "high", "interval over"), intervals,
+               [MISSING if math.isnan(low) else f"{number(low)} – {number(high)} ({over})"
+                for low, high, over in intervals]),
+    ]  # fmt: skip
     loss = f"{metric.split('/', 1)[0]}/loss"
-    found = [
-        Column("Model", ("model",), lambda row: [row.name], lambda row: row.name),
-        Column("Runs", ("runs",), lambda row: [len(row.runs)], lambda row: str(len(row.runs))),
-        Column(
-            metric, (metric, f"{metric} std", f"{metric} n"),
-            lambda row: [row.mean(metric), row.std(metric), len(row.values(metric))],
-            lambda row: spread(row, metric),
-        ),
-        Column(
-            "95 % interval", ("low", "high", "interval over"),
-            lambda row: interval(row, metric, paired=paired), lambda row: _interval(row, metric, paired),
-        ),
-    ]  # fmt: skip
     if loss != metric:
-        found.append(Column(loss, (loss,), lambda row: [row.mean(loss)], lambda row: _known(row.mean(loss))))
-    if verdicts:
-        names = ("difference", "difference low", "difference high", "p", "p Holm", "test")
-        found.append(Column(title, names, lambda row: _tested(by_name, row), lambda row: _gap(by_name, row)))
-    return found + _cost()
+        result.append(_single(loss, loss, [group.mean(loss) for group in groups], number))
+    if found.tests:
+        tests = {test.name: test for test in found.tests}
+        result.append(_difference(found, [tests.get(name) for name in names]))
+    for title, name, fact, write in COSTS:
+        values = [group.mean_of(fact) if fact else found.cost_of(group, name) for group in groups]
+        result.append(_single(title, name, values, write, COST))
+    return result
 
 
-def _cost() -> list[Column]:
-    def fact(title: str, name: str, of: Callable[[Run], Any], write: Callable[[float], str]) -> Column:
-        return Column(title, (name,), lambda row: [row.fact(of)], lambda row: write(row.fact(of)), COST)
-
-    def cost(title: str, name: str, write: Callable[[float], str]) -> Column:
-        def of(row: Row) -> float:
-            return float(row.cost.get(name, math.nan))
-
-        return Column(title, (name,), lambda row: [of(row)], lambda row: write(of(row)), COST)
-
-    return [
-        fact("Parameters", "parameters", lambda run: run.section("model").get("params"), short_count),
-        cost("FLOPs", "flops", short_count),
-        cost("Weights, MB", "weights_mb", _short),
-        fact("Epoch, s", "epoch_s", epoch_s, _short),
-        fact("Training, images/s", "train_images_per_s",
-             lambda run: run.section("timing").get("train_images_per_s"), _short),
-        cost("Batch 1 p50, ms", "latency_p50_ms", _short),
-        cost("Batch 1 p95, ms", "latency_p95_ms", _short),
-        cost("Batch 32, images/s", "images_per_s", _short),
-        fact("Training memory, MB", "train_memory_mb", lambda run: run.summary.get("peak_memory_mb"), _short),
-        cost("Inference memory, MB", "inference_memory_mb", _short),
-    ]  # fmt: skip
+def _single(
+    title: str, name: str, values: Sequence[float], write: Callable[[float], str], part: str = RESULTS
+) -> Column:
+    texts = [MISSING if math.isnan(value) else write(value) for value in values]
+    return Column(title, (name,), [[value] for value in values], texts, part)
 
 
-def epoch_s(run: Run) -> float | None:
+def _difference(found: Comparison, tests: Sequence[PairedTest | None]) -> Column:
+    base = shorten(found.base.name, width=40)
+    paired = found.metric == found.measure
+    title = f"Difference to {base}" if paired else f"Difference in {found.measure} to {base}"
+    names = ("difference", "difference low", "difference high", "p", "p Holm", "test")
+    numbers = [[t.difference, t.low, t.high, t.p, t.adjusted, t.method] if t else [""] * 6 for t in tests]
+    texts = [f"{signed(t.difference)} ({t.p_text})" if t else MISSING for t in tests]
+    return Column(title, names, numbers, texts)
+
+
+def mean_and_std(group: ModelGroup, metric: str) -> str:
+    """`0.9130 ± 0.0021` over several runs, the value alone of one."""
+    values = group.values(metric)
+    if len(values) < 2:
+        return number(values[0]) if values else MISSING
+    mean, std = number(group.mean(metric)), group.std(metric)
+    digits = len(mean.partition(".")[2])
+    return f"{mean} ± {f'{std:.{digits}f}' if digits and 'e' not in mean else number(std)}"
+
+
+def signed(value: float) -> str:
+    """Write a difference with its sign."""
+    return ("+" if value >= 0 else "−") + f"{abs(value):.{4 if abs(value) < 100 else 1}f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _epoch_s(run: Run) -> float | None:
     """Return the median time of an epoch."""
-    import statistics
-
     seconds = [s for s in run.section("timing").get("epoch_s") or [] if is_number(s)]
     return statistics.median(seconds) if seconds else None
 
 
-def spread(row: Row, metric: str) -> str:
-    """`0.9130 ± 0.0021` over several runs, the value alone of one."""
-    values = row.values(metric)
-    if not values:
-        return MISSING
-    mean = number(row.mean(metric))
-    if len(values) < 2:
-        return mean
-    plain = "e" not in mean and "." in mean
-    spread = f"{row.std(metric):.{len(mean.partition('.')[2])}f}" if plain else number(row.std(metric))
-    return f"{mean} ± {spread}"
+# Title, name, where runs recorded it (None: the comparison itself measured it), how it is written.
+COSTS: Sequence[tuple[str, str, Callable[[Run], Any] | None, Callable[[float], str]]] = (
+    ("Parameters", "parameters", lambda run: run.section("model").get("params"), short_count),
+    ("FLOPs", "flops", None, short_count),
+    ("Weights, MB", "weights_mb", None, _short),
+    ("Epoch, s", "epoch_s", _epoch_s, _short),
+    ("Training, images/s", "train_images_per_s",
+     lambda run: run.section("timing").get("train_images_per_s"), _short),
+    ("Batch 1 p50, ms", "latency_p50_ms", None, _short),
+    ("Batch 1 p95, ms", "latency_p95_ms", None, _short),
+    ("Batch 32, images/s", "images_per_s", None, _short),
+    ("Training memory, MB", "train_memory_mb", lambda run: run.summary.get("peak_memory_mb"), _short),
+    ("Inference memory, MB", "inference_memory_mb", None, _short),
+)  # fmt: skip
 
 
-def _interval(row: Row, metric: str, paired: bool) -> str:
-    low, high, over = interval(row, metric, paired=paired)
-    return MISSING if math.isnan(low) else f"{number(low)} – {number(high)} ({over})"
+def grid(found: Comparison, part: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the lines of the columns that something is known of, of one part or of both."""
+    chosen = [c for c in columns(found) if c.known and (part in (None, c.part) or c.title == "Model")]
+    return [c.title for c in chosen], [list(line) for line in zip(*(c.texts for c in chosen), strict=True)]
 
 
-def _tested(verdicts: dict[str, Verdict], row: Row) -> Sequence[Any]:
-    one = verdicts.get(row.name)
-    if one is None:
-        return [""] * 6
-    return [one.difference, one.low, one.high, one.p, one.adjusted, one.method]
+def task_cells(lines: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Write scores with three decimals, anything else as it is."""
+
+    def write(value: Any) -> str:
+        return MISSING if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    return [[write(value) for value in line] for line in lines]
 
 
-def _gap(verdicts: dict[str, Verdict], row: Row) -> str:
-    one = verdicts.get(row.name)
-    return MISSING if one is None else f"{signed(one.difference)} (p {one.chance})"
+def summary(found: Comparison) -> str:
+    """Return the tables as text, what the differences mean, and what is missing."""
+    parts = []
+    for part in (RESULTS, COST):
+        heads, cells = grid(found, part)
+        lines = [[shorten(line[0], width=48), *line[1:]] for line in cells[:LINES]]
+        if len(heads) > 1:
+            parts.append(text_table(lines, heads, align="l" + "r" * (len(heads) - 1)))
+    if len(found.groups) > LINES:
+        parts.append(f"… and {len(found.groups) - LINES} more models, all in compare.csv")
+    if found.tests:
+        lines_of = [f"  {test.name}: {test.words()}" for test in found.tests[:LINES]]
+        parts.append("\n".join([f"against {found.base.name}:", *lines_of]))
+    parts.append("\n".join(found.notes))
+    if found.left_out:
+        lines_of = [f"  {path}: {why}" for path, why in found.left_out[:LINES]]
+        parts.append("\n".join([f"{len(found.left_out)} left out:", *lines_of]))
+    return "\n\n".join(part for part in parts if part)
 
 
-def _known(value: float) -> str:
-    return MISSING if math.isnan(value) else number(value)
+def facts(found: Comparison) -> dict[str, Any]:
+    """Return everything but the pictures as plain containers."""
+    rows, table = [], columns(found)
+    for i, group in enumerate(found.groups):
+        pairs = {n: v for c in table for n, v in zip(c.names, c.numbers[i], strict=True) if v != ""}
+        runs = [
+            {"directory": str(run.dir), "seed": run.summary.get("seed"), **run.section("metrics")}
+            for run in group.runs
+        ]
+        rows.append({**pairs, "of": runs})
+    return {
+        "command": found.command, "metric": found.metric, "baseline": found.base.name, "rows": rows,
+        "tests": [vars(test) | {"words": test.words(found.base.name)} for test in found.tests],
+        "table": found.table and dict(zip(("title", "columns", "rows"), found.table, strict=True)),
+        "left_out": found.left_out, "notes": found.notes, "method": found.method,
+    }  # fmt: skip
 
 
-def _short(value: float) -> str:
-    if math.isnan(value):
-        return MISSING
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def filled(found: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
-    """Leave out the columns that nothing is known of."""
-    return [column for column in found if any(column.text(row) != MISSING for row in rows)]
-
-
-def texts(found: Sequence[Column], rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and cells."""
-    return [c.title for c in found], [[c.text(row) for c in found] for row in rows]
-
-
-def to_csv(
-    found: Sequence[Column], rows: Sequence[Row], extra: Mapping[str, Sequence[Any]] | None = None
-) -> str:
-    """Write every number in full, blank where unknown; `extra` are further columns by name."""
+def to_csv(found: Comparison) -> str:
+    """Write every number in full, blank where unknown; the task's own scores are further columns."""
+    table = [(column.names, column.numbers) for column in columns(found)]
+    if found.table:
+        _, heads, lines = found.table
+        at = {name: i for i, name in enumerate(heads)}
+        for line in lines:
+            scores = [[line[at[g.name]] if g.name in at else ""] for g in found.groups]
+            table.append(((f"{found.metric} of {line[0]}",), scores))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*(name for c in found for name in c.names), *(extra or {}), "directories"])
-    for i, row in enumerate(rows):
-        cells = [value for c in found for value in c.numbers(row)] + [v[i] for v in (extra or {}).values()]
+    writer.writerow([*(name for names, _ in table for name in names), "directories"])
+    for i, group in enumerate(found.groups):
+        cells = [value for _, numbers in table for value in numbers[i]]
         blank = ["" if isinstance(v, float) and not math.isfinite(v) else v for v in cells]
-        writer.writerow([*blank, " ".join(str(run.dir) for run in row.runs)])
+        writer.writerow([*blank, " ".join(str(run.dir) for run in group.runs)])
     return file.getvalue()
 
 
-def to_markdown(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def to_markdown(found: Comparison) -> str:
+    """Write the tables and the paired tests as Markdown."""
+    parts = [f"# Comparison by {found.metric}\n", markdown_table(*grid(found))]
+    words = [f"- {test.name}: {test.words(found.base.name)}, {test.method}\n" for test in found.tests]
+    parts += ["".join(words), *(f"{text}\n" for text in [*found.notes, " ".join(found.method)] if text)]
+    if found.table:
+        title, heads, lines = found.table
+        parts += [f"## {title}\n", markdown_table(heads, task_cells(lines))]
+    return "\n".join(part for part in parts if part)
+
+
+def markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """Write a pipe table, the first column flush left, others right."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
-    escaped = ([re.sub(r"([\\|<>*_`\[\]])", r"\\\1", str(c)) for c in line] for line in cells)
-    body = ["| " + " | ".join(" ".join(c.split()) for c in line) + " |" for line in escaped]
-    return "\n".join(["| " + " | ".join(h.replace("|", r"\|") for h in lines[0]) + " |",
-                      "| " + " | ".join(lines[1]) + " |", *body]) + "\n"  # fmt: skip
+    heads = [head.replace("|", r"\|") for head in heads]
+    body = [[re.sub(r"([\\|<>*_`\[\]])", r"\\\1", " ".join(cell.split())) for cell in line] for line in cells]
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [heads, rule, *body])
 
 
-def to_latex(heads: Sequence[str], cells: Sequence[Sequence[str]], *, caption: str) -> str:
+def to_latex(found: Comparison) -> str:
+    """Write the tables for LaTeX."""
+    table = latex_table(*grid(found), caption=f"Comparison by {found.metric}.")
+    parts = ["% needs \\usepackage{booktabs}\n", table]
+    if found.table:
+        title, heads, lines = found.table
+        parts.append(latex_table(heads, task_cells(lines), caption=f"{title}."))
+    return "\n".join(parts)
+
+
+def latex_table(heads: Sequence[str], cells: Sequence[Sequence[str]], *, caption: str) -> str:
     """Write a table for the package booktabs."""
-    lines = [" & ".join(map(latex, line)) + r" \\" for line in [heads, *cells]]
-    inner = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
+    head, *body = [" & ".join(map(latex, line)) + r" \\" for line in [heads, *cells]]
+    inner = "\n".join(["\\toprule", head, "\\midrule", *body, "\\bottomrule"])
     return (
         "\\begin{table}\n\\centering\n"
         f"\\caption{{{latex(caption)}}}\n\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n"
@@ -180,11 +242,4 @@ def to_latex(heads: Sequence[str], cells: Sequence[Sequence[str]], *, caption: s
 
 def latex(text: str) -> str:
     """Escape what LaTeX would take for a command."""
-    return "".join(LATEX.get(char, char) for char in " ".join(str(text).split()))
-
-
-def cell(value: Any) -> str:
-    """Write a score with three decimals, anything else as it is."""
-    if value is None:
-        return MISSING
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))

@@ -1,49 +1,129 @@
-"""Hold everything that a comparison shows."""
+"""The types that a comparison is made of, from the scores of one run to everything that is shown."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fovea.compare.grouping import Row
-from fovea.compare.tables import Column, columns
-from fovea.compare.verdicts import Verdict
+import numpy as np
+
 from fovea.page.blocks import Section
-from fovea.page.formats import shorten
+from fovea.page.formats import is_number
+from fovea.runs.read import Run
+
+ALPHA = 0.05  # the level of significance
+Pictures = Callable[[list[str]], dict[str, np.ndarray]]  # names of test images -> (H, W, C) uint8
+TaskTable = tuple[str, list[str], list[list[Any]]]  # title, names of the columns, lines
 
 
-@dataclass
+@dataclass(frozen=True)
+class PerImageScores:
+    """The scores of one run on its test images, in the order of their names."""
+
+    ids: np.ndarray  # (N,) str
+    target: np.ndarray  # (N, …) ground truth
+    values: np.ndarray  # (N,) one number per image, whose mean is the metric of the paired tests
+    extra: Any = None  # what the task's own tables and sections need
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Fingerprints of the names and of the ground truth."""
+        names = "\n".join(map(str, self.ids)).encode("utf-8", "surrogatepass")
+        target = np.ascontiguousarray(self.target)
+        return hashlib.sha256(names).hexdigest()[:12], hashlib.sha256(target.tobytes()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """Runs that count as one model: by default those that differ only in the seed."""
+
+    name: str  # no other group of the comparison has it
+    runs: Sequence[Run]
+    scores: Sequence[PerImageScores] = ()  # of the runs that kept predictions, in their order
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of every run that has it."""
+        return _numbers(run.section("metrics").get(metric) for run in self.runs)
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the runs, NaN where none has it."""
+        return _mean(self.values(metric))
+
+    def std(self, metric: str) -> float:
+        """Return the sample standard deviation over the runs, NaN for fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    def mean_of(self, fact: Callable[[Run], Any]) -> float:
+        """Return the mean of any number that runs recorded, NaN where none did."""
+        return _mean(_numbers(map(fact, self.runs)))
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if is_number(value) and math.isfinite(value)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else math.nan
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A test of the difference between a model and the baseline on the same test images."""
+
+    name: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    method: str
+    adjusted: float = math.nan  # p after Holm's correction
+    detail: str = ""
+    bound: bool = False  # p is as small as the number of bootstrap draws allows: it may be smaller
+
+    @property
+    def p_text(self) -> str:
+        """The corrected p as text."""
+        return format_p(self.adjusted, bound=self.bound)
+
+    def words(self, base: str = "") -> str:
+        """Say what the difference means; without `base`, where a heading names it."""
+        if self.adjusted >= ALPHA:
+            return f"no significant difference{base and f' from {base}'} ({self.p_text})"
+        better = "better" if self.difference > 0 else "worse"
+        return f"{better}{base and f' than {base}'} ({self.p_text})"
+
+
+def format_p(p: float, *, bound: bool = False) -> str:
+    """Write what p is: `p < 0.001`, `p = 0.012`; `p ≤ 0.012` where that is only a bound."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p {'≤' if bound else '='} {p:.{3 if p < 0.1 else 2}f}"
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Everything that is shown."""
+    """The result of a comparison: everything that the tables and the page show."""
 
     metric: str
-    rows: list[Row]
-    base: Row
+    groups: Sequence[ModelGroup]  # in the order of the metric
+    base: ModelGroup
     measure: str  # what the paired tests are about, such as test/acc; empty where there are none
-    verdicts: list[Verdict]
+    tests: Sequence[PairedTest]
     folder: Path
     command: str
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what is missing, and why
-    method: list[str] = field(default_factory=list)  # how things were measured
-    table: tuple[str, list[str], list[list[Any]]] | None = None  # the task's own
-    sections: list[Section] = field(default_factory=list)  # the task's own
+    cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by name of the group
+    left_out: Sequence[tuple[str, str]] = ()  # directories, and why
+    notes: Sequence[str] = ()  # what is missing, and why
+    method: Sequence[str] = ()  # how things were measured
+    table: TaskTable | None = None  # the task's own
+    sections: Sequence[Section] = ()  # the task's own
 
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of the table."""
-        paired, base = self.metric == self.measure, shorten(self.base.name, width=40)
-        title = f"Difference to {base}" if paired else f"Difference in {self.measure} to {base}"
-        return columns(self.metric, paired=paired, verdicts=self.verdicts, title=title)
-
-    @property
-    def best(self) -> Row | None:
-        """The first row that has the metric: rows come in the order of it."""
-        return next((row for row in self.rows if not math.isnan(row.mean(self.metric))), None)
-
-
-def parameters(row: Row) -> float:
-    """Return the number of parameters, NaN where no run recorded it."""
-    return row.fact(lambda run: run.section("model").get("params"))
+    def cost_of(self, group: ModelGroup, key: str) -> float:
+        """Return what was measured of a group's network, NaN where it was not."""
+        return self.cost.get(group.name, {}).get(key, math.nan)

@@ -33,8 +33,7 @@ FILES = (
     "fovea.data.images.",
     "fovea.data.formats.masks.",
     "fovea.data.fetch.tree.",
-    "fovea.models.hub.",
-    "fovea.models.weights.",
+    "fovea.models._",
     "albumentations.core.serialization.",
     "segmentation_models_pytorch.from_pretrained",
 )

@@ -15,6 +15,7 @@ from fovea.engine import distributed as rendezvous
 from fovea.engine import imports, processes, rundir
 from fovea.engine.processes import Family
 from fovea.engine.summary import Summary, to_plain
+from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
 
@@ -192,4 +193,5 @@ def _device_name(device: Any) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device.type)
+    threads = f" ({counted(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else ""
+    return f"{device.type}{threads}"

@@ -158,7 +158,7 @@ class Explain(L.Callback):
     def _show(self, trainer: L.Trainer, path: Path) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
-                with logger.harmless("record the explanations"):
+                with logger.warn_on_error("record the explanations"):
                     import wandb
 
                     logger.log_metrics({"explain": wandb.Image(str(path), caption=path.stem)})

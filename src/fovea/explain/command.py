@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fovea.compare.opening import listed
+from fovea.config.values import listed
 from fovea.engine import imports
 from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals

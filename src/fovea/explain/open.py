@@ -14,9 +14,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
-from fovea.compare.opening import listed
 from fovea.config import build
 from fovea.config.paths import CONF
+from fovea.config.values import listed
 from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
 

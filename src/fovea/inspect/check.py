@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from fovea.inspect.findings import KINDS, Finding, by_kind, count
 from fovea.inspect.stats import sections as statistics
 from fovea.page.annotations import Drawing, draw
-from fovea.page.blocks import Block, Facts, Fold, Section, Table, Text, encode
-from fovea.page.data_page import Pictures, document
+from fovea.page.blocks import Block, Facts, Fold, Gallery, Section, Table, Text, encode
+from fovea.page.document import document
 from fovea.page.formats import integer, middle
+from fovea.page.image_grid import beside
 from fovea.page.text_table import text_table
 
 LISTED = 20  # findings of a kind, in the terminal
@@ -91,7 +90,7 @@ def check_page(
     total = integer(sum(sizes.values()))
     about = f"{total} images checked"
     return document(
-        f"{name}: check", badge=(kind, badge), about=about, body=[*body, *statistics(stats)], command=command
+        f"{name}: check", badge=(kind, badge), about=about, body=[*body, *statistics(stats)], footer=command
     )
 
 
@@ -108,7 +107,7 @@ def _kind(kind: str, found: Sequence[Finding], show: Show, how: Drawing) -> Sect
     severity, meaning = KINDS[kind]
     blocks: list[Block] = [Text(meaning)]
     pictures = _pictures(found, show, how)
-    blocks += [Pictures(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
+    blocks += [Gallery(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
     rows = [[f.split, middle(f.file, width=70), middle(f.message, width=140)] for f in found[:ON_PAGE]]
     table = Table(["split", "file", "message"], rows, align="lll")
     blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(found), [table])]
@@ -138,15 +137,7 @@ def _pictures(
         tiles = [draw(sample, how) for sample in samples if sample]
         if tiles:
             names = [middle(finding.file.rsplit("/", 1)[-1], width=40), middle(finding.message, width=90)]
-            items.append((*encode(_beside(tiles)), [f"{finding.split}: {names[0]}", names[1]], finding.file))
+            items.append(
+                (*encode(beside(tiles, gap=6)), [f"{finding.split}: {names[0]}", names[1]], finding.file)
+            )
     return items
-
-
-def _beside(tiles: Sequence[np.ndarray]) -> np.ndarray:
-    """Put pictures side by side on white, a gap between them."""
-    height = max(tile.shape[0] for tile in tiles)
-    parts = []
-    for tile in tiles:
-        below = np.full((height - tile.shape[0], tile.shape[1], 3), 255, dtype=np.uint8)
-        parts += [np.vstack([tile, below]), np.full((height, 6, 3), 255, dtype=np.uint8)]
-    return np.hstack(parts[:-1])

@@ -12,10 +12,11 @@ import numpy as np
 
 from fovea.files import write_text
 from fovea.page.annotations import Drawing, draw
-from fovea.page.blocks import Facts, Section, Text, encode
-from fovea.page.data_page import Pictures, document
+from fovea.page.blocks import Facts, Gallery, Section, Text, encode
+from fovea.page.document import document
 from fovea.page.formats import shorten
-from fovea.page.label import annotate, sheet
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate
 
 LINE = 40  # characters below a tile
 CAPTIONS = 3  # of those that a sample may have
@@ -48,13 +49,13 @@ def write_preview(
         columns=4,
     )
     items = [(*encode(tile), text, item.name) for tile, text, item in zip(tiles, texts, shown, strict=True)]
-    body: list[Any] = [Facts(facts), Section("Samples", [Pictures(items)])]
+    body: list[Any] = [Facts(facts), Section("Samples", [Gallery(items, least="11rem")])]
     versions = max((len(item.versions) for item in shown), default=0)
     if versions:
         body.append(_augmented(out, shown, how, versions))
     spread = ", spread over the classes" if any("label" in item.sample for item in shown) else ""
     about = f"{len(shown)} training image{'' if len(shown) == 1 else 's'}{spread}"
-    page = document(f"{name}: samples", badge=("good", "preview"), about=about, body=body, command=command)
+    page = document(f"{name}: samples", badge=("good", "preview"), about=about, body=body, footer=command)
     write_text(out / "preview.html", page)
     return out / "preview.html"
 
@@ -72,7 +73,7 @@ def _augmented(out: Path, shown: Sequence[Shown], how: Drawing, versions: int) -
             items.append((*encode(drawn), said if said != text[:1] else [], f"{item.name}, augmented"))
     sheet(out / "preview_augmented.png", rows, columns=versions + 1)
     told = "The left column shows the image, the others what the network sees of it in different epochs."
-    return Section("Augmented", [Text(told), Pictures(items, columns=versions + 1)])
+    return Section("Augmented", [Text(told), Gallery(items, columns=versions + 1)])
 
 
 def lines(sample: Mapping[str, Any], how: Drawing) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fovea.page.blocks import Block, Facts, Section, Table, Text
-from fovea.page.data_page import Plot, document
-from fovea.page.data_plots import class_bars, histograms
+from fovea.page.blocks import Block, Facts, Picture, Section, Table, Text
+from fovea.page.document import document
 from fovea.page.formats import integer
+from fovea.page.plots import class_bars, histograms
 from fovea.page.text_table import text_table
 
 Stats = Mapping[str, Any]
@@ -19,7 +19,7 @@ def stats_page(name: str, splits: Mapping[str, Stats], *, remarks: Sequence[str]
     total = sum(split["images"] for split in splits.values())
     body: list[Block] = [*(Text(remark, "error") for remark in remarks), *sections(splits)]
     about = f"{integer(total)} images in {len(splits)} split{'' if len(splits) == 1 else 's'}"
-    return document(f"{name}: statistics", badge=("good", "stats"), about=about, body=body, command=command)
+    return document(f"{name}: statistics", badge=("good", "stats"), about=about, body=body, footer=command)
 
 
 def stats_table(splits: Mapping[str, Stats]) -> str:
@@ -86,7 +86,7 @@ def _classes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     low, high = min(counts.values()), max(counts.values())
     said = f"{high / low:.3g} times" if low else "infinitely many times"
     text = f"The largest class has {said} the images of the smallest."
-    plot = Plot(class_bars(counts, title=f"images of each class, {split}"), "Images of each class")
+    plot = Picture(class_bars(counts, title=f"images of each class, {split}"), "Images of each class")
     return [("Classes", [plot, Text("Every class has as many images." if low == high else text, "note")])]
 
 
@@ -99,7 +99,9 @@ def _sizes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
         text = f"All images have {common[0]['width']}×{common[0]['height']} pixels."
         return [("Sizes", [Text(text)])]
     named = [(f"{key}, pixels", sizes[key]["histogram"]) for key in ("width", "height")]
-    plot = Plot(histograms([*named, ("width / height", sizes["aspect"]["histogram"])]), "Sizes of the images")
+    plot = Picture(
+        histograms([*named, ("width / height", sizes["aspect"]["histogram"])]), "Sizes of the images"
+    )
     listed = ", ".join(f"{c['width']}×{c['height']} ({c['images']:,})" for c in common)
     text = f"{sizes['distinct']:,} different sizes in {split}; the commonest are {listed}."
     return [("Sizes", [plot, Text(text, "note")])]
@@ -119,10 +121,10 @@ def _objects(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
         ("Medium", integer(medium), ""),
         ("Large", integer(large), "(96×96 pixels or more)"),
     ]
-    bars = Plot(
+    bars = Picture(
         class_bars(boxes["per_class"], title=f"objects of each class, {split}"), "Objects of each class"
     )
-    return [("Objects", [Facts(facts), bars, Plot(histograms(named), "Number and size of objects")])]
+    return [("Objects", [Facts(facts), bars, Picture(histograms(named), "Number and size of objects")])]
 
 
 def _pixels(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
@@ -130,7 +132,7 @@ def _pixels(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     if not masks:
         return []
     percent = {name: 100 * share for name, share in masks["share"].items()}
-    bars = Plot(class_bars(percent, title=f"% of the labelled pixels, {split}"), "Pixels of each class")
+    bars = Picture(class_bars(percent, title=f"% of the labelled pixels, {split}"), "Pixels of each class")
     text = f"{100 * masks['ignored']:.2f} % of all pixels are ignored (255)."
     return [("Pixels", [bars, Text(text, "note")])]
 
@@ -145,4 +147,4 @@ def _captions(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
         f"{captions['vocabulary']:,} different words, {captions['seen_5_times']:,} of them seen 5 times or "
         f"more. The commonest: {', '.join(captions['common'])}."
     )
-    return [("Captions", [Plot(histograms(named), "Lengths of the captions"), Text(text, "note")])]
+    return [("Captions", [Picture(histograms(named), "Lengths of the captions"), Text(text, "note")])]

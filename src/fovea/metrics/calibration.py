@@ -1,4 +1,4 @@
-"""Measure whether a classifier is right as often as it says."""
+"""Measure the calibration of a classifier: whether its confidence is its accuracy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-ONE = 2**32  # the unit of the sums: confidences above 1/512 in single precision are whole multiples of it
+from fovea.metrics.exact import FIXED_POINT, ExactMetric, to_fixed
 
 
-class CalibrationError(Metric):
+class CalibrationError(ExactMetric):
     """Average |accuracy - confidence| over bins of equal width: preds are logits (B, C), target (B,).
 
     The expected calibration error, Guo et al. (2017), https://arxiv.org/abs/1706.04599, equation 3; the bins
@@ -21,9 +20,7 @@ class CalibrationError(Metric):
     probabilities.
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
     images: Tensor
     correct: Tensor
     confidence: Tensor
@@ -33,8 +30,7 @@ class CalibrationError(Metric):
         if bins < 1:
             raise ValueError(f"bins={bins} must be at least 1")
         self.bins = bins
-        for name in ("images", "correct", "confidence"):
-            self.add_state(name, torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("images", "correct", "confidence", size=(bins,))
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch; an image with NaN among its logits is left out."""
@@ -45,7 +41,7 @@ class CalibrationError(Metric):
         columns = {
             "images": known.long(),
             "correct": ((guess == target) & known).long(),
-            "confidence": (confidence * ONE).round().long(),  # a power of two: exact in single precision
+            "confidence": to_fixed(confidence),
         }
         for name, values in columns.items():
             setattr(self, name, getattr(self, name).scatter_add(0, place, values))
@@ -53,5 +49,5 @@ class CalibrationError(Metric):
     def compute(self) -> Tensor:
         """Return the error, a number in 0…1."""
         images, correct, confidence = (x.cpu().double() for x in (self.images, self.correct, self.confidence))
-        error = (correct - confidence / ONE).abs().sum() / images.sum()
+        error = (correct - confidence / FIXED_POINT).abs().sum() / images.sum()
         return error.float().to(self.images.device)

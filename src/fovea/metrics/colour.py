@@ -6,41 +6,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from fovea.metrics.segmentation import ONE
+from fovea.metrics.exact import FIXED_POINT, ExactMetric, to_fixed
 
 
-class ABError(Metric):
+class ABError(ExactMetric):
     """Average over the images the root mean square of the differences in a and b of CIE Lab."""
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
     errors: Tensor
     compared: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("errors", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("compared", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("errors", "compared")
 
     def update(self, preds_ab: Tensor, target_ab: Tensor) -> None:
         """Add a batch of ab (B, 2, H, W)."""
-        self.errors += _sum(ab_error(preds_ab, target_ab))
+        self.errors += to_fixed(ab_error(preds_ab, target_ab)).sum()
         self.compared += len(preds_ab)
 
     def compute(self) -> Tensor:
         """Return the mean, NaN where there was no image."""
-        return self.errors / ONE / self.compared
+        return self.errors / FIXED_POINT / self.compared
 
 
-class Colourfulness(Metric):
+class Colourfulness(ExactMetric):
     """Average the colourfulness of the predicted pictures, or divide it by that of the true ones."""
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
+    shared_state = "colourfulness"  # absolute and relative count the same: see `tasks.base.collection`
     vivid: Tensor
     vivid_truth: Tensor
     pictures: Tensor
@@ -48,19 +43,17 @@ class Colourfulness(Metric):
     def __init__(self, *, relative: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.relative = relative
-        for name in ("vivid", "vivid_truth"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("pictures", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("vivid", "vivid_truth", "pictures")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1."""
-        self.vivid += _sum(colourfulness(preds))
-        self.vivid_truth += _sum(colourfulness(target))
+        self.vivid += to_fixed(colourfulness(preds)).sum()
+        self.vivid_truth += to_fixed(colourfulness(target)).sum()
         self.pictures += len(preds)
 
     def compute(self) -> Tensor:
         """Return the mean over the pictures, or the ratio of the means: 1 is as vivid as the truth."""
-        return self.vivid / (self.vivid_truth if self.relative else self.pictures * ONE)
+        return self.vivid / (self.vivid_truth if self.relative else self.pictures * FIXED_POINT)
 
 
 def ab_error(preds_ab: Tensor, target_ab: Tensor) -> Tensor:
@@ -83,7 +76,3 @@ def colourfulness(rgb: Tensor) -> Tensor:
     planes = torch.stack([red - green, (red + green) / 2 - blue], dim=1).flatten(2)  # (B, 2, H W)
     spread = planes.var(dim=2, correction=0).sum(dim=1).sqrt()
     return spread + 0.3 * planes.mean(dim=2).square().sum(dim=1).sqrt()
-
-
-def _sum(scores: Tensor) -> Tensor:
-    return (scores * ONE).round().long().sum()

@@ -1,4 +1,4 @@
-"""Ask a classifier whether it still knows what is on a coloured picture."""
+"""Measure whether a classifier recognises coloured pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
+
+from fovea.metrics.exact import ExactMetric
+from fovea.ops.placement import Size, place
 
 Net = Callable[[Tensor], Any]
 LOAD: dict[str, Callable[[str, torch.device], Net]] = {
@@ -20,24 +22,21 @@ LOAD: dict[str, Callable[[str, torch.device], Net]] = {
 }
 
 
-class ClassifierAccuracy(Metric):
-    """Count the predicted pictures whose class a classifier names rightly.
+class ClassifierAccuracy(ExactMetric):
+    """Return the share of predicted pictures that a classifier classifies correctly.
 
     `folder` is what `python src/export.py run=DIR format=torchscript` (or torch_export) has written; pictures
     are prepared the way its export.json says.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
-    right: Tensor
-    asked: Tensor
+    correct: Tensor
+    images: Tensor
 
     def __init__(self, *, folder: str | Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.folder, self.about = Path(folder), _about(Path(folder))
-        self.add_state("right", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("asked", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("correct", "images")
 
     def update(self, preds: Tensor, label: Tensor | None = None) -> None:
         """Add a batch of sRGB pictures (B, 3, H, W) in 0…1 with their classes (B,)."""
@@ -52,48 +51,45 @@ class ClassifierAccuracy(Metric):
         net = _open(str(self.folder / self.about["file"]), self.about["format"], preds.device)
         with torch.no_grad():
             found = net(prepare(preds, self.about["preprocessing"]))
-        self.right += (found.argmax(dim=1) == label).sum()
-        self.asked += len(label)
+        self.correct += (found.argmax(dim=1) == label).sum()
+        self.images += len(label)
 
     def compute(self) -> Tensor:
         """Return the share of pictures."""
-        return self.right / self.asked
+        return self.correct / self.images
 
 
 def classifier_accuracy(*, folder: str | None = None) -> ClassifierAccuracy | None:
-    """Return the metric where there is a classifier to ask."""
+    """Return the metric where there is a classifier."""
     return None if folder is None else ClassifierAccuracy(folder=folder)
 
 
-def prepare(rgb: Tensor, how: Mapping[str, Any]) -> Tensor:
+def prepare(rgb: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     """Turn pictures (B, 3, H, W) in 0…1 into the inputs of a net with this preprocessing."""
     x = (rgb.float() * 255).round() / 255
-    if how["channels"] == 1:
+    if preprocessing["channels"] == 1:
         x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    x = _fit(x, how)
-    mean, std = (x.new_tensor(how[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    x = _fit(x, preprocessing)
+    mean, std = (x.new_tensor(preprocessing[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
     return (x - mean) / std
 
 
-def _fit(x: Tensor, how: Mapping[str, Any]) -> Tensor:
+def _fit(x: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     """Bring pictures to the net's size: cut the centre, pad with black, or stretch."""
-    size, sides, resize = [int(s) for s in how["image_size"]], list(x.shape[2:]), how.get("resize", "crop")
-    if sides == size or resize == "stretch":
-        return _resized(x, size)
-    ratios = [s / n for s, n in zip(size, sides, strict=True)]
-    if resize == "pad":
-        inner = [min(s, max(1, round(n * min(ratios)))) for s, n in zip(size, sides, strict=True)]
-        top, left = ((s - n) // 2 for s, n in zip(size, inner, strict=True))
-        below, right = size[0] - inner[0] - top, size[1] - inner[1] - left
-        return F.pad(_resized(x, inner), (left, right, top, below))
-    scale = max(ratios) / how["crop_pct"]
-    kept = [max(1, min(n, round(s / scale))) for s, n in zip(size, sides, strict=True)]
-    top, left = (round((n - k) / 2) for n, k in zip(sides, kept, strict=True))
-    return _resized(x[:, :, top : top + kept[0], left : left + kept[1]], size)
+    height, width = (int(side) for side in preprocessing["image_size"])
+    at = place(
+        (x.shape[2], x.shape[3]),
+        size=(height, width),
+        resize=preprocessing.get("resize", "crop"),
+        crop_pct=preprocessing["crop_pct"],
+    )
+    x = _resized(x[:, :, at.top : at.top + at.height, at.left : at.left + at.width], at.inner)
+    top, left = at.offset
+    return F.pad(x, (left, width - at.inner[1] - left, top, height - at.inner[0] - top))
 
 
-def _resized(x: Tensor, size: list[int]) -> Tensor:
-    if list(x.shape[2:]) == size:
+def _resized(x: Tensor, size: Size) -> Tensor:
+    if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
@@ -105,7 +101,7 @@ def _about(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no {file}: make the folder with {make}, or set folder to null")
     about = json.loads(file.read_text(encoding="utf-8"))
     if about.get("format") not in LOAD:
-        raise ValueError(f"{file} is about format={about.get('format')}, which this cannot ask: {make}")
+        raise ValueError(f"{file} is about format={about.get('format')}, which cannot be run here: {make}")
     return about
 
 

@@ -1,4 +1,4 @@
-"""Tell a difference between models from chance: intervals, paired tests, correction for several tests."""
+"""Test whether models differ: confidence intervals, paired tests, correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -31,24 +31,19 @@ def wilson(correct: int, total: int, *, level: float = 0.95) -> tuple[float, flo
     return (share + spread / 2 - half) / (1 + spread), (share + spread / 2 + half) / (1 + spread)
 
 
-def mcnemar(only_first: int, only_second: int, *, mid: bool = False) -> float:
+def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided exact p of McNemar's test (1947) on the images that only one model gets right.
 
-    Under the null hypothesis each of them falls to either model with probability 1/2. The mid-p variant
-    (Fagerland, Lydersen & Laake 2013) counts half of the observed outcome's probability.
+    Under the null hypothesis each of them falls to either model with probability 1/2.
     """
-    from scipy.special import bdtr, gammaln
+    from scipy.special import bdtr
 
     few, total = min(only_first, only_second), only_first + only_second
     if few < 0:
         raise ValueError(f"counts must not be negative: {only_first}, {only_second}")
     if total == 0:
         return 1.0
-    p = 2 * float(bdtr(few, total, 0.5))
-    if mid:
-        log_choose = gammaln(total + 1) - gammaln(few + 1) - gammaln(total - few + 1)
-        p -= math.exp(float(log_choose) - total * math.log(2))
-    return min(1.0, p)
+    return min(1.0, 2 * float(bdtr(few, total, 0.5)))
 
 
 def paired_bootstrap(

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from fovea.metrics.exact import ExactMetric
 
 
-class TopKAccuracy(Metric):
+class TopKAccuracy(ExactMetric):
     """Count the images whose class is among the `k` likeliest: preds (B, C), target (B,).
 
-    torchmetrics' own keeps the same states as its accuracy, and where the first batch gives both the same
-    numbers, as when all is right, a `MetricCollection` takes the two for one metric from then on.
+    torchmetrics' MulticlassAccuracy(top_k=k) gives the same by way of one-hot matrices (B, C): with it all
+    metrics of classification take 1.4 (10 classes) to 3.4 times (1000 classes) as long on a CPU.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     hits: Tensor
     images: Tensor
 
@@ -27,8 +25,7 @@ class TopKAccuracy(Metric):
         if k < 1:
             raise ValueError(f"k={k} must be at least 1")
         self.k = k
-        self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_sums("hits", "images")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch."""

@@ -1,4 +1,4 @@
-"""Bring images as the data module gives them to what a pretrained backbone was trained on."""
+"""Bring images of the data module to the channels, size and normalisation of a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fovea.models._checks import height_width
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -40,7 +42,7 @@ class AdaptInput(nn.Module):
                 "as data.mean and data.std are; a backbone has three"
             )
         self.channels = len(mean)
-        self.size = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+        self.size = None if size is None else height_width(size)
         m, s, own_m, own_s = (
             torch.tensor(list(v), dtype=torch.float64).view(1, -1, 1, 1)
             for v in (mean, std, own_mean, own_std)
@@ -50,7 +52,7 @@ class AdaptInput(nn.Module):
         self.register_buffer("shift", ((m - own_m) / own_s).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Resample, then normalise anew: both are linear, and a resampled grey image is cheaper."""
+        """Resample, then renormalise: both are linear, and a resampled grey image is cheaper."""
         if x.shape[1] != self.channels:
             raise ValueError(
                 f"images of {x.shape[1]} channels, but mean and std of {self.channels}: "
@@ -60,6 +62,14 @@ class AdaptInput(nn.Module):
             shrinks = x.shape[-2] > self.size[0] or x.shape[-1] > self.size[1]
             x = F.interpolate(x, self.size, mode="bilinear", align_corners=False, antialias=shrinks)
         return x * self.scale.to(x.dtype) + self.shift.to(x.dtype)  # (B, 3, H', W')
+
+
+def check_channels(in_channels: int, mean: Sequence[float]) -> None:
+    """Raise a ValueError unless images have as many channels as their mean."""
+    if in_channels != len(mean):
+        raise ValueError(
+            f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
+        )
 
 
 def normalisation(net: nn.Module) -> dict[str, Sequence[float]]:

@@ -11,10 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
+from fovea.models import _he_init
+from fovea.models._checks import check_images
+from fovea.models._classifier import Classifier
 
 
-class AlexNet(nn.Module):
+class AlexNet(Classifier):
     """Stack five convolutions, three of them followed by 3x3/2 max pooling, and dense layers.
 
     Layers are numbered as torchvision's AlexNet numbers them (`features.0` is the first convolution), and
@@ -67,14 +69,14 @@ class AlexNet(nn.Module):
             self.classifier.extend([nn.Dropout(dropout), nn.Linear(self.num_features, units), nn.ReLU()])
             self.num_features = units
         self.classifier.append(nn.Linear(self.num_features, num_classes))
-        self.apply(_init)
+        self.apply(_he_init.fan_in)
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that maps features to logits."""
         return self.classifier[-1]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages and dense layers, as timm's nets do; the rest is the head."""
         convs = [(rf"^features\.{i}\.", (min(k, 2), k)) for k, i in enumerate((0, 3, 6, 8, 10))]
         count = (len(self.classifier) - 1) // 3
         dense = [(rf"^classifier\.{3 * i + 1}\.", (3 + i, 5 + i)) for i in range(count)]
@@ -90,10 +92,6 @@ class AlexNet(nn.Module):
         x = self.classifier[:-1](self.avgpool(x).flatten(1))
         return x if pre_logits else self.classifier[-1](x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
 
 def _smallest(kernel: int, stride: int, second_stride: int) -> int:
     """Return the smallest side of which the last pooling still has a window."""
@@ -101,10 +99,3 @@ def _smallest(kernel: int, stride: int, second_stride: int) -> int:
     side = (side - 1) * second_stride + 1  # enters the second convolution, whose border keeps the side
     side = 2 * side + 1  # enters the first pooling
     return (side - 1) * stride + kernel - 2 * (kernel // 4)
-
-
-def _init(module: nn.Module) -> None:
-    """Draw weights from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Provide bilinear CNNs for fine-grained recognition."""
+"""Provide bilinear CNNs for fine-grained recognition, with the whole outer product or a sketch of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.compact_bilinear import CompactBilinear
-from fovea.models.inner_layers import matcher
+from fovea.models._classifier import Classifier
+from fovea.models._inner_nets import matcher
+from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
+from fovea.ops.precision import at_least_single
 
 TINY = 1e-10
 
 
-class Bilinear(nn.Module):
+class Bilinear(Classifier):
     """Classify by the products of the features of two nets at the same places.
 
     Lin, RoyChowdhury & Maji (2015), https://arxiv.org/abs/1504.07889: x is the mean over positions of
@@ -48,7 +49,7 @@ class Bilinear(nn.Module):
         checkpoint: str | Sequence[str | None] | None = None,
     ) -> None:
         super().__init__()
-        _check_channels(in_channels, mean)
+        check_channels(in_channels, mean)
         builders = [first] if second is None else [first, second]
         files = _files(checkpoint, len(builders))
         self.nets = nn.ModuleList(
@@ -64,12 +65,8 @@ class Bilinear(nn.Module):
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
-
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer of the nets; the rest is the head."""
+        """Number the layer of each parameter of the nets; the rest is the head."""
         return matcher({f"nets.{i}": net for i, net in enumerate(self.nets)}, coarse=coarse)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -77,7 +74,7 @@ class Bilinear(nn.Module):
         maps = [net(adapt(x)) for net, adapt in zip(self.nets, self.adapt, strict=True)]
         kind = maps[0].dtype
         with torch.autocast(x.device.type, enabled=False):  # the square root makes much of small errors
-            a, b = match_size(_full(maps[0]), _full(maps[-1]))
+            a, b = match_size(at_least_single(maps[0]), at_least_single(maps[-1]))
             pooled = outer(a, b) if self.sketch is None else self.sketch(a, b)
             return F.normalize(signed_sqrt(pooled)).to(kind)
 
@@ -85,9 +82,38 @@ class Bilinear(nn.Module):
         """Map features to logits (B, num_classes), or return what the last layer sees."""
         return x if pre_logits else self.head(self.head_drop(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
+
+class CompactBilinear(nn.Module):
+    """Pool two maps (B, C1, h, w) and (B, C2, h, w) to (B, dim), whose inner products estimate the full ones.
+
+    Gao, Beijbom, Zhang & Darrell (2016), https://arxiv.org/abs/1511.06062, algorithm 2 (Pham & Pagh 2013):
+    each channel c of a map is added to position h(c) with sign s(c), both drawn once; the count sketch of the
+    outer product is the circular convolution of the two, a product after a Fourier transform. The mean over
+    positions is taken there, as the transform back is linear.
+    """
+
+    def __init__(self, *, channels: tuple[int, int], dim: int, seed: int = 0) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"compact_dim={dim} must be at least 1: the paper takes 8192")
+        self.dim = dim
+        draw = torch.Generator().manual_seed(seed)
+        for i, count in enumerate(channels):
+            place = torch.randint(dim, (count,), generator=draw)
+            sign = torch.randint(2, (count,), generator=draw) * 2.0 - 1.0
+            self.register_buffer(f"place_{i}", place)
+            self.register_buffer(f"sign_{i}", sign)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the sketch of the mean outer product (B, dim)."""
+        one, two = self._spectrum(a, 0), self._spectrum(b, 1)  # (B, h, w, dim // 2 + 1)
+        return torch.fft.irfft((one * two).mean(dim=(1, 2)), n=self.dim)
+
+    def _spectrum(self, x: Tensor, which: int) -> Tensor:
+        place, sign = getattr(self, f"place_{which}"), getattr(self, f"sign_{which}")
+        signed = x.movedim(1, -1) * sign.to(x.dtype)  # (B, h, w, C)
+        sketch = signed.new_zeros(*signed.shape[:-1], self.dim).index_add(-1, place, signed)
+        return torch.fft.rfft(sketch)
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -106,18 +132,6 @@ def match_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
     one, two = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (a, b))
     return one, two
-
-
-def _full(x: Tensor) -> Tensor:
-    """Bring half precision to single, and leave double as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _check_channels(in_channels: int, mean: Sequence[float]) -> None:
-    if in_channels != len(mean):
-        raise ValueError(
-            f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
-        )
 
 
 def _files(checkpoint: str | Sequence[str | None] | None, count: int) -> list[str | None]:

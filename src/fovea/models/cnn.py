@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.pooled import Pooled
+from fovea.models import _he_init
+from fovea.models._classifier import Pooled
 
 
 def conv_block(
@@ -57,7 +57,8 @@ class CNN(Pooled):
         )
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
-        self.apply(_init)
+        self.stem.apply(_he_init.fan_out)
+        self.stages.apply(_he_init.fan_out)
 
     @staticmethod
     def _stage(width_in: int, width: int, *, depth: int, batch_norm: bool) -> nn.Sequential:
@@ -65,18 +66,6 @@ class CNN(Pooled):
         convs = (conv_block(i, o, batch_norm=batch_norm) for i, o in itertools.pairwise(widths))
         return nn.Sequential(nn.MaxPool2d(2), *convs)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the stages, as timm's nets do; the rest is the head."""
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H / 2^s, W / 2^s)."""
         return self.stages(self.stem(x))
-
-
-def _init(module: nn.Module) -> None:
-    """Draw convolutions from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

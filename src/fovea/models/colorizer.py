@@ -1,4 +1,4 @@
-"""Provide nets that colour pictures: they see the lightness L of a picture and say its a and b."""
+"""Provide nets that colour images: from the lightness L of CIE Lab they predict a and b."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.padded import on_multiples
+from fovea.models._checks import height_width
 from fovea.models.timm import create
 from fovea.ops.lab import grey, lightness
+from fovea.ops.mirror import on_multiples
 
 
 class Colorizer(nn.Module):
-    """Show the lightness of pictures (B, 1 or 3, H, W) in 0…1, as (B, 1, H, W) in -1…1, to a net.
+    """Predict colours from the lightness of images (B, 1 or 3, H, W) in 0…1, given to a net in -1…1.
 
     Args:
         net: maps that to (B, K, H, W).
@@ -146,15 +147,14 @@ class Embedder(nn.Module):
             name=name, num_classes=0, pretrained=pretrained, checkpoint=checkpoint, image_size=image_size
         )
         known: dict = net.pretrained_cfg  # type: ignore[assignment]
-        size = known["input_size"][1:] if image_size is None else image_size
-        self.size = [size, size] if isinstance(size, int) else [int(side) for side in size]
+        self.size = height_width(known["input_size"][1:] if image_size is None else image_size)
         self.features = int(net.head_hidden_size)  # type: ignore[arg-type]
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(known[key]).view(1, 3, 1, 1), persistent=False)
         self.net = _still(net).eval()
 
     def train(self, mode: bool = True) -> Embedder:
-        """Stay as it is: statistics and dropout stand still."""
+        """Stay in eval mode: running statistics and dropout never change."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:

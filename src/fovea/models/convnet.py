@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
+from fovea.models import _he_init
+from fovea.models._checks import check_images
+from fovea.models._classifier import Classifier
 
 
 class GaussianNoise(nn.Module):
@@ -31,7 +33,7 @@ class GaussianNoise(nn.Module):
         return f"std={self.std}"
 
 
-class ConvNet(nn.Module):
+class ConvNet(Classifier):
     """Stack blocks of 3x3 convolutions, each ending in 2x2 max pooling, then one dense layer and the head.
 
     Three sizes of it: `widths` 32-64-128-256-512 with `depth` 1; "simple", 32-64-128 with `depth` 1; and
@@ -80,14 +82,10 @@ class ConvNet(nn.Module):
         self.dense_act = nn.ReLU()
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, num_classes)
-        self.apply(_init)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
+        self.apply(_he_init.fan_in)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the blocks and the dense layer, as timm's nets do."""
+        """Name the parameters of the blocks and the dense layer, as timm's nets do."""
         return {"blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)", "dense": r"^dense"}
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -100,10 +98,6 @@ class ConvNet(nn.Module):
         x = self.dense_drop(self.pool(x).flatten(1))
         x = self.dense_act(self.dense(x))
         return x if pre_logits else self.head(self.head_drop(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _block(widths: Sequence[int], *, batch_norm: bool, noise: float) -> nn.Sequential:
@@ -119,11 +113,3 @@ def _block(widths: Sequence[int], *, batch_norm: bool, noise: float) -> nn.Seque
         for i, o in itertools.pairwise(widths)
     )
     return nn.Sequential(*convs, nn.MaxPool2d(2, ceil_mode=True))
-
-
-def _init(module: nn.Module) -> None:
-    """Draw weights from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

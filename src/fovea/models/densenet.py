@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fovea.models.checks import blocks_per_stage, check_images
+from fovea.models import _he_init
+from fovea.models._checks import blocks_per_stage, check_images
+from fovea.models._classifier import Pooled
 
 SMALLEST = 8  # the last map then has 2x2 pixels
 BOTTLENECK = 4  # a layer's 1x1 convolution gives this many times the growth rate
@@ -81,7 +83,7 @@ class DenseBlock(nn.Module):
         return torch.cat(maps, dim=1)
 
 
-class DenseNet(nn.Module):
+class DenseNet(Pooled):
     """Stack three dense blocks; between them a 1x1 convolution compresses and pooling halves the side.
 
     Parameters have the names of torchvision's DenseNet, which differs in the stem and has four blocks.
@@ -127,17 +129,16 @@ class DenseNet(nn.Module):
                 width = kept
         self.features.add_module("norm5", nn.BatchNorm2d(width))
         self.act = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.num_features = width
         self.classifier = nn.Linear(width, num_classes)
-        self.apply(_init)
+        self.apply(_he_init.fan_out)
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that maps features to logits."""
         return self.classifier
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and the layers, as timm's nets do; the rest is the head."""
         last = (99999,)  # what joins the layer before it
         if coarse:
             blocks = [(r"^features\.(?:denseblock|transition)(\d+)", None), (r"^features\.norm5", last)]
@@ -151,15 +152,6 @@ class DenseNet(nn.Module):
         check_images(x, net="this DenseNet", channels=self.in_channels, smallest=SMALLEST)
         return self.act(self.features(x))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average the map, then give logits (B, num_classes), or what the last layer sees."""
-        x = self.pool(x).flatten(1)  # (B, num_features)
-        return x if pre_logits else self.classifier(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
 
 def _transition(width: int, kept: int, *, dropout: float) -> nn.Sequential:
     return nn.Sequential(
@@ -171,11 +163,3 @@ def _transition(width: int, kept: int, *, dropout: float) -> nn.Sequential:
             pool=nn.AvgPool2d(2),
         )
     )
-
-
-def _init(module: nn.Module) -> None:
-    """Draw convolutions from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

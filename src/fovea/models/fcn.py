@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
-from fovea.models.inner_layers import matcher
-from fovea.models.padded import on_multiples
+from fovea.models._checks import check_images
+from fovea.models._inner_nets import matcher
+from fovea.models._weights import State, load_weights, read_state
 from fovea.models.vgg import STATISTICS, VGG, vgg16
-from fovea.models.weights import State, load_weights, read_state
+from fovea.ops.mirror import on_multiples
 
 STRIDES = (32, 16, 8)
 
@@ -76,7 +76,7 @@ class FCN(nn.Module):
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the backbone does; the rest is the head."""
+        """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({"backbone": self.backbone}, coarse=coarse)
 
     def scores(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class VGGMaps(nn.Module):
         self.pretrained_cfg = STATISTICS
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers."""
+        """Name the parameters of the stages and dense layers."""
         stages = enumerate(layer for layer in self.layers if "features" in layer[1])
         named = [(name, (stage,) if coarse else (stage, i)) for i, (stage, name) in stages]
         return {"features": named, "fc6": r"^fc6", "fc7": r"^fc7"}

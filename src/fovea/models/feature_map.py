@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
+from fovea.models._inner_nets import drop_unused
 from fovea.models.timm import create
-from fovea.models.unused import drop_unused
 
 
 class FeatureMap(nn.Module):
@@ -39,12 +40,11 @@ class FeatureMap(nn.Module):
             _remove(self.net, module, name=name)
         self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
         self.pretrained_cfg = self.net.pretrained_cfg
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (224, 224)
-        drop_unused(self, size=(int(height), int(width)))
+        drop_unused(self, size=height_width(image_size or 224))
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the net itself does."""
-        from fovea.models.inner_layers import matcher
+        """Number the layer of each parameter as the net itself does."""
+        from fovea.models._inner_nets import matcher
 
         return matcher({"net": self.net}, coarse=coarse)
 

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
+from fovea.models import _he_init
+from fovea.models._checks import check_images
+from fovea.models._classifier import Classifier
 
 SIDE, SMALLEST = 32, 16
 TABLE = (
@@ -60,7 +62,7 @@ class TableConv(nn.Module):
         return F.conv2d(x, dense.view(16, 6, 5, 5), self.bias)
 
 
-class LeNet(nn.Module):
+class LeNet(Classifier):
     """Stack LeNet-5's layers C1, S2, C3, S4, C5 and F6, named as in the paper.
 
     The paper's images have 32 pixels. Smaller ones, down to 16, get a border of zeros; of larger ones the
@@ -83,14 +85,10 @@ class LeNet(nn.Module):
         self.c5 = nn.Conv2d(16, 120, 5)
         self.f6 = nn.Linear(120, 84)
         self.head = nn.Linear(84, num_classes)
-        self.apply(_init_modern if modern else _init_classic)
-
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
+        self.apply(_he_init.fan_in if modern else _init_classic)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages, as timm's nets do; the rest is the head."""
         stages = (r"^[cs][12]\.", r"^[cs][34]\.", r"^c5\.", r"^f6\.")
         return {"blocks": [(stage, (i,)) for i, stage in enumerate(stages)]}
 
@@ -108,20 +106,10 @@ class LeNet(nn.Module):
         x = self.act(self.f6(x))
         return x if pre_logits else self.head(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
 
 def _border(side: int) -> tuple[int, int]:
     missing = max(SIDE - side, 0)
     return missing // 2, missing - missing // 2
-
-
-def _init_modern(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def _init_classic(module: nn.Module) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
+from fovea.models._classifier import Classifier
 
-class MLP(nn.Module):
+
+class MLP(Classifier):
     """Stack linear-ReLU-dropout layers on the flattened image.
 
     Args:
@@ -28,8 +31,7 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.input_shape = (in_channels, height, width)
+        self.input_shape = (in_channels, *height_width(image_size))
         widths = [prod(self.input_shape), *hidden]
         if min(widths) < 1:
             raise ValueError(f"every layer needs at least one unit, got widths {widths}: raise `hidden`")
@@ -42,12 +44,8 @@ class MLP(nn.Module):
         )
         self.head = nn.Linear(self.num_features, num_classes)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the blocks, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and the blocks, as timm's nets do; the rest is the head."""
         return {"blocks": r"^blocks\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -62,7 +60,3 @@ class MLP(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map features to logits (B, num_classes), or return what the last layer sees."""
         return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))

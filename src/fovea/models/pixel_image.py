@@ -1,4 +1,4 @@
-"""Hold an image as the parameter that is learned, before a frozen net that looks at it."""
+"""Hold an image as the parameter that is learned, in front of a frozen net."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._tapped import Tapped, depths
 from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.tapped import Tapped, depths
 
 NOISE = 0.05  # standard deviation of the start around mid-grey, in each level, of pixels in 0…1
 
@@ -49,8 +49,7 @@ class PixelImage(nn.Module):
     ) -> None:
         super().__init__()
         net = backbone(pretrained=pretrained, checkpoint=checkpoint)
-        own = normalisation(net)
-        self.adapt = AdaptInput(mean=mean, std=std, own_mean=own["own_mean"], own_std=own["own_std"])
+        self.adapt = AdaptInput(mean=mean, std=std, size=None, **normalisation(net))
         several = depths(net) if content_layers is None or style_layers is None else []
         self.content_layers = [several[len(several) // 2]] if content_layers is None else list(content_layers)
         self.style_layers = several if style_layers is None else list(style_layers)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.checks import blocks_per_stage, check_images
-from fovea.models.pooled import Pooled
+from fovea.models import _he_init
+from fovea.models._checks import blocks_per_stage, check_images
+from fovea.models._classifier import Pooled
 
 SMALLEST = 8  # the last map then has 2x2 pixels
 
@@ -27,7 +27,7 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
 
 
-class Unit(nn.Module):
+class ResidualUnit(nn.Module):
     """Add a few convolutions, each with batch norm and ReLU, to their input.
 
     With norm and ReLU after each convolution (post-activation) the last ReLU follows the sum. Before them
@@ -93,7 +93,7 @@ class ResNet(Pooled):
     Args:
         depth: 6 n + 2 layers, such as 20, 32, 56, 110; with `bottleneck` 9 n + 2, such as 47, 164.
         bottleneck: units of 1x1, 3x3 and 1x1 convolutions that end in four times the channels.
-        pre_activation, projection: see `Unit`.
+        pre_activation, projection: see `ResidualUnit`.
     """
 
     def __init__(
@@ -124,13 +124,7 @@ class ResNet(Pooled):
         self.norm = nn.BatchNorm2d(before) if pre_activation else nn.Identity()
         self.act = nn.ReLU() if pre_activation else nn.Identity()
         self.head = nn.Linear(self.num_features, num_classes)
-        self.apply(_init)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
-        units = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        last = (99999,)  # the norm joins the last unit
-        return {"stem": r"^stem", "blocks": [(units, None), (r"^norm", last)]}
+        self.apply(_he_init.fan_out)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last map (B, num_features, H / 4, W / 4), rounded up."""
@@ -142,12 +136,6 @@ class ResNet(Pooled):
 def _stage(before: int, shape: list[int], *, units: int, stride: int, **options: bool) -> nn.Sequential:
     kernels = (1, 3, 1) if len(shape) == 3 else (3, 3)
     ends = [(before, stride)] + [(shape[-1], 1)] * (units - 1)
-    return nn.Sequential(*(Unit(widths=[i, *shape], kernels=kernels, stride=s, **options) for i, s in ends))
-
-
-def _init(module: nn.Module) -> None:
-    """Draw convolutions from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
+    return nn.Sequential(
+        *(ResidualUnit(widths=[i, *shape], kernels=kernels, stride=s, **options) for i, s in ends)
+    )

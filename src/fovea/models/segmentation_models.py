@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
-from fovea.models.padded import Padded
+from fovea.models._checks import check_images
+from fovea.models._weights import load_weights, read_state
 from fovea.models.strided_maps import copy_values, fixed_size, numbers, whole_net
-from fovea.models.weights import load_weights, read_state
+from fovea.ops.mirror import on_multiples
 
 
-class EncoderDecoder(Padded):
+class EncoderDecoder(nn.Module):
     """Build an architecture of segmentation-models-pytorch whose encoder is timm's net `encoder`.
 
     Images of any size are mirrored to multiples of 32, and logits cropped back. The library itself never
@@ -47,7 +47,8 @@ class EncoderDecoder(Padded):
             checkpoint=None if saved else checkpoint,
         )
         options = {"img_size": size} if size else {}
-        super().__init__(_build(arch, encoder, in_channels=in_channels, classes=num_classes, **options))
+        super().__init__()
+        self.model = _build(arch, encoder, in_channels=in_channels, classes=num_classes, **options)
         self.num_classes, self.in_channels = num_classes, in_channels
         self.pretrained_cfg = whole.pretrained_cfg
         part: Any = self.model.encoder.model  # type: ignore[union-attr]
@@ -61,14 +62,14 @@ class EncoderDecoder(Padded):
         return self.model.decoder, self.model.segmentation_head  # type: ignore[return-value, union-attr]
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
-        """Say which parameters form which layer of the encoder, as its net does; the rest is the head."""
+        """Number the layer of each parameter of the encoder, as its net does; the rest is the head."""
         found = self._numbers[coarse]
         return lambda name: float(found.get(name.removeprefix("model.encoder.model."), "inf"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, num_classes, H, W)."""
         check_images(x, net="this net", channels=self.in_channels, smallest=1)
-        return super().forward(x)
+        return on_multiples(self.model, x, multiple=32)
 
 
 def _build(arch: Callable[..., Any], encoder: str, **options: Any) -> nn.Module:

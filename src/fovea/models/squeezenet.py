@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from fovea.models.hub import fetch
-from fovea.models.weights import load_weights
+from fovea.models._hub import fetch
+from fovea.models._weights import load_weights
 
 
 def create(

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
+from fovea.models._inner_nets import layer_numbers
 from fovea.models.timm import create
 
 STRIDES = (8, 16, 32)
 
 
-class FeatureMaps(nn.Module):
+class StridedMaps(nn.Module):
     """Map images (B, C, H, W) to maps at strides 8, 16 and 32, the last of net `name` at each.
 
     `channels` has their widths by stride. H and W are multiples of 32.
@@ -54,7 +56,7 @@ class FeatureMaps(nn.Module):
         self._numbers = numbers(whole, net)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
-        """Say which parameters form which layer, as the whole net does."""
+        """Number the layer of each parameter as the whole net does."""
         found = self._numbers[coarse]
         return lambda name: float(found[name.removeprefix("net.")])
 
@@ -72,7 +74,7 @@ def fixed_size(name: str, image_size: int | Sequence[int] | None) -> tuple[int, 
     config = timm.get_pretrained_cfg(name.partition(".")[0])
     if image_size is None or config is None or not config.fixed_input_size:
         return None
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = height_width(image_size)
     return height + -height % STRIDES[-1], width + -width % STRIDES[-1]
 
 
@@ -93,14 +95,8 @@ def copy_values(whole: nn.Module, part: nn.Module) -> None:
 
 def numbers(whole: nn.Module, part: nn.Module) -> dict[bool, dict[str, int]]:
     """Number the layers (for True the stages) of each parameter of `part` as its whole net does."""
-    from timm.models import group_parameters
-
-    parameters = dict(part.named_parameters())
-    matcher = getattr(whole, "group_matcher", None)
-    if not callable(matcher):
-        return {coarse: dict.fromkeys(parameters, 0) for coarse in (True, False)}
-    names = _names(dict(whole.named_parameters()), parameters)
-    layers = {c: group_parameters(whole, matcher(coarse=c), reverse=True) for c in (True, False)}
+    names = _names(dict(whole.named_parameters()), dict(part.named_parameters()))
+    layers = {coarse: layer_numbers(whole, coarse=coarse) for coarse in (True, False)}
     return {coarse: {own: layers[coarse][name] for own, name in names.items()} for coarse in layers}
 
 

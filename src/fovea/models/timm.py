@@ -8,13 +8,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
-from fovea.models.hub import fetch, fetching
-from fovea.models.input_size import check_size
-from fovea.models.published import TORCHVISION, rename_in_order
-from fovea.models.weights import State, load_weights
+from fovea.models._checks import height_width
+from fovea.models._hub import fetch, fetching
+from fovea.models._input_size import check_size
+from fovea.models._weights import State, adapt_first_conv, load_weights
 
+# Weights that torchvision has and timm has not, by timm's name with the tag that it gives others of them.
+TORCHVISION = {
+    "mobilenetv2_100.tv_in1k": "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+}
 FILES = tuple(url.rpartition("/")[2] for url in TORCHVISION.values())
 
 
@@ -71,10 +76,10 @@ def _sized(
     """Return the option for the image size where there is one, once the net was seen to take the size."""
     if image_size is None:
         return {}
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    found = {"img_size": (height, width)} if config.fixed_input_size else {}
-    if (height, width) != tuple(config.input_size[1:]):  # what it was made for needs no trial
-        check_size(name, (height, width), options=options | found)
+    size = height_width(image_size)
+    found = {"img_size": size} if config.fixed_input_size else {}
+    if size != tuple(config.input_size[1:]):  # what it was made for needs no trial
+        check_size(name, size, options=options | found)
     return found
 
 
@@ -84,7 +89,7 @@ def _load(net: nn.Module, checkpoint: str, name: str, *, in_channels: int) -> No
 
     def prepare(state: State) -> State:
         if checkpoint.endswith(FILES):
-            state = rename_in_order(state, name)
+            state = _rename_in_order(state, name)
         if not net.num_classes:  # a net without a head takes what there is of a file with one
             state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
         return _adapt(net, state, in_channels=in_channels)
@@ -126,8 +131,6 @@ def _config(name: str, *, pretrained: bool) -> Any:
 
 def _adapt(net: nn.Module, state: State, *, in_channels: int) -> State:
     """Do to a file what timm does to published weights: rename, resize embeddings, adapt the first layer."""
-    from timm.models import adapt_input_conv
-
     rename = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if rename is not None:
         # it may stumble over another architecture's file; the comparison of names that follows says so better
@@ -135,7 +138,17 @@ def _adapt(net: nn.Module, state: State, *, in_channels: int) -> State:
             state = rename(dict(state), net)
     first = net.pretrained_cfg.get("first_conv") or ()  # type: ignore[union-attr, operator]
     for layer in [first] if isinstance(first, str) else first:
-        weight = state.get(f"{layer}.weight")
-        if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 != in_channels:
-            state = {**state, f"{layer}.weight": adapt_input_conv(in_channels, weight)}
+        state = adapt_first_conv(state, layer=layer, in_channels=in_channels)
     return state
+
+
+def _rename_in_order(state: State, name: str) -> State:
+    """Give tensors the names of timm's net `name`, which lists the same layers in the same order.
+
+    A state of another length is returned as it is: comparing its names then says what does not fit.
+    """
+    import timm
+
+    with torch.device("meta"):
+        names = timm.create_model(name).state_dict().keys()
+    return dict(zip(names, state.values(), strict=True)) if len(names) == len(state) else state

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.pooled import Pooled
+from fovea.models._classifier import Pooled
 
 
 def _conv(width_in: int, width: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -23,7 +22,7 @@ def _separable(width_in: int, width: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(depthwise, nn.ReLU(inplace=True), _conv(width_in, width, kernel=1))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Add two 3×3 convolutions to what comes in (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, width_in: int, width: int, *, stride: int, separable: bool) -> None:
@@ -70,18 +69,14 @@ class Tiny(Pooled):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(
-                    Block(i, o, stride=1 if number == 0 else 2, separable=separable),
-                    *(Block(o, o, stride=1, separable=separable) for _ in range(depth - 1)),
+                    ResidualBlock(i, o, stride=1 if number == 0 else 2, separable=separable),
+                    *(ResidualBlock(o, o, stride=1, separable=separable) for _ in range(depth - 1)),
                 )
                 for number, ((i, o), depth) in enumerate(steps)
             )
         )
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the stages; the rest is the head."""
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last feature map (B, num_features, H', W')."""

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
+from fovea.models import _he_init
+from fovea.models._checks import check_images
 from fovea.ops.mirror import mirror
 
 
 class UNet(nn.Module):
-    """Halve the map `depth` times and double its channels, then go back up beside what was seen on the way.
+    """Halve the map `depth` times and double its channels, then enlarge it with skip connections.
 
     Without padding, as published, a map loses two pixels at each border in every step, and logits would
     be smaller than images (388 of 572 pixels). The images are therefore extended by their mirror images, the
@@ -63,7 +64,7 @@ class UNet(nn.Module):
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the levels on the way down and up; the rest is the head."""
+        """Name the parameters of the levels on the way down and up; the rest is the head."""
         return {"down": r"^down\.(\d+)", "up": r"^up\.(\d+)"}
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class UNet(nn.Module):
 
 
 class Up(nn.Module):
-    """Enlarge a map twofold, put it beside the middle of the map kept on the way down, and convolve."""
+    """Enlarge a map twofold, concatenate it to the middle of its skip connection, and convolve."""
 
     def __init__(self, *, width: int, bilinear: bool, convs: nn.Module) -> None:
         super().__init__()
@@ -133,11 +134,7 @@ def _convs(i: int, o: int, *, padding: bool, batch_norm: bool, rate: float = 0.0
 
 def _init(module: nn.Module) -> None:
     """Draw weights with standard deviation sqrt(2 / N), N the inputs of a neuron, as in the paper."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    elif isinstance(module, nn.ConvTranspose2d):  # each output pixel has one tap of the kernel
+    _he_init.fan_in(module)
+    if isinstance(module, nn.ConvTranspose2d):  # each output pixel has one tap of the kernel
         nn.init.normal_(module.weight, std=(2 / module.in_channels) ** 0.5)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Let a pretrained backbone see small or grey images."""
+"""Give small or grey images to a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.adapt_input import AdaptInput, normalisation
-from fovea.models.inner_layers import matcher
+from fovea.models._classifier import Classifier
+from fovea.models._inner_nets import matcher
+from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 
 
-class Upsampled(nn.Module):
+class Upsampled(Classifier):
     """Enlarge images on the device, in colour and in the backbone's own normalisation, before the backbone.
 
     Args:
@@ -33,10 +34,7 @@ class Upsampled(nn.Module):
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
-        if in_channels != len(mean):
-            raise ValueError(
-                f"model.net.in_channels={in_channels} does not fit mean={list(mean)}: set both from data"
-            )
+        check_channels(in_channels, mean)
         net: Any = backbone(num_classes=num_classes, pretrained=pretrained, checkpoint=checkpoint)
         self.net = net
         self.adapt = AdaptInput(mean=mean, std=std, size=size, **normalisation(net))
@@ -47,7 +45,7 @@ class Upsampled(nn.Module):
         return self.net.get_classifier()
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Say which parameters form which layer, as the backbone does."""
+        """Number the layer of each parameter as the backbone does."""
         return matcher({"net": self.net}, coarse=coarse)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -57,7 +55,3 @@ class Upsampled(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map features to logits (B, num_classes), or to what the last layer sees."""
         return self.net.forward_head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.net(self.adapt(x))

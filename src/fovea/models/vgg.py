@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from fovea.models.checks import check_images
-from fovea.models.hub import fetching
-from fovea.models.weights import State, load_weights
+from fovea.models import _he_init
+from fovea.models._checks import check_images
+from fovea.models._classifier import Classifier
+from fovea.models._hub import fetch
+from fovea.models._weights import adapt_first_conv, load_weights
 
 URL = "https://download.pytorch.org/models/vgg16-397923af.pth"  # torchvision's, ImageNet
 STATISTICS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "interpolation": "bilinear"}
 
 
-class VGG(nn.Module):
+class VGG(Classifier):
     """Stack stages of 3x3 convolutions, each ending in 2x2 max pooling, then dense layers.
 
     `features` and `classifier` number their layers as torchvision's VGG does, also where dropout or batch
@@ -97,7 +97,7 @@ class VGG(nn.Module):
         return self.classifier[-1]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stages and dense layers, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stages and dense layers, as timm's nets do; the rest is the head."""
         layers = enumerate(self.layers)
         return {"blocks": [(name, (stage,) if coarse else (stage, i)) for i, (stage, name) in layers]}
 
@@ -110,10 +110,6 @@ class VGG(nn.Module):
         """Map the last map to logits (B, num_classes), or to what the last layer sees (B, num_features)."""
         x = self.classifier[:-1](self.pool_drop(self.avgpool(x).flatten(1)))
         return x if pre_logits else self.classifier[-1](x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def vgg16(
@@ -134,7 +130,7 @@ def vgg16(
     """
     net = VGG(num_classes=num_classes, in_channels=in_channels, dropout=dropout)
     if pretrained or checkpoint:
-        load(net, checkpoint or download(URL))
+        load(net, checkpoint or fetch("vgg16", URL))
     if pretrained and not checkpoint:
         net.pretrained_cfg = STATISTICS  # type: ignore[assignment]
     return net
@@ -143,35 +139,10 @@ def vgg16(
 def load(net: VGG, path: str | Path) -> None:
     """Copy the weights in a file into `net`; the head and the number of colours may differ."""
     head = f"classifier.{len(net.classifier) - 1}"
-    load_weights(net, path, head=[head], prepare=partial(_adapt, channels=net.in_channels))
-
-
-def download(url: str) -> Path:
-    """Return the file behind `url` from torch.hub's folder, fetched and checked where it is not there yet."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    with fetching("vgg16", SimpleNamespace(hf_hub_id=None, hf_hub_filename=None, url=url)):
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            digest = path.stem.rpartition("-")[2]  # such files carry the start of their sha256 in the name
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
-    return path
-
-
-def _adapt(state: State, *, channels: int) -> State:
-    from timm.models import adapt_input_conv
-
-    first = state.get("features.0.weight")
-    if first is None or first.shape[1] != 3 or channels == 3:
-        return state
-    return {**state, "features.0.weight": adapt_input_conv(channels, first)}
+    prepare = partial(adapt_first_conv, layer="features.0", in_channels=net.in_channels)
+    load_weights(net, path, head=[head], prepare=prepare)
 
 
 def _init(module: nn.Module) -> None:
-    """Draw weights from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    else:
-        return
-    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    """Draw convolutions and dense layers from He et al. (2015)."""
+    (_he_init.fan_in if isinstance(module, nn.Linear) else _he_init.fan_out)(module)

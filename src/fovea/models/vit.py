@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fovea.models._checks import height_width
+from fovea.models._classifier import Classifier
+from fovea.models.cnn import conv_block
+
 
 class Attention(nn.Module):
     """Attend among tokens with several heads; softmax(q k^T / sqrt(d)) v."""
@@ -44,7 +48,7 @@ class MlpBlock(nn.Module):
         return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """Add attention and MLP to the residual stream, each after its layer norm."""
 
     def __init__(self, *, dim: int, heads: int, mlp_ratio: float, drop_rate: float = 0.0) -> None:
@@ -74,10 +78,10 @@ class PatchEmbed(nn.Module):
             small = max(s for s in range(1, isqrt(patch_size) + 1) if patch_size % s == 0)
             half = max(dim // 2, 1)
             self.stem: nn.Module = nn.Sequential(
-                *_conv_bn_relu(in_channels, half, small),
-                *_conv_bn_relu(half, half, 1),
-                *_conv_bn_relu(half, dim, patch_size // small),
-                *_conv_bn_relu(dim, dim, 1),
+                *conv_block(in_channels, half, stride=small),
+                *conv_block(half, half),
+                *conv_block(half, dim, stride=patch_size // small),
+                *conv_block(dim, dim),
             )
             self.proj = nn.Conv2d(dim, dim, 1)
         else:
@@ -89,13 +93,7 @@ class PatchEmbed(nn.Module):
         return self.proj(self.stem(x)).flatten(2).transpose(1, 2)
 
 
-def _conv_bn_relu(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
-    kernel = max(3, 2 * stride - 1)  # windows overlap; the side is divided by the stride exactly
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
-
-
-class ViT(nn.Module):
+class ViT(Classifier):
     """Classify an image from attention among its patches.
 
     Names and layout are those of timm's VisionTransformer, so weights load either way.
@@ -121,7 +119,7 @@ class ViT(nn.Module):
         class_token: bool = True,
     ) -> None:
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        self.image_size = height_width(image_size)
         _check(image_size=self.image_size, patch_size=patch_size, dim=dim, heads=heads)
         self.num_classes, self.num_features = num_classes, dim
         self.num_prefix_tokens = int(class_token)
@@ -134,7 +132,10 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim))
         self.pos_drop = nn.Dropout(drop_rate)
         self.blocks = nn.Sequential(
-            *(Block(dim=dim, heads=heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate) for _ in range(depth))
+            *(
+                EncoderBlock(dim=dim, heads=heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate)
+                for _ in range(depth)
+            )
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head_drop = nn.Dropout(drop_rate)
@@ -154,12 +155,8 @@ class ViT(nn.Module):
         """Name the parameters that decay must not pull to zero."""
         return {"pos_embed", "cls_token"}
 
-    def get_classifier(self) -> nn.Module:
-        """Return the layer that maps features to logits."""
-        return self.head
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and each block, as timm's nets do; the rest is the head."""
+        """Name the parameters of the stem and each block, as timm's nets do; the rest is the head."""
         return {
             "stem": r"^cls_token|pos_embed|patch_embed",
             "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],  # the norm joins the last block
@@ -182,10 +179,6 @@ class ViT(nn.Module):
         x = x.mean(dim=1) if self.cls_token is None else x[:, 0]  # (B, dim)
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
 
 def _check(*, image_size: tuple[int, ...], patch_size: int, dim: int, heads: int) -> None:

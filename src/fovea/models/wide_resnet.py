@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.models.checks import blocks_per_stage, check_images
-from fovea.models.pooled import Pooled
+from fovea.models import _he_init
+from fovea.models._checks import blocks_per_stage, check_images
+from fovea.models._classifier import Pooled
 
 SMALLEST = 8  # the last map then has 2x2 pixels
 
 
-class Unit(nn.Module):
+class WideUnit(nn.Module):
     """Add two 3x3 convolutions, each after batch norm and ReLU, to their input.
 
     Where the number of channels changes, the input is projected after its norm and ReLU, as in the authors'
@@ -65,29 +64,15 @@ class WideResNet(Pooled):
         self.stages, before = nn.Sequential(), 16
         for stride, channels in ((1, 16 * width), (2, 32 * width), (2, 64 * width)):
             ends = [(before, channels, stride)] + [(channels, channels, 1)] * (count - 1)
-            units = (Unit(in_channels=i, out_channels=o, stride=s, dropout=dropout) for i, o, s in ends)
+            units = (WideUnit(in_channels=i, out_channels=o, stride=s, dropout=dropout) for i, o, s in ends)
             self.stages.append(nn.Sequential(*units))
             before = channels
         self.norm = nn.BatchNorm2d(before)
         self.act = nn.ReLU()
         self.head = nn.Linear(before, num_classes)
-        self.apply(_init)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Say which parameters form the stem and the units, as timm's nets do; the rest is the head."""
-        units = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        last = (99999,)  # the norm joins the last unit
-        return {"stem": r"^stem", "blocks": [(units, None), (r"^norm", last)]}
+        self.apply(_he_init.fan_out)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the last map (B, 64 k, H / 4, W / 4), rounded up."""
         check_images(x, net="a wide ResNet", channels=self.in_channels, smallest=SMALLEST)
         return self.act(self.norm(self.stages(self.stem(x))))
-
-
-def _init(module: nn.Module) -> None:
-    """Draw convolutions from He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

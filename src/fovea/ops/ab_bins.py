@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.ops.lab import rgb_to_lab
-from fovea.ops.mask_losses import at_least_single
+from fovea.ops.precision import at_least_single
 
 REACH = 1.4  # cells from the nearest colour of a screen: this gives as many as the paper has, 313
 CHUNK = 65_536  # pixels whose distances to all cells are held at a time

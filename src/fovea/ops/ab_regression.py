@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.ops.mask_losses import at_least_single
+from fovea.ops.precision import at_least_single
 
 
 class Regression(nn.Module):
@@ -28,5 +28,5 @@ class Regression(nn.Module):
         return F.mse_loss(at_least_single(output) / self.scale, ab / self.scale)
 
     def decode(self, output: Tensor) -> Tensor:
-        """Return ab (B, 2, H, W): what the net gives is that already."""
+        """Return ab (B, 2, H, W), which the output is already."""
         return at_least_single(output)

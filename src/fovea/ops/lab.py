@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fovea.ops.precision import at_least_single
+
 # rows: X, Y and Z of linear red, green and blue, divided by those of white
 _TO_XYZ = (
     (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
@@ -25,13 +27,13 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     if rgb.shape[1] == 1:
         light = lightness(rgb)
         return torch.cat([light, torch.zeros_like(light).expand(-1, 2, -1, -1)], dim=1)
-    x, y, z = (_bend(channel) for channel in _mix(_linear(_float(rgb)).unbind(1), _TO_XYZ))
+    x, y, z = (_bend(channel) for channel in _mix(_linear(at_least_single(rgb)).unbind(1), _TO_XYZ))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """Return sRGB pictures (B, 3, H, W); a colour that no screen shows is cut off at 0 and 1."""
-    light, a, b = _float(lab).unbind(1)
+    light, a, b = at_least_single(lab).unbind(1)
     y = (light + 16) / 116
     xyz = [_unbend(y + a / 500), _unbend(y), _unbend((y - b / 200).clamp(min=0))]
     return _gamma(torch.stack(_mix(xyz, _TO_RGB), dim=1))
@@ -39,18 +41,14 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 def lightness(rgb: Tensor) -> Tensor:
     """Return L (B, 1, H, W) of pictures (B, 1 or 3, H, W)."""
-    linear = _linear(_float(rgb))
+    linear = _linear(at_least_single(rgb))
     y = linear if rgb.shape[1] == 1 else _mix(linear.unbind(1), _TO_XYZ[1:2])[0][:, None]
     return 116 * _bend(y) - 16
 
 
 def grey(light: Tensor) -> Tensor:
     """Return the grey value (B, 1, H, W) in 0…1 that has the lightness L."""
-    return _gamma(_unbend((_float(light) + 16) / 116))
-
-
-def _float(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return _gamma(_unbend((at_least_single(light) + 16) / 116))
 
 
 def _mix(channels: list[Tensor] | tuple[Tensor, ...], matrix: tuple | list) -> list[Tensor]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fovea.ops.mask_losses import at_least_single
+from fovea.ops.precision import at_least_single
 from fovea.ops.segmentation import IGNORE
 
 

@@ -12,15 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fovea.ops.precision import at_least_single
 from fovea.ops.segmentation import IGNORE
 
 # segmentation_models_pytorch has these losses too, but its focal loss of several classes takes each for a
 # sigmoid of its own, and a batch where all is ignored gives NaN, as it does with torch's mean.
-
-
-def at_least_single(logits: Tensor) -> Tensor:
-    """Return the logits in single precision or better, which losses need under autocast."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def two_classes(logits: Tensor) -> Tensor:

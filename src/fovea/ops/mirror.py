@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,15 @@ def mirror(x: Tensor, *, top: int = 0, bottom: int = 0, left: int = 0, right: in
         if before or after:
             x = x.index_select(dim, _places(x.shape[dim], before, after, x.device))
     return x
+
+
+def on_multiples(run: Callable[[Tensor], Tensor], x: Tensor, *, multiple: int) -> Tensor:
+    """Mirror (B, C, H, W) at its borders to sides that are multiples, run, and crop the output to (H, W)."""
+    height, width = x.shape[2:]
+    extra = -height % multiple, -width % multiple
+    top, left = extra[0] // 2, extra[1] // 2  # around the image, so that its borders are treated alike
+    out = run(mirror(x, top=top, bottom=extra[0] - top, left=left, right=extra[1] - left))
+    return out[:, :, top : top + height, left : left + width]
 
 
 def _places(side: int, before: int, after: int, device: torch.device) -> Tensor:

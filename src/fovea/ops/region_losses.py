@@ -5,12 +5,13 @@ Logits are (B, K, H, W), or (B, 1, H, W) for class 1 of two; masks (B, H, W) int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from fovea.ops.mask_losses import at_least_single, two_classes
+from fovea.ops.mask_losses import two_classes
+from fovea.ops.precision import at_least_single
 from fovea.ops.segmentation import IGNORE
 
 # segmentation_models_pytorch divides by all classes, so that the loss shrinks with each that a batch lacks.
@@ -37,48 +38,14 @@ def tversky(logits: Tensor, mask: Tensor, *, alpha: float, beta: float, smooth: 
     return torch.where(size > 0, losses, 0.0).sum() / (size > 0).sum().clamp(min=1)
 
 
-def dice(logits: Tensor, mask: Tensor, *, smooth: float = 0.0) -> Tensor:
-    """Return 1 - 2 TP / (2 TP + FP + FN): Sudre et al. (2017), https://arxiv.org/abs/1707.03237."""
-    return tversky(logits, mask, alpha=0.5, beta=0.5, smooth=smooth)
-
-
-def jaccard(logits: Tensor, mask: Tensor, *, smooth: float = 0.0) -> Tensor:
-    """Return 1 - TP / (TP + FP + FN): Rahman & Wang (2016), the loss 1 - I(X) / U(X), for every class."""
-    return tversky(logits, mask, alpha=1.0, beta=1.0, smooth=smooth)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dice:
-    """Hold the options of `dice`, and its weight in a sum of losses."""
-
-    weight: float = 1.0
-    smooth: float = 0.0
-
-    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss."""
-        return dice(logits, mask, smooth=self.smooth)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Jaccard:
-    """Hold the options of `jaccard`, and its weight in a sum of losses."""
-
-    weight: float = 1.0
-    smooth: float = 0.0
-
-    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss."""
-        return jaccard(logits, mask, smooth=self.smooth)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tversky:
     """Hold the options of `tversky`, and its weight in a sum of losses: a beta above alpha favours recall."""
 
     weight: float = 1.0
+    smooth: float = 0.0
     alpha: float = 0.3
     beta: float = 0.7
-    smooth: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.alpha, self.beta) < 0 or self.alpha + self.beta == 0:
@@ -89,3 +56,19 @@ class Tversky:
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the loss."""
         return tversky(logits, mask, alpha=self.alpha, beta=self.beta, smooth=self.smooth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dice(Tversky):
+    """Compute 1 - 2 TP / (2 TP + FP + FN): Sudre et al. (2017), https://arxiv.org/abs/1707.03237."""
+
+    alpha: float = field(default=0.5, init=False)
+    beta: float = field(default=0.5, init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jaccard(Tversky):
+    """Compute 1 - TP / (TP + FP + FN): Rahman & Wang (2016), the loss 1 - I(X) / U(X), for every class."""
+
+    alpha: float = field(default=1.0, init=False)
+    beta: float = field(default=1.0, init=False)

@@ -1,4 +1,4 @@
-"""Compare class maps: which class each pixel has, and which it should have."""
+"""Compare predicted class maps with the ground truth."""
 
 from __future__ import annotations
 

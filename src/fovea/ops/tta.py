@@ -1,4 +1,4 @@
-"""Test-time augmentation: average what a net says about several views of an image."""
+"""Test-time augmentation: average the predictions for several views of an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fovea.ops.precision import at_least_single
 
 Net = Callable[[Tensor], Tensor]
 STEPS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -47,8 +49,7 @@ def average(net: Net, image: Tensor, names: Sequence[str]) -> Tensor:
     """
     total, count = None, 0
     for view in _combined(image, names):
-        logits = net(view)
-        found = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=1)
+        found = at_least_single(net(view)).log_softmax(dim=1)
         total = found if total is None else torch.logaddexp(total, found)
         count += 1
     assert total is not None

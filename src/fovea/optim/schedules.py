@@ -18,7 +18,7 @@ def constant(
     optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int, warmup_epochs: float = 0.0
 ) -> LRScheduler:
     """Keep each group's learning rate."""
-    return Curve(optimizer, _warm(lambda step: 1.0, round(warmup_epochs * steps_per_epoch)))
+    return _scaled(optimizer, lambda i: 1.0, warmup_epochs * steps_per_epoch)
 
 
 def step(
@@ -34,7 +34,7 @@ def step(
     if every_epochs <= 0:
         raise ValueError(f"scheduler.every_epochs={every_epochs} is not positive: try 30")
     every = max(every_epochs * steps_per_epoch, 1.0)
-    return Curve(optimizer, _warm(lambda i: gamma ** int(i // every), round(warmup_epochs * steps_per_epoch)))
+    return _scaled(optimizer, lambda i: gamma ** int(i // every), warmup_epochs * steps_per_epoch)
 
 
 def multistep(
@@ -48,9 +48,7 @@ def multistep(
 ) -> LRScheduler:
     """Multiply by gamma at the start of each epoch in `milestones`, counted from 0."""
     edges = sorted(round(epoch * steps_per_epoch) for epoch in milestones)
-    return Curve(
-        optimizer, _warm(lambda i: gamma ** bisect_right(edges, i), round(warmup_epochs * steps_per_epoch))
-    )
+    return _scaled(optimizer, lambda i: gamma ** bisect_right(edges, i), warmup_epochs * steps_per_epoch)
 
 
 def cosine(
@@ -71,7 +69,7 @@ def cosine(
         done = min(max(i - warmup, 0) / max(total_steps - warmup, 1), 1.0)
         return min_factor + (1 - min_factor) * (1 + cos(pi * done)) / 2
 
-    return Curve(optimizer, _warm(factor, warmup))
+    return _scaled(optimizer, factor, warmup)
 
 
 def one_cycle(
@@ -88,7 +86,7 @@ def one_cycle(
 
     Smith & Topin (2018), https://arxiv.org/abs/1708.07120.
     """
-    return OneCycle(
+    return ResumableOneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=max(total_steps, 2),  # one step alone would be taken at the end of the fall
@@ -116,11 +114,6 @@ def plateau(
     )  # type: ignore[arg-type, return-value]
 
 
-def reload(scheduler: LRScheduler, state: dict[str, Any]) -> None:
-    """Continue where `state` stopped; the optimizer's state is to be loaded first."""
-    scheduler.load_state_dict(state)
-
-
 class Resumable(LRScheduler):
     """Keep the position in a loaded state, but the curve this scheduler was made for.
 
@@ -139,22 +132,22 @@ class Resumable(LRScheduler):
         shape = ("total_steps", "_schedule_phases")
         super().load_state_dict({k: v for k, v in state_dict.items() if k not in shape})
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # get_lr asks to be called by step alone; it is a function of the step
+            # get_lr warns that step alone should call it; here it is a function of the step
+            warnings.simplefilter("ignore")
             self._last_lr = self.get_lr()
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
 
 
-class Curve(Resumable, LambdaLR):
+class FactorLR(Resumable, LambdaLR):
     """Scale each group's learning rate by a function of the step."""
 
 
-class OneCycle(Resumable, OneCycleLR):
+class ResumableOneCycleLR(Resumable, OneCycleLR):
     """Follow one cycle."""
 
 
-def _warm(factor: Factor, steps: int) -> Factor:
-    """Multiply by (i + 1) / steps in the first `steps` steps."""
-    return lambda i: factor(i) * min((i + 1) / steps, 1.0) if steps > 0 else factor(i)
+def _scaled(optimizer: Optimizer, factor: Factor, warmup_steps: float) -> LRScheduler:
+    """Scale by `factor` of the step i, and by (i + 1) / warmup_steps as long as that is below 1."""
+    steps = round(warmup_steps)
+    return FactorLR(optimizer, lambda i: factor(i) * min((i + 1) / steps, 1.0) if steps > 0 else factor(i))

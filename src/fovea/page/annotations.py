@@ -1,24 +1,26 @@
-"""Draw what is said about an image onto it: boxes, masks, instances, keypoints."""
+"""Draw what is known or predicted about an image onto it: boxes, class maps, instances, keypoints, errors."""
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fovea.page.glyphs import drawable, font
-from fovea.page.label import fit, to_rgb
+from fovea.ops.palette import voc_palette
+from fovea.page.label import INK, SOFT, Colour, drawable, fit, font, resized, to_rgb
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 IGNORE = 255
-TINT = 0.35  # of a mask's colour, so that the image's own still shows
-GREY = (128, 134, 140)
-Colour = tuple[int, int, int]
+TINT = 0.55  # of a class's colour, so that the image still shows
+GREY, WRONG = (128, 134, 140), (214, 39, 40)
+SWATCH, LINE = 11, 18  # pixels of a legend
+NAMED = 6  # classes in the legend of a sample
 
 
 @dataclass(frozen=True)
@@ -60,54 +62,84 @@ class Drawing:
         """Return the colour of a class: that of its mask value."""
         return self.colour(label + (self.background and self.mask_names[1:] == list(self.classes)))
 
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The colours (256, 3) uint8 of the mask values; ignored pixels are white."""
+        return np.array([self.colour(k) for k in range(IGNORE)] + [(255, 255, 255)], dtype=np.uint8)
 
-def draw(sample: Mapping[str, Any], how: Drawing) -> np.ndarray:
+
+def draw(sample: Mapping[str, Any], options: Drawing) -> np.ndarray:
     """Return the image with all its annotations, and a legend of its mask below: uint8 (H, W, 3)."""
     from PIL import Image, ImageDraw
 
     image = to_rgb(sample["image"])
-    canvas = np.array(_resized(image, how.side))
+    canvas = resized(image, side=options.side)
     size, scale = canvas.shape[:2], canvas.shape[1] / image.shape[1]
     mask = sample.get("mask")
     if mask is not None:
-        canvas = _overlay(canvas, _stretched(mask, size), how)
+        table, background = options.table, options.background
+        canvas = overlay(canvas, stretched(mask, size), table, background=background, tint=0.35)
     if sample.get("instances") is not None:
-        canvas = _outlined(canvas, _stretched(sample["instances"], size))
+        canvas = _outlined(canvas, stretched(sample["instances"], size))
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
-    _boxes(pen, sample, how, scale)
+    _boxes(pen, sample, options, scale)
     for x, y in np.asarray(sample.get("keypoints", np.zeros((0, 2)))) * scale:
         if np.isfinite(x):
             pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=(255, 214, 10), outline=(20, 20, 20))
     drawn = np.asarray(picture)
-    return drawn if mask is None else np.vstack([drawn, legend(mask, how, width=drawn.shape[1])])
+    return drawn if mask is None else np.vstack([drawn, _shares(mask, options, width=drawn.shape[1])])
 
 
-def _resized(image: np.ndarray, side: int) -> np.ndarray:
-    """Bring the longer side to `side`; pixels of a small image are shown as they are."""
-    from PIL import Image
+def colours(palette: Any = None) -> np.ndarray:
+    """Return colours (256, 3) uint8 for the values of a mask: the data set's own, then PASCAL VOC's."""
+    table = voc_palette(IGNORE + 1)
+    if palette is not None:
+        own = np.asarray(palette, dtype=np.uint8).reshape(-1, 3)[:IGNORE]
+        table[: len(own)] = own
+    return table
 
-    longest = max(image.shape[:2])
-    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
-    how = Image.Resampling.NEAREST if 2 * longest <= side else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
+
+def has_background(classes: Sequence[str]) -> bool:
+    """Tell whether class 0 is what is none of the others."""
+    return bool(classes) and str(classes[0]).lower() == "background"
 
 
-def _stretched(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a map (H, W) to (*size) without mixing its values."""
+def stretched(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Bring a map (H, W) to the first two of `size` without mixing its values."""
     rows = np.arange(size[0]) * values.shape[0] // size[0]
     columns = np.arange(size[1]) * values.shape[1] // size[1]
     return np.asarray(values)[rows[:, None], columns]
 
 
-def _overlay(canvas: np.ndarray, mask: np.ndarray, how: Drawing) -> np.ndarray:
-    table = np.array([how.colour(k) for k in range(IGNORE)] + [(255, 255, 255)], dtype=np.float32)
-    strength = np.full(IGNORE + 1, TINT, dtype=np.float32)
-    strength[IGNORE] = 0.5
-    if how.background:
-        strength[0] = 0.0
-    part = strength[mask][..., None]
-    return (canvas * (1 - part) + table[mask] * part).astype(np.uint8)
+def overlay(
+    image: np.ndarray, mask: np.ndarray, table: np.ndarray, *, background: bool, tint: float = TINT
+) -> np.ndarray:
+    """Tint an image uint8 (H, W, C) by its classes (H, W), with a line of the class's colour at its edge.
+
+    A background is not tinted.
+    """
+    image = to_rgb(image)
+    part = np.where(mask == IGNORE, 0.5, tint)[..., None]
+    blend = np.rint(image * (1 - part) + table[mask] * part).astype(np.uint8)
+    edge = np.zeros(mask.shape, dtype=bool)
+    edge[1:] |= mask[1:] != mask[:-1]
+    edge[:-1] |= mask[1:] != mask[:-1]
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    edge[:, :-1] |= mask[:, 1:] != mask[:, :-1]
+    blend[edge] = table[mask[edge]]
+    if background:
+        blend[mask == 0] = image[mask == 0]
+    return blend
+
+
+def errors(image: np.ndarray, truth: np.ndarray, preds: np.ndarray) -> np.ndarray:
+    """Paint wrong pixels red on a pale grey image, and ignored ones white: uint8 (H, W, 3)."""
+    grey = to_rgb(image).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    out = (140 + 0.45 * grey).astype(np.uint8)
+    out[(preds != truth) & (truth != IGNORE)] = WRONG
+    out[truth == IGNORE] = 255
+    return out
 
 
 def _outlined(canvas: np.ndarray, instances: np.ndarray) -> np.ndarray:
@@ -127,19 +159,25 @@ def _outlined(canvas: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def _boxes(pen: ImageDraw, sample: Mapping[str, Any], how: Drawing, scale: float) -> None:
+def _boxes(pen: ImageDraw, sample: Mapping[str, Any], options: Drawing, scale: float) -> None:
     boxes = np.asarray(sample.get("boxes", np.zeros((0, 4))), dtype=np.float64).reshape(-1, 4) * scale
     labels = _for_each(sample.get("labels"), len(boxes), -1)
     ignore = _for_each(sample.get("ignore"), len(boxes), False)
     for box, label, left_out in zip(boxes, labels, ignore, strict=True):
         if not np.isfinite(box).all() or (box[2:] < box[:2]).any():
             continue
-        colour = GREY if left_out else how.box_colour(int(label))
+        colour = GREY if left_out else options.box_colour(int(label))
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(20, 20, 20))
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
         if label >= 0:
-            _tag(pen, (x1, y1), how.name(int(label)) + (" (ignored)" if left_out else ""), colour, how.side)
+            _tag(
+                pen,
+                (x1, y1),
+                options.name(int(label)) + (" (ignored)" if left_out else ""),
+                colour,
+                options.side,
+            )
 
 
 def _for_each(values: Any, count: int, default: int) -> np.ndarray:
@@ -159,25 +197,50 @@ def _tag(pen: ImageDraw, corner: tuple[int, int], text: str, colour: Colour, roo
     pen.text((x + 3, y + 0.5), text, fill=(20, 20, 20) if dark else (255, 255, 255), font=small)
 
 
-def legend(mask: np.ndarray, how: Drawing, *, width: int) -> np.ndarray:
-    """Name the classes of a mask, the largest first: uint8 (H, width, 3)."""
+def legend(
+    present: Sequence[int],
+    classes: Sequence[str],
+    table: np.ndarray,
+    *,
+    width: int,
+    shares: np.ndarray | None = None,
+) -> np.ndarray:
+    """Name the colours of these mask values, with their share of the pixels: uint8 (H, width, 3)."""
     from PIL import Image, ImageDraw
 
-    counts = np.bincount(np.asarray(mask).ravel(), minlength=IGNORE + 1)
-    if how.background:
-        counts[0] = 0
-    present = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]][:6]
-    canvas = Image.new("RGB", (width, 4 + 17 * max(len(present), 1)), "white")
+    text, places, x, y = font(12), [], 6, 4
+    names = [_name(number, classes) for number in present]
+    if shares is not None:
+        names = [f"{name} {100 * shares[k]:.0f} %" for name, k in zip(names, present, strict=True)]
+    names = [fit(drawable(name), font=text, width=width - SWATCH - 24) for name in names]
+    for name in names:
+        room = SWATCH + 6 + round(text.getlength(name)) + 14
+        if x > 6 and x + room > width:
+            x, y = 6, y + LINE
+        places.append((x, y))
+        x += room
+    canvas = Image.new("RGB", (width, y + LINE), "white")
     pen = ImageDraw.Draw(canvas)
-    for row, number in enumerate(present):
-        y = 4 + 17 * row
-        colour = (255, 255, 255) if number == IGNORE else how.colour(number)
-        share = 100 * counts[number] / max(np.asarray(mask).size, 1)
-        names = how.mask_names
-        name = "ignored" if number == IGNORE else names[number] if number < len(names) else f"value {number}"
-        pen.rectangle((2, y + 1, 12, y + 11), fill=colour, outline=(60, 60, 60))
-        text = fit(drawable(f"{name} {share:.0f} %"), font=font(11), width=width - 20)
-        pen.text((18, y - 1), text, fill=(40, 44, 48), font=font(11))
+    for number, name, (left, top) in zip(present, names, places, strict=True):
+        box = (left, top + 1, left + SWATCH, top + 1 + SWATCH)
+        pen.rectangle(box, fill=tuple(map(int, table[number])), outline=(150, 156, 162))
+        pen.text((left + SWATCH + 6, top - 1), name, fill=INK, font=text)
     if not present:
-        pen.text((2, 3), "only background", fill=(92, 99, 107), font=font(11))
+        pen.text((6, y), "only background", fill=SOFT, font=text)
     return np.asarray(canvas)
+
+
+def _shares(mask: np.ndarray, options: Drawing, *, width: int) -> np.ndarray:
+    """Name the classes of a mask, the largest first."""
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=IGNORE + 1)
+    shares = counts / max(counts.sum(), 1)
+    if options.background:
+        counts[0] = 0
+    present = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]][:NAMED]
+    return legend(present, options.mask_names, options.table, width=width, shares=shares)
+
+
+def _name(number: int, classes: Sequence[str]) -> str:
+    if number == IGNORE:
+        return "ignored"
+    return str(classes[number]) if number < len(classes) else f"class {number}"

@@ -1,4 +1,4 @@
-"""Count which class is taken for which, and draw it for two classes or for hundreds."""
+"""Count what each class is predicted as, and draw the confusion matrix of two classes or of hundreds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fovea.page.formats import shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, SOFT, new_figure, panel, save
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def confusion_matrix(target: np.ndarray, preds: np.ndarray, num_classes: int) ->
 
 
 def most_confused(matrix: np.ndarray, *, limit: int = 10) -> list[tuple[int, int, int, float]]:
-    """List the commonest mistakes as (true, predicted, count, share of the true class)."""
+    """List the most frequent confusions as (true, predicted, count, share of the true class)."""
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]

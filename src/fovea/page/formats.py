@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeGuard
 
@@ -27,6 +27,22 @@ def metric(value: Any) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def cell(value: Any) -> str:
+    """A number in a table: whole ones with thousands separators, others as a metric."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else metric(value)
+
+
+def numeric(values: Iterable[Any]) -> bool:
+    """Tell whether a column of a table holds numbers, apart from blanks."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(is_number(value) for value in known)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def integer(value: Any) -> str:

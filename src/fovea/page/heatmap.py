@@ -64,8 +64,13 @@ def colour_bar(*, signed: bool, width: int, height: int) -> np.ndarray:
 def meaning(*, signed: bool) -> str:
     """Say what the ends of the colour bar stand for."""
     if signed:
-        return "blue speaks against the class, red for it; 1 is the largest magnitude of each map"
-    return "from nothing to the largest value of each map"
+        return "blue: evidence against the class, red: for it; each map is divided by its largest magnitude"
+    return "each map is divided by its maximum"
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Colour a map (h, w) in 0…1 from dark to bright: uint8 (h, w, 3)."""
+    return np.rint(_palette(False)[_index(np.nan_to_num(values).clip(0, 1), signed=False)]).astype(np.uint8)
 
 
 def _flaw(values: np.ndarray, finite: np.ndarray, *, signed: bool) -> str:

@@ -1,19 +1,22 @@
-"""Write what was predicted under an image, and lay annotated images out on a sheet."""
+"""Write words onto pictures in the one font that Matplotlib brings along, and bring pictures to a size."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fovea.files import replacing
-from fovea.page.glyphs import drawable, font
-
 if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
+Colour = tuple[int, int, int]
+INK, SOFT = (28, 30, 33), (92, 99, 107)
 MIN_WIDTH = 128  # pixels; room for a label
 SIDE = 144  # pixels; enough for a printed page, small enough to carry two dozen inside it
 MARKS = {True: ((26, 107, 60), "✓ "), False: ((163, 32, 32), "✗ "), None: ((120, 128, 136), "")}
@@ -34,13 +37,17 @@ def annotate(image: np.ndarray, lines: Sequence[str], *, ok: bool | None = None)
     pad, step, edge = size // 2, round(size * 1.35), max(3, size // 4)
     canvas = Image.new("RGB", (width, height + edge + len(lines) * step + 2 * pad), "white")
     canvas.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
-    draw, (color, mark) = ImageDraw.Draw(canvas), MARKS[ok]
-    draw.rectangle((0, height, width, height + edge - 1), fill=color)
+    pen, (colour, mark) = ImageDraw.Draw(canvas), MARKS[ok]
+    pen.rectangle((0, height, width, height + edge - 1), fill=colour)
     for i, line in enumerate(lines):
-        text = fit(drawable(mark + line if i == 0 else line), font=font(size), width=width - 2 * pad)
-        place, ink = (pad, height + edge + pad + i * step), color if i == 0 else (28, 30, 33)
-        draw.text(place, text, fill=ink, font=font(size))
+        text, ink = (mark + line, colour) if i == 0 else (line, INK)
+        write(pen, (pad, height + edge + pad + i * step), text, size=size, ink=ink, width=width - 2 * pad)
     return np.asarray(canvas)
+
+
+def write(pen: ImageDraw, at: tuple[float, float], text: str, *, size: int, ink: Colour, width: int) -> None:
+    """Write one line of any text, shortened to `width` pixels, its upper left corner at `at`."""
+    pen.text(at, fit(drawable(text), font=font(size), width=width), fill=ink, font=font(size))
 
 
 def fit(text: str, *, font: FreeTypeFont, width: int) -> str:
@@ -57,14 +64,22 @@ def fit(text: str, *, font: FreeTypeFont, width: int) -> str:
 
 def thumbnail(image: np.ndarray, *, side: int = SIDE) -> np.ndarray:
     """Bring an image to at most `side` pixels: whole-number enlargement shows pixels as they are."""
-    from PIL import Image
-
     image = to_rgb(image)
     longest = max(image.shape[:2])
     if longest <= side:
         return image.repeat(side // longest, axis=0).repeat(side // longest, axis=1)
-    height, width = (max(1, round(length * side / longest)) for length in image.shape[:2])
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return resized(image, side=side)
+
+
+def resized(image: np.ndarray, *, side: int) -> np.ndarray:
+    """Bring the longer side to `side` pixels; those of a small image stay sharp squares."""
+    from PIL import Image
+
+    image = to_rgb(image)
+    scale = side / max(image.shape[:2])
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    resampling = Image.Resampling.NEAREST if scale >= 2.5 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize((width, height), resampling))
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -82,28 +97,35 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     return image.repeat(3, axis=2) if image.shape[2] == 1 else image
 
 
-def beside(*pictures: np.ndarray, gap: int = 4) -> np.ndarray:
-    """Set pictures (H, W, 3) of one height beside each other, with white between them."""
-    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
-    return np.hstack([part for picture in pictures for part in (white, picture)][1:])
+@lru_cache(maxsize=32)
+def font(size: int) -> FreeTypeFont:
+    """Load DejaVu Sans (Latin, Greek, Cyrillic, Arabic, Hebrew) without importing Matplotlib."""
+    from PIL import ImageFont
+
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("matplotlib is not installed: pip install matplotlib")
+    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size)
 
 
-def sheet(path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5) -> Path:
-    """Write images (H, W, 3) uint8 as one page, row by row."""
-    from PIL import Image
+def drawable(text: str) -> str:
+    r"""Spell every character that the font lacks as `\u732b`: ugly, but never two names drawn the same."""
+    return "".join(char if _has_glyph(char) else _escape(char) for char in unicodedata.normalize("NFC", text))
 
-    pictures = [Image.fromarray(tile) for tile in tiles]
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
-    wide, gap = max(picture.width for picture in pictures), 12
-    heights = [max(picture.height for picture in row) for row in rows]
-    across = min(columns, len(pictures))
-    page = Image.new("RGB", (across * (wide + gap) + gap, sum(heights) + gap * (len(rows) + 1)), "white")
-    top = gap
-    for row, height in zip(rows, heights, strict=True):
-        for i, picture in enumerate(row):
-            page.paste(picture, (gap + i * (wide + gap) + (wide - picture.width) // 2, top))
-        top += height + gap
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
-        page.save(draft, "png", compress_level=4)
-    return path
+
+@lru_cache(maxsize=4096)
+def _has_glyph(char: str) -> bool:
+    if char.isascii():
+        return char.isprintable()
+    return char.isprintable() and _bitmap(char) != _bitmap("\U0010fffd")  # private use: the font has none
+
+
+def _bitmap(char: str) -> tuple[tuple[int, int], bytes]:
+    mask = font(24).getmask(char)
+    return mask.size, bytes(mask)
+
+
+def _escape(char: str) -> str:
+    surrogate = 0xD800 <= ord(char) <= 0xDFFF
+    return char.encode("ascii" if surrogate else "unicode_escape", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Show how far something is, where somebody watches."""
+"""Show a progress bar in a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """Show a bar where somebody watches."""
+    """Give a function that moves a progress bar on by so many steps; no bar where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from fovea.page.formats import MISSING, is_number, metric
+from fovea.page.formats import MISSING, metric, numeric
 
 
 def text_table(rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, align: str = "") -> str:
@@ -22,7 +22,7 @@ def text_table(rows: Sequence[Sequence[Any]], headers: Sequence[str] = (), *, al
     if not lines:
         return ""
     columns = range(len(lines[0]))
-    align = align or "".join("r" if _numeric([row[column] for row in rows]) else "l" for column in columns)
+    align = align or "".join("r" if numeric([row[column] for row in rows]) else "l" for column in columns)
     widths = [max(_width(line[column]) for line in lines) for column in columns]
     if headers:
         lines.insert(1, ["-" * width for width in widths])
@@ -33,11 +33,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return metric(value)
     return MISSING if value is None else " ".join(str(value).split())
-
-
-def _numeric(values: Sequence[Any]) -> bool:
-    known = [value for value in values if value is not None]
-    return bool(known) and all(is_number(value) for value in known)
 
 
 def _width(text: str) -> int:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fovea.data.geometry import INTERPOLATION, place
+from fovea.data.geometry import INTERPOLATION
 from fovea.data.preprocess import Preprocess
+from fovea.ops.placement import place
 from fovea.ops.segmentation import class_map
 from fovea.ops.sliding import sliding
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from fovea.files import unique_names, write_text
 from fovea.page.formats import middle
-from fovea.page.label import annotate, sheet, thumbnail, to_rgb
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail, to_rgb
 from fovea.page.text_table import text_table
 from fovea.types import TaskView
 

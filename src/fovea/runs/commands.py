@@ -14,28 +14,24 @@ from fovea.types import TaskView
 
 def sections(run: Run, view: TaskView | None = None) -> list[Section]:
     """List the commands that this run directory and the view of its task allow."""
-    where = shown(run.dir)
-    blocks: list[Block] = [Text("A click selects a whole command.", "note")]
-    blocks.append(Code(repeat(run), "Repeat this run", copy=True))
-    saved = run.dir / "checkpoints"
-    if (saved / "last.ckpt").exists():
-        blocks.append(
-            Code(f"python src/train.py {override('run_dir', where)} resume=true", "Resume it", copy=True)
-        )
-    if any((saved / name).exists() for name in ("best.ckpt", "last.ckpt")):
-        blocks.append(
-            Code(f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint", copy=True)
-        )
+    where = relative(run.dir)
+    saved = [name for name in ("best.ckpt", "last.ckpt") if (run.dir / "checkpoints" / name).exists()]
+    found = [(repeat(run), "Repeat this run")]
+    if "last.ckpt" in saved:
+        found.append((f"python src/train.py {override('run_dir', where)} resume=true", "Resume this run"))
+    if saved:
+        found.append((f"python src/eval.py {override('run', where)}", "Evaluate its checkpoint"))
         uses = {"predict": "Predict images or a folder of images"} if view else {}
-        uses |= {"explain": "See what it looks at"} if view and view.selector else {}
-        blocks += [
-            Code(f"python src/{name}.py {override('run', where)} input=PATH", label, copy=True)
+        uses |= {"explain": "Explain its predictions"} if view and view.selector else {}
+        found += [
+            (f"python src/{name}.py {override('run', where)} input=PATH", label)
             for name, label in uses.items()
         ]
-    else:
-        blocks.append(
-            Text("No checkpoint was saved, so the run can be repeated but neither resumed nor used.")
-        )
+    blocks: list[Block] = [Text("Click a command to select all of it.", "note")]
+    blocks += [Code(command, label, copy=True) for command, label in found]
+    if not saved:
+        text = "No checkpoint was saved, so the run can be repeated, but neither resumed nor evaluated."
+        blocks.append(Text(text))
     return [Section("Commands", blocks)]
 
 
@@ -55,8 +51,8 @@ def override(key: str, value: str) -> str:
     return shlex.quote(f'{key}="{inner}"')
 
 
-def shown(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return a path relative to the working directory where it lies inside it."""
     absolute = os.path.abspath(path)
-    relative = os.path.relpath(absolute)
-    return absolute if relative.startswith("..") else relative
+    inside = os.path.relpath(absolute)
+    return absolute if inside.startswith("..") else inside

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fovea.page.blocks import Block, Picture, Section, Text
 from fovea.page.formats import is_number, metric
-from fovea.page.plots import HELD_OUT, INK, SOFT, TRAIN, new_figure, panel, save
+from fovea.page.plots import HELD_OUT, SOFT, TRAIN, dress, new_figure, panel, save
 from fovea.runs.read import Columns, Run, finite
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ def sections(run: Run) -> list[Section]:
     """Draw `figures/learning_curves.png` and wrap it; say so when there is nothing to draw."""
     path = draw(run)
     if path is None:
-        return [
-            Section("Learning curves", [Text("No epoch was recorded, so there is no curve to draw.", "note")])
-        ]
+        text = Text("No epoch was recorded, so there is no curve to draw.", "note")
+        return [Section("Learning curves", [text])]
     caption = "Training and validation values at the end of each epoch, numbered from 0 as in metrics.csv."
     blocks: list[Block] = [Picture(path, "Learning curves of loss and metric", caption)]
     blocks += [Text(line, "error") for line in nonfinite(run.metrics)]
@@ -87,20 +86,15 @@ def _learning_rates(metrics: Columns) -> list[str]:
 
 
 def _lines(axes: Axes, run: Run, title: str, names: Sequence[str]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     for i, name in enumerate(names):
         color, width = _style(name, i)
         values = finite(run.metrics[name])
         marker = "o" if sum(map(math.isfinite, values)) <= 30 else ""
         label = name.split("/", 1)[0] if name.endswith("/" + title) else name
         axes.plot(run.epochs, values, color=color, lw=width, marker=marker, ms=2.6, label=label)
-    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=9.5, color=INK, pad=7, y=1.0)
+    dress(axes, title, grid="y", whole=True)
     axes.set_xlabel("epoch", fontsize=8, color=SOFT)
     axes.xaxis.set_label_coords(0.5, -0.13)  # a place of its own saves measuring every tick label
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.grid(axis="y", color="#e6e8ea", lw=0.6)
-    axes.set_axisbelow(True)
     if len(run.epochs) == 1:
         axes.set_xlim(run.epochs[0] - 0.5, run.epochs[0] + 0.5)
     if len(names) > 1:

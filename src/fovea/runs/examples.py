@@ -9,8 +9,8 @@ import numpy as np
 
 from fovea.files import read_npz
 from fovea.page.blocks import Gallery, Section, Text, encode
-from fovea.page.data_page import Pictures
-from fovea.page.label import annotate, sheet, thumbnail
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate, thumbnail
 from fovea.runs.read import Run
 from fovea.types import TaskView, ViewFactory
 
@@ -42,7 +42,7 @@ def _galleries(run: Run, view: TaskView, arrays: dict[str, np.ndarray]) -> Itera
             items.append((*encode(picture), lines, str(sample)))
         if tiles:
             sheet(run.dir / "figures" / f"{name}.png", tiles, columns=COLUMNS[wide])
-            block = Pictures(items, columns=2, caption=view.caption) if wide else Gallery(items, view.caption)
+            block = Gallery(items, view.caption, columns=2 if wide else 0)
             yield Section(title, [block])
 
 

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from fovea.page.blocks import Bars, Block, Code, Facts, Fold, Section, Table, Text
-from fovea.page.formats import MISSING, duration, integer, is_number, megabytes, metric, parameters, rate
+from fovea.page.formats import (
+    MISSING,
+    counted,
+    duration,
+    integer,
+    is_number,
+    megabytes,
+    metric,
+    parameters,
+    rate,
+)
 from fovea.runs.read import UNFINISHED, Run, log_tail
 
 SOURCES = {
@@ -28,13 +38,13 @@ def headline(run: Run) -> list[Block]:
         pairs.append((f"Best {best.get('monitor')}", metric(best.get("value")), epoch))
     ranked = f"test/{str(best.get('monitor')).partition('/')[2]}"  # what the run is about comes first
     names = [ranked, *(name for name in metrics if name.startswith("test/") and name != ranked)]
-    parts = "test/loss_"  # of the loss; the table of results has them
-    shown = [name for name in names if name in metrics and not name.startswith(parts)]
+    # the terms of the loss stand in the table of results
+    shown = [name for name in names if name in metrics and not name.startswith("test/loss_")]
     pairs += [(name, metric(metrics[name]), "") for name in shown[:4]]
     total, _, trained = parameters(run.section("model")).partition(", ")
     name = str(run.section("model").get("name") or "")
     pairs.append(("Parameters", total, ", ".join(filter(None, [name, trained]))))
-    pairs.append(("Training time", duration(timing.get("fit_s")), _epochs(run)))
+    pairs.append(("Training time", duration(timing.get("fit_s")), counted(len(run.epochs), "epoch")))
     pairs.append(("Throughput", rate(timing.get("train_images_per_s")), "in training"))
     pairs.append(("Device", str(run.section("environment").get("device") or MISSING), ""))
     known = [pair for pair in pairs if pair[1] != MISSING]
@@ -42,7 +52,7 @@ def headline(run: Run) -> list[Block]:
 
 
 def trouble(run: Run) -> list[Section]:
-    """Say what went wrong, with the end of the log; nothing for a run that finished."""
+    """Return the error and the end of the log; nothing for a run that finished."""
     if run.status == "finished":
         return []
     error = str(run.summary.get("error") or "").strip()
@@ -50,13 +60,13 @@ def trouble(run: Run) -> list[Section]:
     if "\n" in error:
         blocks.append(Fold("The whole error", [Code(error)]))
     if run.status == UNFINISHED:
-        said = "The run directory has no final summary: the process was killed, or it is still running."
-        blocks.append(Text(f"{said} This page shows what it had written by then."))
+        said = "The run directory holds no final summary: the process was killed or is still running."
+        blocks.append(Text(f"{said} This page shows what had been written by then."))
     elif run.status == "interrupted":
-        blocks.append(Text("The run was stopped by hand; everything below holds up to that moment."))
+        blocks.append(Text("The run was interrupted; everything below describes it up to that moment."))
     if tail := log_tail(run.dir):
         blocks.append(Fold("The last lines of train.log", [Code(tail)]))
-    return [Section("What went wrong" if run.status == "failed" else "Why this is not complete", blocks)]
+    return [Section("What went wrong" if run.status == "failed" else "Why this report is incomplete", blocks)]
 
 
 def message(error: str) -> str:
@@ -88,13 +98,13 @@ def results(run: Run) -> list[Section]:
 
 
 def timing(run: Run) -> list[Section]:
-    """Tell where the time went, epoch by epoch."""
+    """Return where the time went, epoch by epoch."""
     known = run.section("timing")
     recorded = known.get("epoch_s") or run.metrics.get("epoch_s") or []
     seconds = [value for value in recorded if is_number(value) and math.isfinite(value)]
     pairs = [
-        ("Startup", duration(known.get("startup_s")), "until the first training step"),
-        ("Training", duration(known.get("fit_s")), _epochs(run)),
+        ("Startup", duration(known.get("startup_s")), "before the first training step"),
+        ("Training", duration(known.get("fit_s")), counted(len(run.epochs), "epoch")),
         ("Throughput", rate(known.get("train_images_per_s")), ""),
         ("Peak memory", megabytes(run.summary.get("peak_memory_mb")), ""),
     ]
@@ -146,11 +156,6 @@ def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return MISSING if value is None else str(value)
-
-
-def _epochs(run: Run) -> str:
-    count = len(run.epochs)
-    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _spread(seconds: list[float]) -> str:

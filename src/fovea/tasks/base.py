@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from fovea.optim import groups
-from fovea.optim.finetune import Finetune
+from fovea.optim.finetune import Finetune, param_groups
 from fovea.types import Batch, OptimizerFactory, Output, SchedulerFactory
 
 STAGES = ("train", "val", "test")
@@ -25,15 +24,20 @@ class NonFiniteLoss(RuntimeError):
 class Task(L.LightningModule):
     """A network, what to minimise and what to measure; a subclass writes `step`.
 
-    `metrics` map a name to a torchmetrics object that is updated with the `preds` and `target` of `step` and
-    logged as `<stage>/<name>`; every `loss` and `loss_*` entry is averaged over samples and logged beside it.
+    Every `loss` and `loss_*` entry of `step` is averaged over samples and logged as `<stage>/<name>`.
+
+    Args:
+        metrics: by name, updated with the `preds` and `target` of `step` and logged beside the losses; None
+            stands for one that these data do not need.
+        eval_only: metrics that are not followed on the training images, since they take long.
     """
 
     def __init__(
         self,
         *,
         net: nn.Module,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Metric | None] | None = None,
+        eval_only: Sequence[str] = (),
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         finetune: Finetune | None = None,
@@ -50,9 +54,10 @@ class Task(L.LightningModule):
         self._saved_plateau: dict[str, Any] | None = None
         self._bad_step: Tensor | None = None
         self._means = {stage: Means() for stage in STAGES}
-        collection = MetricCollection(dict(metrics or {}), compute_groups=True)
         for stage in STAGES:
-            self.add_module(f"{stage}_metrics", collection.clone(prefix=f"{stage}/"))
+            skipped = eval_only if stage == "train" else ()
+            chosen = {k: m.clone() for k, m in (metrics or {}).items() if m is not None and k not in skipped}
+            self.add_module(f"{stage}_metrics", collection(chosen, prefix=f"{stage}/"))
 
     def step(self, batch: Batch) -> Output:
         """Return the loss and what the metrics need, for one batch of any stage."""
@@ -128,7 +133,7 @@ class Task(L.LightningModule):
 
     def _groups(self) -> list[dict[str, Any]]:
         decay = float(self._options.get("weight_decay", 0.0))
-        return groups.param_groups(self.net, lr=self.lr, weight_decay=decay, plan=self.finetune)
+        return param_groups(self.net, lr=self.lr, weight_decay=decay, plan=self.finetune)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance the schedule by one optimizer step."""
@@ -187,6 +192,18 @@ class Task(L.LightningModule):
             return
         step, self._bad_step = int(self._bad_step), None
         raise NonFiniteLoss(step)
+
+
+def collection(metrics: Mapping[str, Metric], **names: str) -> MetricCollection:
+    """Collect metrics under a `prefix` and `postfix`; those of equal `shared_state` are updated once.
+
+    Left to itself, torchmetrics lets metrics share whose numbers are equal after the first batch, as those of
+    two thresholds may be.
+    """
+    groups: dict[Hashable, list[str]] = {}
+    for name, metric in metrics.items():
+        groups.setdefault(getattr(metric, "shared_state", name), []).append(name)
+    return MetricCollection(dict(metrics), compute_groups=list(groups.values()), **names)  # type: ignore[arg-type]
 
 
 class Means:

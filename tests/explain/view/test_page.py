@@ -1,4 +1,3 @@
-import base64
 import re
 import tracemalloc
 
@@ -10,7 +9,7 @@ from fovea.explain.core.class_choice import Asked
 from fovea.explain.view import page as explain_page
 from fovea.explain.view.attribution import Seen
 from fovea.explain.view.page import ExplainPage
-from fovea.page.blocks import Animation, Text
+from fovea.page.blocks import Text
 from helpers.toy_explained import CAT, bump, record
 
 NASTY = '</td><script>alert("x")</script>&\'.png'
@@ -166,12 +165,3 @@ def test_small_pictures_keep_their_pixels(tmp_path):
     rows, columns = np.where((pixels == tile[0, 0]).all(axis=2))
     top, left = rows.min(), columns[rows == rows.min()].min()
     assert (pixels[top : top + 224, left : left + 224] == tile).all()
-
-
-def test_an_animation_is_shown_at_the_size_of_its_pixels(tmp_path):
-    frames = [Image.new("L", (30, 20), shade) for shade in (0, 255)]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    html = Animation(tmp_path / "a.gif", "<moving>", "both").html()
-    assert 'width="30"' in html and "&lt;moving&gt;" in html and "<figcaption>both" in html
-    data = base64.b64decode(re.search(r"data:image/gif;base64,([^\"]*)", html)[1])
-    assert data == (tmp_path / "a.gif").read_bytes()

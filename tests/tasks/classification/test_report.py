@@ -5,7 +5,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import precision_recall_fscore_support
 
 from fovea.page import confusion
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.tasks.classification.report import per_class, sections, top
 from helpers.toy_runs import summary
 

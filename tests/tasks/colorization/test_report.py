@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fovea.compare.examples import PairedExamples
-from fovea.compare.grouping import Row
+from fovea.compare.types import ModelGroup
 from fovea.ops.ab_regression import Regression
 from fovea.runs.examples import sections as examples
 from fovea.runs.read import read_run
@@ -52,9 +52,9 @@ def test_the_report_shows_baselines_and_images(tmp_path):
 def test_runs_are_compared_image_by_image(tmp_path):
     task = PairedExamples(view())
     runs = [read_run(run_dir(tmp_path / name, shift=shift)) for name, shift in (("a", 0.0), ("b", 2.0))]
-    rows = [Row(name, [run], [task.read(run)]) for name, run in zip("ab", runs, strict=True)]
-    assert rows[0].tested[0].digests == rows[1].tested[0].digests
-    assert (rows[0].tested[0].values - rows[1].tested[0].values).tolist() == pytest.approx([2.0] * 4)
+    rows = [ModelGroup(name, [run], [task.read(run)]) for name, run in zip("ab", runs, strict=True)]
+    assert rows[0].scores[0].digests == rows[1].scores[0].digests
+    assert (rows[0].scores[0].values - rows[1].scores[0].values).tolist() == pytest.approx([2.0] * 4)
     _, headers, lines = task.table(rows)
     assert headers == ["Score", "Grey", "Ground truth", "a", "b"]
     assert lines[0][4] - lines[0][3] == pytest.approx(2.0)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fovea.compare.examples import PairedExamples
-from fovea.compare.grouping import Row
-from fovea.compare.verdicts import verdicts
+from fovea.compare.types import ModelGroup
+from fovea.compare.verdicts import paired_tests
 from fovea.runs.read import read_run
 from fovea.tasks.segmentation import scores
 from fovea.tasks.segmentation.view import MaskView
@@ -30,13 +30,13 @@ def make_row(make_run):
         rows = {key: values[order] for key, values in rows.items()}
         np.savez(run / "predictions" / "test.npz", **rows, total_confusion=np.eye(COUNT))
         run = read_run(run)
-        return Row(name, [run], [TASK.read(run)])
+        return ModelGroup(name, [run], [TASK.read(run)])
 
     return make
 
 
 def test_values_are_the_mean_iou_of_each_image(make_row):
-    tested = make_row("a", np.full(COUNT, 30)).tested[0]
+    tested = make_row("a", np.full(COUNT, 30)).scores[0]
     assert len(tested.ids) == COUNT - 1 and "03.png" not in tested.ids
     np.testing.assert_allclose(tested.values, (40 / 70 + 30 / 60) / 2)
 
@@ -49,8 +49,8 @@ def test_classes_differences_and_pictures(make_row, tmp_path):
     assert title == "IoU of every class" and headers == ["Class", "Pixels", "good", "bad"]
     assert [line[0] for line in lines] == CLASSES and lines[2][2:] == [None, None]
     assert lines[1][2] == pytest.approx(50 / 60) and lines[1][1] == "60.00 %"
-    (verdict,) = verdicts([good, bad], good)
-    assert verdict.difference < -0.3 and verdict.adjusted < 0.05
+    (test,) = paired_tests([good, bad], good)
+    assert test.difference < -0.3 and test.adjusted < 0.05
 
     def pictures(ids):
         asked.extend(ids)

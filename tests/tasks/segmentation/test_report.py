@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fovea.page import palette
+from fovea.page import annotations
 from fovea.tasks.segmentation import scores
 from fovea.tasks.segmentation.report import sections
 
@@ -48,23 +48,27 @@ def test_a_run_without_predictions_or_with_damaged_ones_says_so(run, make_run):
 
 
 def test_colours_are_the_data_sets_own_then_voc():
-    table = palette.colours([[9, 8, 7]])
+    table = annotations.colours([[9, 8, 7]])
     assert table.shape == (256, 3) and table[0].tolist() == [9, 8, 7] and table[1].tolist() == [128, 0, 0]
-    assert palette.colours()[0].tolist() == [0, 0, 0] and palette.colours()[255].tolist() == [224, 224, 192]
+    assert annotations.colours()[0].tolist() == [0, 0, 0] and annotations.colours()[255].tolist() == [
+        224,
+        224,
+        192,
+    ]
 
 
 def test_pictures_show_what_they_should():
-    image, table = np.full((4, 6, 3), 100, np.uint8), palette.colours()
+    image, table = np.full((4, 6, 3), 100, np.uint8), annotations.colours()
     mask = np.zeros((4, 6), np.uint8)
     mask[:, 3:] = 1
-    drawn = palette.overlay(image, mask, table, background=True)
+    drawn = annotations.overlay(image, mask, table, background=True)
     assert (drawn[:, :3] == 100).all() and (drawn[:, 3] == table[1]).all() and (drawn[:, 5] != 100).all()
-    assert (palette.overlay(image, mask, table, background=False)[:, 0] != 100).all()
+    assert (annotations.overlay(image, mask, table, background=False)[:, 0] != 100).all()
     truth = mask.copy()
     truth[0], truth[3, 0] = 255, 1
-    wrong = palette.errors(image, truth, mask)
-    assert (wrong[0] == 255).all() and (wrong[3, 0] == palette.WRONG).all()
-    assert ((wrong == palette.WRONG).all(2)).sum() == 1
-    names = palette.legend([0, 1, 255, 7], ["background", "a" * 90], table, width=120)
-    assert names.shape[1] == 120 and names.shape[0] > 3 * palette.LINE
-    np.testing.assert_array_equal(palette.stretched(mask, (2, 2)), [[0, 1], [0, 1]])
+    wrong = annotations.errors(image, truth, mask)
+    assert (wrong[0] == 255).all() and (wrong[3, 0] == annotations.WRONG).all()
+    assert ((wrong == annotations.WRONG).all(2)).sum() == 1
+    names = annotations.legend([0, 1, 255, 7], ["background", "a" * 90], table, width=120)
+    assert names.shape[1] == 120 and names.shape[0] > 3 * annotations.LINE
+    np.testing.assert_array_equal(annotations.stretched(mask, (2, 2)), [[0, 1], [0, 1]])

@@ -7,8 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from fovea.data.datasets.scenes import Scenes
-from fovea.metrics.boundary import BoundaryF1
-from fovea.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy, ThresholdedJaccard
+from fovea.metrics.segmentation import BoundaryF1, MeanDice, MeanIoU, PixelAccuracy, ThresholdedJaccard
 from fovea.ops.lovasz import Lovasz
 from fovea.ops.mask_losses import CrossEntropy, Focal
 from fovea.ops.region_losses import Dice, Jaccard, Tversky

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from fovea.callbacks.freezing import Freezing
-from fovea.ops.gram import gram
-from fovea.ops.losses_style import content_loss, style_loss
+from fovea.ops.style_losses import content_loss, gram, style_loss
 from helpers import painted
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fovea.page.label import to_rgb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,13 @@ class Pixels:
             )
         mean, std = (like.new_tensor(list(v)).view(-1, 1, 1) for v in (self.mean, self.std))
         return mean, std
+
+
+def to_uint8(picture: Tensor) -> np.ndarray:
+    """Return a picture (C, H, W) in 0…1 as uint8 (H, W, 3); other than 1 or 3 channels are averaged."""
+    picture = picture.detach().float().cpu().clamp(0, 1)
+    picture = picture if len(picture) in (1, 3) else picture.mean(dim=0, keepdim=True)
+    return to_rgb((255 * picture).round().byte().permute(1, 2, 0).numpy())
 
 
 def roll(image: Tensor, move: tuple[int, int]) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.ascent import Ascent, Climb, join, visualise_class
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.names import class_index, class_name, write_table
 from fovea.page.blocks import Block, Picture
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 
 class ClassVisualisationStudy(Study):
@@ -87,11 +88,11 @@ class ClassVisualisationStudy(Study):
         write_table(folder / "classes.csv", rows, columns=["class", "step", "logit"])
 
 
-def _rows(climb: Climb) -> list[list[Cell]]:
+def _rows(climb: Climb) -> list[list[Tile]]:
     """Lay each class out over the iterations."""
     return [
         [
-            Cell(picture=to_uint8(picture), lines=[f"step {step}", f"logit {score:.1f}"])
+            Tile(picture=to_uint8(picture), lines=[f"step {step}", f"logit {score:.1f}"])
             for step, picture, score in zip(climb.iterations, pictures, scores, strict=True)
         ]
         for pictures, scores in zip(

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.methods.deconvnet import chain_layer, chain_output, project
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.names import write_table
 from fovea.page.blocks import Block, Picture
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 COLUMNS = ("layer", "channel", "rank", "image", "activation", "x1", "y1", "x2", "y2")
 
@@ -83,7 +84,7 @@ class DeconvnetStudy(Study):
 
 def _channel(
     subject: Subject, layer: str, channel: int, rows: list[int], best: Tensor
-) -> tuple[list[list[Cell]], np.ndarray, list[dict[str, Any]]]:
+) -> tuple[list[list[Tile]], np.ndarray, list[dict[str, Any]]]:
     image = subject.load(rows).image.to(subject.device)
     projected, _ = project(subject.net, image, layer=layer, channel=channel)
     boxes = _boxes(projected)
@@ -94,8 +95,8 @@ def _channel(
         x1, y1, x2, y2 = box
         part = change[:, y1:y2, x1:x2]
         seen = 0.5 + 0.5 * part / part.abs().max().clamp(min=torch.finfo(part.dtype).tiny)
-        pieces.append(Cell(picture=to_uint8(picture[:, y1:y2, x1:x2]), lines=[f"{activation:.3g}"]))
-        back.append(Cell(picture=to_uint8(seen)))
+        pieces.append(Tile(picture=to_uint8(picture[:, y1:y2, x1:x2]), lines=[f"{activation:.3g}"]))
+        back.append(Tile(picture=to_uint8(seen)))
         values = (layer, channel, rank, subject.ids[row], activation, *box)
         table.append(dict(zip(COLUMNS, values, strict=True)))
     return [pieces, back], projected.cpu().numpy(), table

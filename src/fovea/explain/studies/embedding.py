@@ -16,7 +16,7 @@ from fovea.explain.studies.names import class_name, write_table
 from fovea.explain.studies.seen import Features, collect
 from fovea.page.blocks import Block, Picture, Text
 from fovea.page.formats import shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, SOFT, new_figure, panel, save
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from fovea.explain.core.depth import spread_layers
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.feature_tiles import as_pictures, feature_maps, strongest, take
 from fovea.explain.studies.names import file_stem, layers_of
 from fovea.page.blocks import Block, Picture, Text
-from fovea.page.explain_grid import Cell, grid, heat, to_uint8
+from fovea.page.heatmap import heat
+from fovea.page.image_grid import Tile, grid
 
 
 class FeatureMapStudy(Study):
@@ -66,18 +68,18 @@ class FeatureMapStudy(Study):
             maps = feature_maps(subject.net, image, path).float()  # (1, D, h, w)
             cells, shown = self._strongest(maps)
             np.save(folder / f"{stem}__{path}.npy", shown.cpu().numpy())
-            rows.append([Cell(picture=picture, lines=["image"]), *cells])
+            rows.append([Tile(picture=picture, lines=["image"]), *cells])
             titles.append(f"{path}: {maps.shape[1]} maps of {maps.shape[2]}×{maps.shape[3]}")
         path_ = grid(folder / f"{stem}.png", rows, titles=titles)
         return Picture(path_, f"feature maps of {subject.name}", str(subject.ids[row]))
 
-    def _strongest(self, maps: Tensor) -> tuple[list[Cell], Tensor]:
+    def _strongest(self, maps: Tensor) -> tuple[list[Tile], Tensor]:
         """Return the cells and the maps (n, h, w) of the strongest channels of one image."""
         channels = strongest(maps, min(self.channels, maps.shape[1]))
         shown = take(maps, channels)
         means: list[float] = shown.mean(dim=(2, 3))[0].tolist()
         cells = [
-            Cell(picture=heat(picture), lines=[f"{channel} · {_short(mean)}"])
+            Tile(picture=heat(picture.cpu().numpy()), lines=[f"{channel} · {_short(mean)}"])
             for picture, channel, mean in zip(
                 as_pictures(shown)[0], torch.flatten(channels).tolist(), means, strict=True
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.filter_tiles import (
     as_pictures,
@@ -21,7 +22,7 @@ from fovea.explain.studies.filter_tiles import (
 from fovea.explain.studies.montage import montage
 from fovea.explain.studies.names import class_name
 from fovea.page.blocks import Block, Picture
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 GAP = 4
 PER_ROW = 16
@@ -74,7 +75,7 @@ class FilterStudy(Study):
         if not direct:
             np.save(folder / "hidden.npy", units.numpy())
             rows, said = self._largest(units)
-            cells = [Cell(picture=to_uint8(p)) for p in as_pictures(units[rows])]
+            cells = [Tile(picture=to_uint8(p)) for p in as_pictures(units[rows])]
             caption = f"What each of the {len(units)} units of the first hidden layer adds up{said}."
             path = grid(folder / "hidden.png", _rows(cells, PER_ROW))
             blocks.append(Picture(path, f"templates of the hidden units of {subject.name}", caption))
@@ -84,7 +85,7 @@ class FilterStudy(Study):
         np.save(folder / "templates.npy", weight.numpy())
         rows, said = self._largest(weight)
         cells = [
-            Cell(picture=to_uint8(picture), lines=[class_name(subject.classes, row)])
+            Tile(picture=to_uint8(picture), lines=[class_name(subject.classes, row)])
             for row, picture in zip(rows.tolist(), as_pictures(weight[rows]), strict=True)
         ]
         how = "" if direct else ", as if every hidden unit were active: the product of the layers' matrices"
@@ -100,11 +101,8 @@ class FilterStudy(Study):
         return rows, f"; the {self.limit} with the largest norm are shown"
 
 
-def _rows(cells: list[Cell], columns: int) -> list[list[Cell]]:
-    """Cut into rows; a last short one is filled up with blanks, so that all have the same width."""
-    columns = min(columns, len(cells))
-    filled = cells + [Cell()] * (-len(cells) % columns)
-    return [filled[i : i + columns] for i in range(0, len(filled), columns)]
+def _rows(cells: list[Tile], columns: int) -> list[list[Tile]]:
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]
 
 
 def _picture(path: Path, picture: Tensor, alt: str, caption: str) -> Picture:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fovea.explain.core.depth import spread_layers
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.invert import Inversion, invert
 from fovea.explain.studies.names import file_stem, layers_of, write_table
 from fovea.page.blocks import Block, Picture, Text
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 
 class InversionStudy(Study):
@@ -62,12 +63,12 @@ class InversionStudy(Study):
     ) -> tuple[Picture, list[dict[str, Any]]]:
         stem = file_stem(subject, row)
         original = subject.pixels.decode(image).clamp(0, 1)
-        cells, table = [Cell(picture=to_uint8(original[0]), lines=["original"])], []
+        cells, table = [Tile(picture=to_uint8(original[0]), lines=["original"])], []
         for path in paths:
             found = invert(subject.net, path, original, pixels=subject.pixels, inversion=self.inversion)
             picture, distance = found.pictures[-1, 0], float(found.distance[-1, 0])
             np.save(folder / f"{stem}__{path}.npy", picture.cpu().numpy())
-            cells.append(Cell(picture=to_uint8(picture), lines=[path, f"distance {distance:.3g}"]))
+            cells.append(Tile(picture=to_uint8(picture), lines=[path, f"distance {distance:.3g}"]))
             steps = self.inversion.steps
             table.append({"image": subject.ids[row], "layer": path, "steps": steps, "distance": distance})
         place = grid(folder / f"{stem}.png", [cells])

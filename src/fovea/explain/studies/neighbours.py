@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.features import Metric, Neighbours, cosine, neighbours
 from fovea.explain.studies.names import class_name, write_table
 from fovea.explain.studies.seen import Features, collect
 from fovea.page.blocks import Block, Picture, Table, Text
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 COLUMNS = ("image", "class", "rank", "neighbour", "neighbour_class", "distance", "same_class")
 
@@ -65,7 +66,7 @@ class NeighbourStudy(Study):
             lines = [["image"], *([f"{far:.3g}"] for far in near.distance[query].tolist())]
             rows.append(
                 [
-                    Cell(
+                    Tile(
                         picture=pictures[seen.rows[i]],
                         lines=[class_name(subject.classes, int(seen.label[i])), *words],
                         ok=None if i == query else bool(seen.label[i] == seen.label[query]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fovea.page.formats import shorten
-from fovea.page.glyphs import drawable
+from fovea.page.label import drawable
 from fovea.page.plots import INK, SOFT, new_figure, panel, save, style
 
 if TYPE_CHECKING:

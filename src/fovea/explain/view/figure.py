@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fovea.explain.view.attribution import Explained, Seen
 from fovea.explain.view.columns import Column, merge, placed, said, signs
-from fovea.page.explain_tiles import Row, Tile, draw_sheet
 from fovea.page.heatmap import overlay
+from fovea.page.image_grid import Row, Tile, draw_sheet
 
 
 def draw_figure(path: Path, shown: Sequence[Explained]) -> Path:

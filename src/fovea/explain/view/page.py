@@ -14,17 +14,17 @@ from typing import IO, Any
 from fovea.explain.view.attribution import Explained
 from fovea.explain.view.columns import Column, merge, placed, signs
 from fovea.explain.view.figure import draw_figure
-from fovea.explain.view.table import Part, bars, lines, link, part, style
+from fovea.explain.view.table import Part, bars, layout, lines, link, part
 from fovea.files import replacing, unique_names
 from fovea.page.blocks import Block, Facts, Text
-from fovea.page.data_page import document
+from fovea.page.document import document
 
 log = logging.getLogger(__name__)
 BODY = "<!-- body -->"  # the blocks of a page escape what they are given, so no text can hold it
 MOST_BYTES = 48_000_000  # of pictures: a browser opens a page of that size without trouble
 
 
-class Marker:
+class Marker(Block):
     """Keep the place of what is written piece by piece."""
 
     def html(self) -> str:
@@ -98,9 +98,10 @@ class ExplainPage:
             badge=("good", f"{_count(self._count, 'image')}, {_count(len(self.models), 'model')}"),
             about=", ".join(self.models),
             body=[Facts(self.facts), Marker()],
-            command=self.command,
+            footer=self.command,
+            layout=layout(self._columns),
         )
-        head, tail = page.replace("</style>", f"{style(self._columns)}</style>", 1).split(BODY)
+        head, tail = page.split(BODY)
         path = self.out_dir / "explain.html"
         with replacing(path) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for piece in itertools.chain([head], self._contents(), [tail]):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fovea.explain.view.columns import said
-from fovea.page.explain_tiles import Row, Tile, draw_sheet
 from fovea.page.heatmap import overlay
+from fovea.page.image_grid import Row, Tile, draw_sheet
 from fovea.page.label import SIDE
 
 if TYPE_CHECKING:

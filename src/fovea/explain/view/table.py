@@ -17,51 +17,7 @@ from fovea.page.heatmap import colour_bar, meaning, overlay
 from fovea.page.label import MARKS, SIDE, thumbnail
 
 FITTING = 6  # columns that an upright sheet of paper and a narrow window take
-CSS = """
-body { max-width: 74rem; }
-nav { margin-top: 1.5rem; } nav a { margin-right: 1.2rem; }
-a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: 2px; }
-.maps { border-collapse: separate; border-spacing: 0; border: 0; font-size: .8rem; line-height: 1.35; }
-.maps th, .maps td { padding: .3rem .8rem .5rem 0; border: 0; white-space: normal; }
-.maps { --tile: 9rem; margin-left: -.8rem; }
-.maps td { min-width: calc(var(--tile) + .8rem); max-width: calc(var(--tile) + .8rem); }
-.maps thead th { position: sticky; top: 0; z-index: 2; background: var(--paper); vertical-align: bottom; }
-.maps thead th { border-bottom: 1px solid var(--ink); overflow-wrap: anywhere; }
-.maps .who, .maps .image th { padding-left: .8rem; }
-.maps small { font-size: inherit; }
-.maps thead small { display: block; font-weight: 400; }
-.maps .who { position: sticky; left: 0; z-index: 1; background: var(--paper); min-width: 10.3rem; }
-.maps .who { max-width: 10.3rem; font-weight: 400; }
-.maps .who b { display: block; font-weight: 600; }
-.maps tbody { scroll-margin-top: 3rem; }
-.maps thead .who { z-index: 3; }
-.maps .image th { padding-top: 1rem; font-size: .9rem; } .maps tbody + tbody .image th {
-  border-top: 1px solid var(--line); }
-.maps .image span { position: sticky; left: .8rem; display: inline-block; max-width: min(60rem, 92vw); }
-.maps .image small { font-weight: 400; margin-left: .6em; }
-.maps img { width: var(--tile); height: auto; display: block; margin-bottom: .3rem; border-radius: 2px; }
-.maps .pixels { image-rendering: pixelated; }
-.maps .why { display: block; width: var(--tile); min-height: var(--tile); padding: .5rem; }
-.maps .why { border: 1px solid var(--line); color: var(--soft); font-size: .75rem; background: var(--wash); }
-.good { color: var(--good); } .bad { color: var(--bad); }
-.bar { display: flex; flex-wrap: wrap; align-items: center; gap: .1rem .5rem; margin: .35rem 0; }
-.bar img { border-radius: 2px; }
-.links { columns: 18rem; font-size: .875rem; padding-left: 1.2rem; }
-.beside { display: grid; gap: 0 2rem; }
-.beside { grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); }
-.beside > div { min-width: 0; }
-@media print {
-  .maps thead th, .maps .who, .maps .image span { position: static; }
-  .maps { table-layout: fixed; width: 100%; font-size: 7pt; }
-  .maps td, .maps .who { min-width: 0; max-width: none; padding-right: .3rem; }
-  .maps img, .maps .why { width: 100%; max-width: 6cm; min-height: 0; }
-  .maps .why { font-size: 5pt; padding: .2rem; }
-  .maps tr { break-inside: avoid; } .maps .image { break-after: avoid; } h3 { break-after: avoid; }
-}
-"""
-NARROW = ".maps { --tile: 14rem; }"  # of up to ROOMY columns the pictures may be larger
-ROOMY = 3
-WIDE = "body { max-width: none; } @media print { @page { size: landscape; margin: 10mm; } }"
+ROOMY = 3  # columns whose pictures may be larger
 
 
 @dataclass
@@ -96,9 +52,9 @@ def lines(parts: Iterable[Part], columns: Sequence[Column]) -> Iterator[str]:
     yield "</table>"
 
 
-def style(columns: Sequence[Column]) -> str:
-    """Return the style sheet of a page with so many columns."""
-    return CSS + (WIDE if len(columns) > FITTING else NARROW if len(columns) <= ROOMY else "")
+def layout(columns: Sequence[Column]) -> str:
+    """Return the layout of a page with so many columns."""
+    return "full" if len(columns) > FITTING else "wide roomy" if len(columns) <= ROOMY else "wide"
 
 
 def bars(signs: Iterable[bool]) -> str:

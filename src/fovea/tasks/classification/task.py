@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from fovea.ops import tta as views
 from fovea.ops.losses import balanced_weights, cross_entropy
@@ -24,22 +23,18 @@ class Classification(Task):
         label_smoothing: share of the target that is spread over all classes, in training only.
         class_weights: a factor per class, or "balanced": N / (C n_c), from the training images.
         tta: views of an image over which probabilities are averaged, except in training; see `ops.tta`.
-        metrics: as for every task; None stands for a metric that this number of classes does not need.
     """
 
     def __init__(
         self,
         *,
         net: nn.Module,
-        metrics: Mapping[str, Metric | None] | None = None,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | str | None = None,
         tta: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            net=net, metrics={k: v for k, v in (metrics or {}).items() if v is not None}, **kwargs
-        )
+        super().__init__(net=net, **kwargs)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"task.label_smoothing is {label_smoothing}; it must lie in [0, 1)")
         self.label_smoothing, self.tta = label_smoothing, views.check_views(tta)

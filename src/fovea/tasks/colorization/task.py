@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from fovea.ops.lab import lab_to_rgb, rgb_to_lab
-from fovea.tasks.base import Task
+from fovea.tasks.base import Task, collection
 from fovea.types import Batch, Output
 
 PIXELS = 32  # rows and columns of a training image that are looked at before the training
@@ -152,7 +152,7 @@ def _check_range(image: Tensor) -> None:
 
 def _some(wanted: Mapping[str, Metric], names: Sequence[str], **options: str) -> MetricCollection:
     chosen = {name: wanted[name].clone() for name in names if name in wanted}
-    return MetricCollection(chosen, **options)  # type: ignore[arg-type]
+    return collection(chosen, **options)
 
 
 def _wants_pictures(metrics: MetricCollection) -> bool:

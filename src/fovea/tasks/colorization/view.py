@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fovea.page.explain_grid import heat
-from fovea.page.label import beside
+from fovea.page.heatmap import heat
+from fovea.page.image_grid import beside
 from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fovea.tasks.colorization.task import Encoding
 
+GAP = 4  # pixels between pictures side by side
 BAND = 1_000_000  # pixels that are coloured at a time
 FAR = 60.0  # the distance in a and b that is drawn brightest
 SCORES = {
@@ -121,10 +122,10 @@ class ColourView(TaskView):
         """Set the image without colour beside the answer, the truth and the distance between them."""
         coloured = _fitted(answer, image)
         if truth is None:
-            return beside(without_colour(image), coloured)
+            return beside([without_colour(image), coloured], gap=GAP)
         true = np.asarray(truth)
-        distance = _fitted(heat(ab_distance(answer, true) / FAR), image)
-        return beside(without_colour(image), coloured, _fitted(true, image), distance)
+        distance = _fitted(heat((ab_distance(answer, true) / FAR).numpy()), image)
+        return beside([without_colour(image), coloured, _fitted(true, image), distance], gap=GAP)
 
     def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
         """Say the error in a and b, or without the truth how colourful the answer is."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
 
 from fovea.ops.segmentation import IGNORE, class_map
 from fovea.tasks.base import Task
@@ -22,8 +21,7 @@ class Segmentation(Task):
 
     Args:
         losses: each with a `weight`; one that is None or has weight 0 is left out. All are logged.
-        metrics: as for every task, of class maps (B, H, W); None stands for one that is not wanted.
-        eval_only: metrics that are not followed on the training images, since they take long.
+        metrics: as for every task, of class maps (B, H, W).
     """
 
     def __init__(
@@ -31,15 +29,10 @@ class Segmentation(Task):
         *,
         net: nn.Module,
         losses: Mapping[str, Loss | None],
-        metrics: Mapping[str, Metric | None] | None = None,
-        eval_only: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        wanted = {name: metric for name, metric in (metrics or {}).items() if metric is not None}
-        super().__init__(net=net, metrics=wanted, **kwargs)
+        super().__init__(net=net, **kwargs)
         self.losses = _used(losses)
-        followed = {name: metric.clone() for name, metric in wanted.items() if name not in eval_only}
-        self.train_metrics = MetricCollection(followed, prefix="train/")  # type: ignore[arg-type]
         self._classes: int | None = None
 
     def setup(self, stage: str) -> None:

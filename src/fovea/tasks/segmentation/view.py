@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fovea.page.label import beside, thumbnail
-from fovea.page.palette import IGNORE, colours, errors, has_background, legend, overlay, stretched
+from fovea.page.annotations import IGNORE, colours, errors, has_background, legend, overlay, stretched
+from fovea.page.image_grid import beside
+from fovea.page.label import thumbnail
 from fovea.runs.read import class_names
 from fovea.tasks.segmentation import scores
 from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from fovea.tasks.segmentation.explain import MaskQuestions
 
+GAP = 4  # pixels between pictures side by side
 NAMED = 3  # classes below an image
 SIDE = 160  # pixels of each of the pictures beside each other
 LEGEND = 200  # pixels, the least width of a legend
@@ -107,7 +109,9 @@ class MaskView(TaskView):
         else:
             image = thumbnail(image, side=SIDE)
             true, found = (stretched(np.asarray(values), image.shape) for values in (truth, answer))
-            drawn = beside(image, self.colours[true], self.colours[found], errors(image, true, found))
+            drawn = beside(
+                [image, self.colours[true], self.colours[found], errors(image, true, found)], gap=GAP
+            )
         present = np.unique(answer if truth is None else np.append(answer, truth)).tolist()
         names = legend(present, self.classes, self.colours, width=max(drawn.shape[1], LEGEND))
         margin = names.shape[1] - drawn.shape[1]

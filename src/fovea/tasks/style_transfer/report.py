@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fovea.page.blocks import Block, Gallery, Picture, Section
-from fovea.page.label import annotate, sheet
+from fovea.page.image_grid import sheet
+from fovea.page.label import annotate
 from fovea.runs.read import read_run
 
 SHOWN = 8  # pictures on the way at most

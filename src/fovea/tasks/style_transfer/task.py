@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.ops.gram import gram
-from fovea.ops.losses_style import content_loss, style_loss, total_variation
+from fovea.ops.style_losses import content_loss, gram, style_loss, total_variation
 from fovea.optim.finetune import Finetune
 from fovea.tasks.base import Task
 from fovea.types import Batch, Output

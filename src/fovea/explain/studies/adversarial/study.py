@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from fovea.explain.core.model import Subject
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.studies.adversarial.attack import Attack
 from fovea.explain.studies.adversarial.attacked import COLUMNS, Asking, ask, explain, line, summary, sureness
 from fovea.explain.studies.adversarial.attacks import fgsm, pgd, targeted_ascent
 from fovea.explain.studies.base import Study
 from fovea.explain.studies.names import class_index, class_name, file_stem, write_table
 from fovea.page.blocks import Block, Picture, Text
-from fovea.page.explain_grid import Cell, grid, to_uint8
+from fovea.page.image_grid import Tile, grid
 
 
 class AdversarialStudy(Study):
@@ -98,13 +99,13 @@ class AdversarialStudy(Study):
     ) -> Picture:
         said = _said(subject, attacks[0].before[i], sure[0][0][i])
         truth = [f"true: {class_name(subject.classes, int(asked.label[i]))}"] if asked.known[i] else []
-        cells = [Cell(picture=to_uint8(asked.picture[i]), lines=["original", said, *truth])]
+        cells = [Tile(picture=to_uint8(asked.picture[i]), lines=["original", said, *truth])]
         for attack, (_, after) in zip(attacks, sure, strict=True):
             cells += self._pair(subject, attack, after, i)
         path = grid(folder / f"{file_stem(subject, asked.rows[i])}.png", [cells])
         return Picture(path, f"attacks on {subject.name}", str(subject.ids[asked.rows[i]]))
 
-    def _pair(self, subject: Subject, attack: Attack, after: Tensor, i: int) -> list[Cell]:
+    def _pair(self, subject: Subject, attack: Attack, after: Tensor, i: int) -> list[Tile]:
         """Return the attacked picture and its change, magnified."""
         aim = f"to {class_name(subject.classes, int(attack.label[i]))}" if attack.targeted else "any mistake"
         words = [attack.name.replace("inf", "∞"), _said(subject, attack.after[i], after[i]), aim]
@@ -113,8 +114,8 @@ class AdversarialStudy(Study):
         times = f"change × {factor:.3g}" if largest > 0 else "no change"
         change = to_uint8(attack.magnified(self.factor)[i])
         return [
-            Cell(picture=to_uint8(attack.picture[i]), lines=words),
-            Cell(picture=change, lines=[times, f"L2 {float(attack.l2[i]):.3g}"]),
+            Tile(picture=to_uint8(attack.picture[i]), lines=words),
+            Tile(picture=change, lines=[times, f"L2 {float(attack.l2[i]):.3g}"]),
         ]
 
 

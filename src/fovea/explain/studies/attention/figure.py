@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fovea.explain.studies.attention.read import Layer, Look, layer_name
-from fovea.page.glyphs import drawable, font
 from fovea.page.heatmap import overlay
-from fovea.page.label import annotate, fit
+from fovea.page.label import annotate, drawable, fit, font
 from fovea.page.plots import HELD_OUT, INK, SOFT, new_figure, panel, save
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fovea.explain.core.attention import Maps, capture, precise
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.model import Subject, Views
+from fovea.explain.core.pixels import to_uint8
 from fovea.explain.core.targets import Target
 from fovea.explain.core.windows import Layout
 from fovea.explain.methods.class_attention import Fuse, class_map, discard_heads, placed
@@ -21,7 +22,6 @@ from fovea.explain.methods.rollout import Rollout
 from fovea.explain.studies.attention.statistics import attention_distance, per_layer, share_inside
 from fovea.explain.studies.faithfulness.scores import boxes_to_region
 from fovea.explain.studies.names import file_stem
-from fovea.page.explain_grid import to_uint8
 
 IGNORE = 255
 MASKED = 1e-20  # what is masked has exp(-100) of the weight of others

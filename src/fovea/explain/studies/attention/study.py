@@ -14,7 +14,7 @@ from fovea.explain.studies.attention.figure import animate, by_layer, grid
 from fovea.explain.studies.attention.read import Look, Reading
 from fovea.explain.studies.attention.table import head_table, object_table, write_heads, write_objects
 from fovea.explain.studies.base import Study
-from fovea.page.blocks import Animation, Block, Fold, Picture, Text
+from fovea.page.blocks import Block, Fold, Picture, Text
 
 FUSE = {"mean": mean_heads, "max": max_heads, "min": min_heads}
 GRID = (
@@ -79,7 +79,7 @@ class AttentionStudy(Study):
         maps = grid(look, folder / f"{look.stem}.png")
         first = next(iter(look.layers[0].fused))
         return [
-            Animation(moving, f"{look.id}: attention, layer by layer", f"{look.id}: {first} of the heads"),
+            Picture(moving, f"{look.id}: attention, layer by layer", f"{look.id}: {first} of the heads"),
             Picture(maps, f"{look.id}: attention of every layer and head", GRID),
         ]
 

@@ -1,8 +1,16 @@
-"""Refuse the images and depths that an architecture cannot take."""
+"""Read sizes, and refuse the images and depths that an architecture cannot take."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
+
+
+def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (H, W) of one side of a square, or of [H, W]."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
 
 
 def check_images(x: Tensor, *, net: str, channels: int, smallest: int) -> None:

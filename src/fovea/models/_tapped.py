@@ -1,4 +1,4 @@
-"""Look at a picture with some layers of a frozen net."""
+"""Record the features of some layers of a frozen net."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.models.unused import drop_unused
+from fovea.models._inner_nets import drop_unused
 
 DEPTHS = 5
 
 
 class Tapped(nn.Module):
-    """Map images (B, 3, H, W) to what the modules at `layers` give, by dotted path, each (B, D, N).
+    """Map images (B, 3, H, W) to the features of the modules at `layers`, dotted paths, each (B, D, N).
 
     The net never trains: its parameters need no gradient, and it stays in eval mode. What only layers above
     those named use is removed, so that it costs neither time nor space in a checkpoint.
@@ -39,7 +39,7 @@ class Tapped(nn.Module):
             self.net = nn.Identity()
 
     def train(self, mode: bool = True) -> Tapped:
-        """Stay in eval mode: statistics and dropout stand still."""
+        """Stay in eval mode: running statistics and dropout never change."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ class Tapped(nn.Module):
     def _flat(self, seen: dict[str, Tensor], layer: str) -> Tensor:
         features = seen.get(layer)
         if features is None or features.ndim not in (3, 4):
-            shape = "nothing that is looked at" if features is None else f"shape {tuple(features.shape)}"
+            shape = "no tensor" if features is None else f"shape {tuple(features.shape)}"
             raise ValueError(f"layer {layer!r} gives {shape}, no map of features: name another")
         if features.ndim == 3:  # (B, N, D), the tokens of a transformer
             return features.transpose(1, 2)

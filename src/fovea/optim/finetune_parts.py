@@ -62,8 +62,9 @@ def backbone_stages(net: nn.Module, head: set[str]) -> list[set[str]]:
 
     What shares the head's own stage (a final norm) joins the stage beneath it.
     """
-    ids = {n: i for n, i in layer_ids(net, coarse=True).items() if n not in head}
-    top = min((i for n, i in layer_ids(net, coarse=True).items() if n in head), default=0)
+    layers = layer_ids(net, coarse=True)
+    ids = {n: i for n, i in layers.items() if n not in head}
+    top = min((i for n, i in layers.items() if n in head), default=0)
     below = sorted({i for i in ids.values() if i < top}) or sorted(set(ids.values()))
     stages: dict[int, set[str]] = {i: set() for i in below}
     for name, i in ids.items():
@@ -72,7 +73,7 @@ def backbone_stages(net: nn.Module, head: set[str]) -> list[set[str]]:
 
 
 def frozen_modules(net: nn.Module, trainable: set[str]) -> list[nn.Module]:
-    """Return the modules that must stand still: all parameters in them are frozen.
+    """Return the modules to hold in eval mode: all parameters in them are frozen.
 
     A module without parameters counts with its neighbours: dropout or pooling with what it feeds, running
     statistics (a norm without weights) with what feeds them.
@@ -96,7 +97,7 @@ def _frozen(module: nn.Module, prefix: str, state: dict[str, bool]) -> list[nn.M
 
 
 def _near(child: nn.Module, before: list[list[bool]], own: list[bool], after: list[list[bool]]) -> bool:
-    """Say whether the module's own parameters, or else the nearest, learn."""
+    """Return whether the module's own parameters, or else the nearest, train."""
     if own:
         return any(own)
     last = [flags[-1] for flags in reversed(before) if flags]

@@ -74,6 +74,16 @@ def read_state(path: str | Path) -> State:
     return _strip(state)
 
 
+def adapt_first_conv(state: State, *, layer: str, in_channels: int) -> State:
+    """Sum or repeat the colours that the convolution `layer` sees, as timm does, to fit `in_channels`."""
+    from timm.models import adapt_input_conv
+
+    weight = state.get(f"{layer}.weight")
+    if weight is None or weight.ndim != 4 or weight.shape[1] != 3 or in_channels == 3:
+        return state
+    return {**state, f"{layer}.weight": adapt_input_conv(in_channels, weight)}
+
+
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

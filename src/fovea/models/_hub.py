@@ -76,7 +76,7 @@ def fetch(name: str, url: str) -> Path:
 
 
 def _is_network(error: Exception) -> bool:
-    """Tell what the network and the cache raise from what a wrong argument does."""
+    """Distinguish errors of the network and the cache from those of wrong arguments."""
     return isinstance(error, OSError) or type(error).__module__.startswith(
         ("httpx", "huggingface_hub", "http.")
     )

@@ -1,7 +1,7 @@
+import pytest
 import torch
 
-from fovea.ops.gram import gram
-from fovea.ops.losses_style import content_loss, relative_error, style_loss, total_variation
+from fovea.ops.style_losses import content_loss, gram, relative_error, style_loss, total_variation
 
 
 def layers(seed):
@@ -51,3 +51,28 @@ def test_gradients_are_those_of_finite_differences():
 def test_total_variation_of_a_ramp():
     ramp = torch.arange(5.0).expand(1, 1, 4, 5)  # neighbours across differ by 1
     assert total_variation(ramp) == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (1, 3, 4, 6)])
+def test_gram_equals_a_plain_sum_over_positions(shape):
+    features = torch.randn(*shape)
+    flat = features.flatten(2)
+    expected = torch.einsum("bin,bjn->bij", flat, flat) / flat.shape[2]
+    torch.testing.assert_close(gram(features), expected)
+
+
+def test_gram_forgets_where_things_are():
+    features = torch.randn(2, 5, 30, dtype=torch.float64)
+    torch.testing.assert_close(gram(features[:, :, torch.randperm(30)]), gram(features))
+
+
+def test_gram_does_not_depend_on_the_number_of_positions():
+    features = torch.randn(1, 4, 6, 5)
+    torch.testing.assert_close(gram(features.repeat(1, 1, 2, 3)), gram(features))
+
+
+def test_gram_forgets_no_channel():
+    features = torch.randn(1, 4, 50)
+    swapped = features[:, [1, 0, 2, 3]]
+    torch.testing.assert_close(gram(swapped), gram(features)[:, [1, 0, 2, 3]][:, :, [1, 0, 2, 3]])
+    assert not torch.allclose(gram(swapped), gram(features))

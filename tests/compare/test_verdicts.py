@@ -1,0 +1,91 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fovea.compare.types import PairedTest
+from fovea.compare.verdicts import different_tests, interval, paired_tests
+from fovea.metrics.significance import mcnemar, t_interval, wilson
+from fovea.runs.read import read_run
+from helpers.toy_comparison import TASK, groups_of, write_run
+
+
+def differ(*dirs):
+    runs = [read_run(path) for path in dirs]
+    return different_tests(runs, [TASK.read(run) for run in runs])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"data": "other"}, "data set: toy / other"), ({"size": 57}, "test images: 60 / 57")],
+)
+def test_different_test_sets_are_named(tmp_path, change, said):
+    found = differ(write_run(tmp_path, "a"), write_run(tmp_path, "b", **change))
+    assert str(tmp_path / "a") in found and str(tmp_path / "b") in found and said in found
+
+
+@pytest.mark.parametrize(("key", "said"), [("ids", "names of the images"), ("target", "ground truth")])
+def test_same_size_but_other_images_or_answers(tmp_path, key, said):
+    dirs = [write_run(tmp_path, name) for name in "ab"]
+    path = dirs[1] / "predictions" / "test.npz"
+    arrays = dict(np.load(path))
+    arrays[key][5] = arrays[key][5] + (1 if key == "target" else "")
+    if key == "ids":
+        arrays[key] = np.char.add(arrays[key], "x")
+    np.savez(path, **arrays)
+    assert said in differ(*dirs)
+
+
+def test_a_run_without_predictions_is_no_other_test_set(tmp_path):
+    assert differ(write_run(tmp_path, "a"), write_run(tmp_path, "b", test=False)) is None
+
+
+def test_the_interval_covers_seeds_where_there_are_several_else_test_images(tmp_path):
+    seeds = [write_run(tmp_path, f"a{s}", seed=s, wrong=range(s)) for s in (0, 1, 2)]
+    several, single = groups_of(*seeds, write_run(tmp_path, "b", model="cnn", wrong=range(20)))
+    accuracies = [1, 59 / 60, 58 / 60]
+    low, high, over = interval(several, "test/acc", paired=True)
+    assert (low, high) == pytest.approx(t_interval(accuracies)) and over == "seeds"
+    assert interval(single, "test/acc", paired=True) == (*wilson(40, 60), "images")
+    shares = np.linspace(0, 1, 60)
+    graded = replace(single, scores=[replace(single.scores[0], values=shares)])
+    assert interval(graded, "test/acc", paired=True) == (*t_interval(shares), "images")
+    low, high, over = interval(single, "test/acc", paired=False)  # the scores are of another metric
+    assert math.isnan(low) and math.isnan(high) and over == ""
+
+
+def test_single_runs_are_tested_by_mcnemar(tmp_path):
+    groups = groups_of(
+        write_run(tmp_path, "a", wrong=range(4)), write_run(tmp_path, "b", model="cnn", wrong=range(2, 20))
+    )
+    (found,) = paired_tests(groups, groups[0])
+    assert found.p == found.adjusted == mcnemar(2, 16)
+    assert found.difference == pytest.approx(-14 / 60) and found.low < found.difference < found.high < 0
+    assert found.detail == "2 won, 16 lost" and found.words("mlp") == "worse than mlp (p = 0.001)"
+    (reverse,) = paired_tests(groups, groups[1])
+    assert reverse.words("cnn") == "better than cnn (p = 0.001)"
+
+
+def test_seeds_are_tested_by_the_bootstrap_of_their_means(tmp_path):
+    a = [write_run(tmp_path, f"a{s}", seed=s, wrong=range(s, s + 3)) for s in (0, 1)]
+    b = [write_run(tmp_path, f"b{s}", seed=s, model="cnn", wrong=range(s, s + 4)) for s in (0, 1, 2)]
+    groups = groups_of(*a, *b)
+    (found,) = paired_tests(groups, groups[0])
+    assert found.method == "paired bootstrap" and found.adjusted > 0.05 and " mlp (p = " in found.words("mlp")
+    assert found.difference == pytest.approx((57 + 57 - 57 * 2) / 120 - 1 / 60)
+
+
+def test_several_comparisons_are_corrected(tmp_path):
+    groups = groups_of(
+        write_run(tmp_path, "a"), write_run(tmp_path, "b", model="cnn", wrong=range(6)),
+        write_run(tmp_path, "c", model="vit", wrong=range(12)),
+    )  # fmt: skip
+    found = paired_tests(groups, groups[0])
+    raw = [mcnemar(0, 6), mcnemar(0, 12)]
+    assert [v.adjusted for v in found] == pytest.approx([max(raw[0], 2 * raw[1]), 2 * raw[1]])
+
+
+def test_a_p_at_the_limit_of_the_draws_is_a_bound():
+    at_limit = PairedTest("x", -0.1, -0.2, -0.05, 2e-4, "paired bootstrap", adjusted=0.008, bound=True)
+    assert at_limit.words() == "worse (p ≤ 0.008)"
