@@ -116,7 +116,7 @@ def test_download_unpacks_the_archives_within_the_archive(tmp_path, monkeypatch)
     import tarfile
     import zipfile
 
-    from fovea.data.fetch import install as module
+    from fovea.data.fetch import download as module
     from fovea.data.datasets import caltech3
 
     base = write_caltech101(tmp_path / "source", counts=(3, 3, 3))

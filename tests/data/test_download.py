@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fovea.data.fetch import download, progress
+from fovea.data.fetch import download, missing, progress
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.datasets.fashion_mnist import FashionMNIST
 from fovea.data.datasets.flowers102 import Flowers102
@@ -259,7 +259,7 @@ def test_missing_data_is_told_with_what_is_there(tmp_path):
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "sub").mkdir()
     error = str(
-        download.not_found(
+        missing.not_found(
             name="X",
             path=tmp_path / "x" / "y.png",
             page="https://x.org",
@@ -271,7 +271,7 @@ def test_missing_data_is_told_with_what_is_there(tmp_path):
     assert f"{tmp_path} holds 0.txt, 1.txt" in error and "7.txt, … (11)" in error
     assert "\n      x/*.png\n      x/y\n" in error and "data.download=true" in error
     assert "or by hand:     https://x.org" in error and "experiment=vit_digits" in error
-    empty = str(download.by_hand(name="X", path=tmp_path / "sub" / "y", page="https://x.org", layout="y"))
+    empty = str(missing.by_hand(name="X", path=tmp_path / "sub" / "y", page="https://x.org", layout="y"))
     assert f"{tmp_path}/sub is empty" in empty and "data.download" not in empty
     assert "get it by hand: https://x.org" in empty and "data.root" in empty
 

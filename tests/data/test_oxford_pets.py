@@ -169,7 +169,7 @@ def test_downloads_what_is_missing_once(tmp_path, monkeypatch):
         with tarfile.open(path, "w:gz") as tar:
             tar.add(source / part, arcname=part)
 
-    monkeypatch.setattr("fovea.data.fetch.install.fetch", fetch)
+    monkeypatch.setattr("fovea.data.fetch.download.fetch", fetch)
     assert len(pets(target, download=True, annotation="trimap")) == 37
     assert [url.rsplit("/", 1)[1] for url, _ in asked] == ["images.tar.gz", "annotations.tar.gz"]
     assert asked[0][1] == "5c4f3ee8e5d25df40f4fd59a7f44e54c" and not list(target.rglob("*.tar.gz"))

@@ -188,7 +188,7 @@ def test_wrong_counts_and_options_are_refused(root, options, message):
 def test_download_fetches_only_the_archives_that_lack(tmp_path, monkeypatch):
     import tarfile
 
-    from fovea.data.fetch import install as module
+    from fovea.data.fetch import download as module
 
     write_voc(tmp_path / "a", 2007, {"train": 9, "val": 4})
     write_voc(tmp_path / "b", 2007, {"test": 3})

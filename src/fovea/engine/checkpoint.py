@@ -27,11 +27,9 @@ NETS = [
 ]
 FILES = (
     "fovea.data.fetch.archive.",
-    "fovea.data.assets.",
     "fovea.data.fetch.download.",
     "fovea.data.images.",
     "fovea.data.formats.masks.",
-    "fovea.data.fetch.tree.",
     "fovea.models.hub.",
     "fovea.models.weights.",
     "albumentations.core.serialization.",

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import extract, not_found
-from fovea.data.fetch.install import install
+from fovea.data.fetch.archive import extract
+from fovea.data.fetch.missing import not_found
+from fovea.data.fetch.download import install
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.sources import FileImages, check_boxes, check_count, check_split

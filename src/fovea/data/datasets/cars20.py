@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import describe, visible_folders
 from fovea.data.formats.npy import lowest_label
 from fovea.data.sources import check_count, check_split

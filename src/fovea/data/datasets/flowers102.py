@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import extract, fetch, not_found
+from fovea.data.fetch.archive import extract
+from fovea.data.fetch.download import fetch
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import check_count, check_split

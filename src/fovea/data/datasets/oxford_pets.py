@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import not_found
-from fovea.data.fetch.install import install
+from fovea.data.fetch.missing import not_found
+from fovea.data.fetch.download import install
 from fovea.data.formats.listing import present
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings

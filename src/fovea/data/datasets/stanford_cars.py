@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.masks import read_mask
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split

