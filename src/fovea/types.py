@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+IGNORE = 255  # what a mask says about pixels that do not count
+
 
 class Sample(TypedDict, total=False):
     """One item of a data set, before collation. Pixel coordinates count from the left upper corner."""

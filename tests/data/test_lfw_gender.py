@@ -177,4 +177,4 @@ def test_the_official_counts_are_demanded(tmp_path):
     with pytest.raises(ValueError, match="LFW gender all has 8 images, officially 13233"):
         LFWGender(root=tmp_path, split="all")
     with pytest.raises(ValueError, match="split='train' is unknown: choose one of all"):
-        LFWGender(root=tmp_path, subset=True)
+        LFWGender(root=tmp_path, split="train", subset=True)

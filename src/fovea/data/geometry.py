@@ -18,8 +18,6 @@ INTERPOLATION = {
 }
 NEAREST = cv2.INTER_NEAREST_EXACT  # by the centres of pixels: INTER_NEAREST moves a mask by half a pixel
 RESIZE = ("crop", "pad", "stretch")
-IGNORED = 255  # what a mask says about pixels beside the image
-VISIBLE = 0.25  # a box that keeps less of its area is dropped
 Size = tuple[int, int]  # height, width
 
 
@@ -116,7 +114,7 @@ def fit_sample(
     flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation]
     out: Sample = {**sample, "image": where.raster(image, flag=flag)}
     if "mask" in sample:
-        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORED)
+        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORE)
     if "instances" in sample:
         out["instances"] = where.raster(sample["instances"], flag=NEAREST)
     if "keypoints" in sample:
@@ -153,9 +151,9 @@ def keep_boxes(sample: Sample, keep: np.ndarray) -> Sample:
             out[key] = sample[key][keep]  # type: ignore[literal-required]
     if "instances" in sample:
         table = np.zeros(256, dtype=np.uint8)
-        table[IGNORED] = IGNORED
+        table[IGNORE] = IGNORE
         kept = np.flatnonzero(keep)
-        kept = kept[kept < IGNORED - 1]  # further objects have no number in an 8-bit map
+        kept = kept[kept < IGNORE - 1]  # further objects have no number in an 8-bit map
         table[1 + kept] = 1 + np.arange(len(kept))
         out["instances"] = table[sample["instances"]]
     return out

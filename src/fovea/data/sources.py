@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Required, TypedDict
 
 import numpy as np
 
@@ -87,16 +87,63 @@ class ArrayImages:
         return sample
 
 
-class FileImages:
-    """Images in files, decoded one at a time; a subclass with further annotations overrides `annotate`."""
+class FileOptions(TypedDict, total=False):
+    """The keywords of every data set of image files."""
 
+    root: Required[str | Path]
+    split: str | None  # None: the first that there is
+    channels: int
+    download: bool
+    subset: bool  # whether fewer images than officially will do
+
+
+class FileImages:
+    """Images in files, decoded one at a time.
+
+    A subclass lists the files of a split in `read`, and overrides `annotate` where it knows more than labels.
+    """
+
+    name: str  # as people say it
     source: ClassVar[str] = "real"
+    splits: ClassVar[tuple[str, ...]] = ()
+    official: Mapping[str, int] = {}  # how many images a split has
+    own: Mapping[str, Any] = {}  # what a subclass was given that decides which files it needs
     targets: tuple[str, ...] = ("label",)
     paths: Sequence[Path]
     ids: Sequence[str]
     labels: np.ndarray | None
     classes: list[str]
     channels: int
+    split: str
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str | None = None,
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
+    ) -> None:
+        known = self.find_splits(root=root, **self.own)
+        self.split, self.channels = check_split(known[0] if split is None else split, known), channels
+        if download:
+            self.prepare(root=root, **self.own)
+        found = self.read(Path(root), split=self.split, subset=subset)
+        check_count(self.name, self.split, found=found, official=self.official, subset=subset)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """Set `paths`, `ids`, `labels` and `classes` of a split; return how many of its images are there."""
+        raise NotImplementedError
+
+    @classmethod
+    def find_splits(cls, *, root: str | Path, **options: Any) -> tuple[str, ...]:
+        """Return the splits that there are; the options are those of the constructor."""
+        return cls.splits
+
+    @classmethod
+    def prepare(cls, *, root: str | Path, **options: Any) -> None:
+        """Download what is missing, or raise FileNotFoundError that says how to get it."""
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.geometry import IGNORED, VISIBLE, keep_boxes, visible
+from fovea.data.geometry import keep_boxes, visible
 from fovea.ops import rng
 from fovea.types import Sample
 
@@ -32,7 +32,7 @@ class SampleTransform:
         for transform in _nested(self.transforms):
             _refuse_unknown_arguments(transform)
             if getattr(transform, "fill_mask", None) == 0:
-                transform.fill_mask = IGNORED
+                transform.fill_mask = IGNORE
         self.seed = seed
         # One pair of generators for all transforms, reset for each image: seeding every transform on its
         # own costs twenty times as much.

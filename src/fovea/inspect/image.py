@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from fovea.inspect import hashes
-from fovea.inspect.annotations import IGNORE, check_boxes, check_sample
+from fovea.inspect.annotations import check_boxes, check_sample
 from fovea.inspect.files import Problem, check_file
 from fovea.inspect.findings import KINDS, Finding
 from fovea.inspect.splits import Part
-from fovea.types import Sample
+from fovea.types import IGNORE, Sample
 
 
 @dataclass(slots=True)

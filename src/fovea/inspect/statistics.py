@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fovea.inspect.annotations import IGNORE
 from fovea.inspect.image import Record
 from fovea.inspect.splits import Part
+from fovea.types import IGNORE
 
 BINS, ENOUGH = 24, 50
 Stats = dict[str, Any]  # plain values only: what stats.json holds

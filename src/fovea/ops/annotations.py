@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fovea.types import Batch
+from fovea.types import IGNORE, Batch
 
-IGNORED = 255
 VISIBLE = 0.25  # a box that keeps less of its area is dropped
-PIXELS = {"mask": IGNORED, "instances": 0}  # and what stands beside the old image
+PIXELS = {"mask": IGNORE, "instances": 0}  # and what stands beside the old image
 SPOTS = ("boxes", "keypoints", *PIXELS)
 
 
@@ -77,9 +76,9 @@ def keep_boxes(batch: Batch, keep: Tensor) -> Batch:
 def _renumbered(owner: Tensor, keep: Tensor, size: int) -> Tensor:
     """Return the new number (B, 256) of each old instance: 1 + the row of its box, 0 where that is gone."""
     table = torch.zeros(size, 256, dtype=torch.long, device=owner.device)
-    table[:, IGNORED] = IGNORED
+    table[:, IGNORE] = IGNORE
     old, new = _rank(owner, torch.ones_like(keep), size), _rank(owner, keep, size)
-    numbered = old < IGNORED
+    numbered = old < IGNORE
     table[owner[numbered], old[numbered]] = (new * keep)[numbered]
     return table
 

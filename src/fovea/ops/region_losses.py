@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fovea.ops.mask_losses import at_least_single, two_classes
-from fovea.ops.segmentation import IGNORE
+from fovea.types import IGNORE
 
 # segmentation_models_pytorch divides by all classes, so that the loss shrinks with each that a batch lacks.
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from fovea.page.glyphs import drawable, font
 from fovea.page.label import fit, to_rgb
+from fovea.types import IGNORE
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-IGNORE = 255
 TINT = 0.35  # of a mask's colour, so that the image's own still shows
 GREY = (128, 134, 140)
 Colour = tuple[int, int, int]

@@ -10,8 +10,8 @@ import numpy as np
 from fovea.ops.palette import voc_palette
 from fovea.page.glyphs import drawable, font
 from fovea.page.label import fit, to_rgb
+from fovea.types import IGNORE
 
-IGNORE = 255
 TINT = 0.55  # of a class's colour, so that the image still shows
 WRONG = (214, 39, 40)
 SWATCH, LINE = 11, 18  # pixels

@@ -26,7 +26,6 @@ class Folder(FileImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
-    official: ClassVar[dict[str, int]] = {}
     labels: np.ndarray
 
     def __init__(
@@ -57,7 +56,7 @@ class Folder(FileImages):
             )
 
     @classmethod
-    def find_splits(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> tuple[str, ...]:
+    def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
         """Return the splits that this folder has."""
         folders = _split_folders(Path(root))
         unused = [] if "all" in folders else [n for n in visible_folders(Path(root)) if n.lower() in ALIASES]
@@ -66,7 +65,7 @@ class Folder(FileImages):
         return tuple(folders)
 
     @classmethod
-    def find_classes(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> list[str]:
+    def find_classes(cls, *, root: str | Path, **options: object) -> list[str]:
         """List the class names, reading folder names only; errors say what a usable folder looks like."""
         folders = _split_folders(Path(root))
         folder = folders.get("train", folders.get("all", Path(root)))

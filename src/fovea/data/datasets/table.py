@@ -82,7 +82,9 @@ class Table(FileImages):
         )
 
     @classmethod
-    def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
+    def find_splits(  # type: ignore[override]  # needs a table
+        cls, *, root: str | Path, table: str | Path, **options: Any
+    ) -> tuple[str, ...]:
         """Return the splits that the table has; the options are those of the constructor."""
         return _splits(_read(root, table, _columns(**options), options.get("classes"))[0])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fovea.data.formats.rle import decode_rle
 
-IGNORE, MOST = 255, 254  # objects beyond what a byte can number are ignored
+MOST = 254  # objects beyond what a byte can number are ignored
 
 
 def read_shapes(path: Path, places: np.ndarray) -> list[Any]:

@@ -13,7 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IGNORE = 255
 LOW_BIT_GREY = {b"\x02\x00": 85, b"\x04\x00": 17}  # PNG depth and colour type: how Pillow spreads the values
 
 

@@ -11,7 +11,6 @@ from fovea.data.scenes.plan import Plan
 
 HIDDEN = 0.75  # an object of which more is hidden is to be ignored
 TRACE = (3, 0.04)  # fewer pixels, or a smaller share of its own, and an object is not listed
-IGNORE = 255
 
 
 class Found(NamedTuple):

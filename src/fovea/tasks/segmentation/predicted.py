@@ -12,9 +12,10 @@ import numpy as np
 from fovea.files import unique_names
 from fovea.page.formats import middle
 from fovea.page.label import annotate, sheet, thumbnail
-from fovea.page.palette import IGNORE, colours, has_background, legend, overlay, stretched
+from fovea.page.palette import colours, has_background, legend, overlay, stretched
 from fovea.page.text_table import text_table
 from fovea.predict.writer import bounded, remove_earlier
+from fovea.types import IGNORE
 
 SHEET = 40  # pictures on the contact sheet at most
 TILE = 200  # pixels of each

@@ -22,8 +22,8 @@ from fovea.explain.studies.attention.statistics import attention_distance, per_l
 from fovea.explain.studies.faithfulness.scores import boxes_to_region
 from fovea.explain.studies.names import file_stem
 from fovea.page.explain_grid import to_uint8
+from fovea.types import IGNORE
 
-IGNORE = 255
 MASKED = 1e-20  # what is masked has exp(-100) of the weight of others
 
 
