@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from helpers.formats_boxes import write_caltech3, write_caltech101
 from PIL import Image
-from helpers.real_formats import images
 
 from fovea.data.datasets.caltech3 import Caltech3
+from helpers.formats_boxes import write_caltech3, write_caltech101
+from helpers.real_formats import images
 
 
 @pytest.fixture(params=[write_caltech101, write_caltech3], ids=["original", "course"])
@@ -116,8 +116,8 @@ def test_download_unpacks_the_archives_within_the_archive(tmp_path, monkeypatch)
     import tarfile
     import zipfile
 
-    from fovea.data.fetch import download as module
     from fovea.data.datasets import caltech3
+    from fovea.data.fetch import download as module
 
     base = write_caltech101(tmp_path / "source", counts=(3, 3, 3))
     inner = {"101_ObjectCategories.tar.gz": "w:gz", "Annotations.tar": "w"}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from helpers.formats_masks import FRAMES, SIZE, painted, photo, street, write_camvid, write_camvid_original
 
 from fovea.data.datasets.camvid import CLASSES, COLOURS, LABELS, PALETTE, STILLS, CamVid
+from helpers.formats_masks import FRAMES, SIZE, painted, photo, street, write_camvid, write_camvid_original
 
 # how the 32 classes are usually reduced, by name
 GROUPS = {

@@ -3,10 +3,10 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.formats_labels import one_hot, write_cars20, write_cars20_folder
-from helpers.real_formats import images, write_folder
 
 from fovea.data.datasets.cars20 import Cars20
+from helpers.formats_labels import one_hot, write_cars20, write_cars20_folder
+from helpers.real_formats import images, write_folder
 
 
 def both(root):

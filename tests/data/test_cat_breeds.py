@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from helpers.formats_labels import write_cat_breeds
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from fovea.data.datasets.folder import Folder
+from helpers.formats_labels import write_cat_breeds
 
 CONF = Path(__file__).parents[2] / "conf"
 

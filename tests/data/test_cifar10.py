@@ -3,10 +3,10 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.real_formats import images, write_cifar10
 
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.formats.unpickle import read_pickle
+from helpers.real_formats import images, write_cifar10
 
 
 def test_reads_python_2_pickles_in_order(tmp_path):

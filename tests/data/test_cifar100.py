@@ -3,10 +3,10 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.formats_labels import COARSE, FINE, cifar100_pixels, python2_pickle, write_cifar100
 
 from fovea.data.datasets.cifar100 import CIFAR100
 from fovea.data.formats.unpickle import read_pickle
+from helpers.formats_labels import COARSE, FINE, cifar100_pixels, python2_pickle, write_cifar100
 
 
 def test_reads_images_and_fine_labels_with_the_names_of_meta(tmp_path):

@@ -3,14 +3,14 @@ import logging
 
 import numpy as np
 import pytest
-from helpers.formats_boxes import coco_categories, jpeg, write_coco
-from helpers.real_formats import images
 
-from fovea.data.formats.coco_json import read_json
-from fovea.data.formats.coco_masks import draw, fill
 from fovea.data.datasets.coco import COCO
 from fovea.data.datasets.coco_captions import COCOCaptions
+from fovea.data.formats.coco_json import read_json
+from fovea.data.formats.coco_masks import draw, fill
 from fovea.data.formats.rle import decode_counts, decode_rle
+from helpers.formats_boxes import coco_categories, jpeg, write_coco
+from helpers.real_formats import images
 
 TRAIN = "annotations/instances_train2017.json"
 

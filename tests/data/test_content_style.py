@@ -1,9 +1,9 @@
 import numpy as np
-from helpers import painted
 import pytest
 from PIL import Image
 
 from fovea.data.datasets.content_style import EMBEDDED, ContentStyle, find_picture
+from helpers import painted
 
 
 def test_content_and_style_come_in_turn(tmp_path):

@@ -2,19 +2,17 @@
 
 from functools import partial
 
-from helpers import formats_boxes
-from helpers import formats_labels
-from helpers import formats_masks
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from helpers.marked_scene import scene
 from omegaconf import OmegaConf, open_dict
-from helpers.toy_data import Toy
 
 from fovea.config import build
 from fovea.config.paths import CONF
+from helpers import formats_boxes, formats_labels, formats_masks
+from helpers.marked_scene import scene
+from helpers.toy_data import Toy
 
 PAIRS = ("content_style",)  # of pictures, and no set
 DATA = sorted({path.stem for path in (CONF / "data").glob("*.yaml")} - {*PAIRS})

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fovea.data.fetch import download, missing, progress
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.datasets.fashion_mnist import FashionMNIST
 from fovea.data.datasets.flowers102 import Flowers102
+from fovea.data.fetch import download, missing, progress
 
 CONTENT = b"some bytes" * 1000
 MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()

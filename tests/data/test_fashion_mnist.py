@@ -2,10 +2,10 @@ import gzip
 
 import numpy as np
 import pytest
-from helpers.real_formats import images, write_fashion_mnist, write_idx
 
 from fovea.data.datasets.fashion_mnist import FashionMNIST
 from fovea.data.formats.idx import read_idx
+from helpers.real_formats import images, write_fashion_mnist, write_idx
 
 
 @pytest.mark.parametrize("suffix", [".gz", ""])

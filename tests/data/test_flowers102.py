@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers.real_formats import write_flowers102
 from scipy.io import savemat
 
 from fovea.data.datasets.flowers102 import Flowers102
+from helpers.real_formats import write_flowers102
 
 
 def test_follows_the_official_ids_and_labels(tmp_path):

@@ -3,9 +3,9 @@ import os
 import unicodedata
 
 import pytest
-from helpers.real_formats import write_folder
 
 from fovea.data.datasets.folder import Folder
+from helpers.real_formats import write_folder
 
 
 def test_reads_classes_in_order_and_ignores_what_is_no_image(tmp_path, caplog):

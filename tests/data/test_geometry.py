@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from helpers.marked_scene import agree, scene
 
 from fovea.data.geometry import RESIZE, fit_sample, keep_boxes, place
+from helpers.marked_scene import agree, scene
 
 RNG = np.random.default_rng(0)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers.formats_masks import SIZE, lesion, photo, write_isic
-from helpers.real_formats import images
 
 from fovea.data.datasets.isic import FOLDERS, ISIC
+from helpers.formats_masks import SIZE, lesion, photo, write_isic
+from helpers.real_formats import images
 
 SUFFIX = {2016: "_Segmentation.png", 2017: "_segmentation.png", 2018: "_segmentation.png"}
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers.formats_labels import write_lfw_attributes, write_lfw_gender, write_people
-from helpers.real_formats import images, write_folder
 
 from fovea.data.datasets.lfw_gender import LFWGender
+from helpers.formats_labels import write_lfw_attributes, write_lfw_gender, write_people
+from helpers.real_formats import images, write_folder
 
 PEOPLE = {"Ada_Lovelace": 3, "Émile_Zola": 2, "Mary_Curie": 1, "Alan_M_Turing": 2}
 MALE = {"Ada_Lovelace": -1.25, "Émile_Zola": 0.5, "Mary_Curie": -0.01, "Alan_M_Turing": 2.0}

@@ -5,13 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers.formats_masks import photo
-from helpers.toy_data import toy_module
 
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.geometry import fit_sample
 from fovea.data.packed import Paths, Strings
 from fovea.data.transforms import SampleTransform
+from helpers.formats_masks import photo
+from helpers.toy_data import toy_module
 
 COLOURS = np.array([[0, 0, 0], [200, 0, 0], [0, 0, 200]], dtype=np.uint8)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers.formats_labels import write_mnist
-from helpers.real_formats import images, write_fashion_mnist, write_idx
 
 from fovea.data.datasets.mnist import MNIST
+from helpers.formats_labels import write_mnist
+from helpers.real_formats import images, write_fashion_mnist, write_idx
 
 
 @pytest.mark.parametrize("suffix", [".gz", ""])

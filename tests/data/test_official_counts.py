@@ -46,7 +46,10 @@ def test_the_files_on_this_machine_are_the_official_ones(name):
     parts |= {split: owner(**given, split=split) for split in others}
     seen = set()
     for split, data in parts.items():
-        assert len(data) <= getattr(data, "official", {}).get(split, len(data)) and len(data.ids) == len(data) > 0
+        assert (
+            len(data) <= getattr(data, "official", {}).get(split, len(data))
+            and len(data.ids) == len(data) > 0
+        )
         names = {
             f"{split}/{name}" if getattr(data, "images", None) is not None else name for name in data.ids
         }

@@ -2,12 +2,12 @@ import tarfile
 
 import numpy as np
 import pytest
-from helpers.formats_masks import SIZE, photo, trimap, write_pets
 from PIL import Image
-from helpers.real_formats import images
 
-from fovea.data.fetch import download
 from fovea.data.datasets.oxford_pets import BREEDS, OxfordPets
+from fovea.data.fetch import download
+from helpers.formats_masks import SIZE, photo, trimap, write_pets
+from helpers.real_formats import images
 
 
 def pets(root, **options):

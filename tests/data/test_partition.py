@@ -3,10 +3,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.toy_data import Toy
 
 from fovea.data.partition import Choice, build_views, want
 from fovea.data.splits import folds, part_of, stratified_split
+from helpers.toy_data import Toy
 
 FRACTIONS = {"test": 0.2, "val": 0.1}
 

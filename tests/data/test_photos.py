@@ -3,10 +3,10 @@ import os
 
 import numpy as np
 import pytest
-from helpers.formats_masks import SIZE, photo, write_photos
-from helpers.real_formats import images
 
 from fovea.data.datasets.photos import Photos
+from helpers.formats_masks import SIZE, photo, write_photos
+from helpers.real_formats import images
 
 
 def test_all_photos_below_a_folder_are_found_in_order(tmp_path, caplog):

@@ -2,11 +2,11 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.formats_labels import car_annotations, write_stanford_cars
-from helpers.real_formats import images
 from scipy.io import savemat
 
 from fovea.data.datasets.stanford_cars import StanfordCars
+from helpers.formats_labels import car_annotations, write_stanford_cars
+from helpers.real_formats import images
 
 
 @pytest.fixture(scope="module")

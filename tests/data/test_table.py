@@ -2,10 +2,10 @@ import os
 
 import numpy as np
 import pytest
-from helpers.formats_boxes import jpeg, palette_png, write_csv
-from helpers.real_formats import images
 
 from fovea.data.datasets.table import Table
+from helpers.formats_boxes import jpeg, palette_png, write_csv
+from helpers.real_formats import images
 
 
 def write(root, text, names="abcdef", size=(20, 24)):

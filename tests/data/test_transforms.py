@@ -4,10 +4,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers.real_formats import images
 
 from fovea.data.geometry import fit
 from fovea.data.transforms import SampleTransform
+from helpers.real_formats import images
 
 PHOTO = images(1, (90, 120))[0]
 

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+
+from fovea.data.datasets import voc
+from fovea.data.datasets.voc import VOC
 from helpers.formats_boxes import (
     COUNTS_2007,
     FRACTION,
@@ -11,9 +14,6 @@ from helpers.formats_boxes import (
     write_voc,
 )
 from helpers.real_formats import images
-
-from fovea.data.datasets import voc
-from fovea.data.datasets.voc import VOC
 
 LABELS = {"person": 14, "dog": 11}
 

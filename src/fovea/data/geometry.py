@@ -7,7 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fovea.types import Sample
+from fovea.ops.annotations import VISIBLE
+from fovea.types import IGNORE, Sample
 
 INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fovea.data.collate import BOXES, Encode, captions, collate
 from fovea.data.cache import Finish, Store, cores, load, one_thread_each
+from fovea.data.collate import BOXES, Encode, captions, collate
 from fovea.data.sampling import Item
-from fovea.data.transforms import SampleTransform
 from fovea.data.subset import View
+from fovea.data.transforms import SampleTransform
 from fovea.types import Batch, Sample
 
 

@@ -17,8 +17,8 @@ from fovea.data.partition import Choice, build_views, check_batch_size, check_cl
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.sampling import EvalBatches, TrainBatches
 from fovea.data.serving import serve, vocabulary_of
-from fovea.data.transforms import SampleTransform
 from fovea.data.subset import View
+from fovea.data.transforms import SampleTransform
 from fovea.types import Batch, ImageDataset, Preprocessing
 
 if TYPE_CHECKING:

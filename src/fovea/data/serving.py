@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fovea.data.cache import Store, fits, size_of
 from fovea.data.geometry import fit_sample
 from fovea.data.loading import SampleBatches, TensorBatches, held, in_memory
-from fovea.data.cache import Store, fits, size_of
 from fovea.data.preprocess import Preprocess
-from fovea.data.transforms import SampleTransform
 from fovea.data.subset import View
+from fovea.data.transforms import SampleTransform
 from fovea.data.vocabulary import Vocabulary
 
 

@@ -87,8 +87,41 @@ class ArrayImages:
         return sample
 
 
+class FileImages:
+    """Images in files, decoded one at a time; a subclass with further annotations overrides `annotate`."""
+
+    source: ClassVar[str] = "real"
+    targets: tuple[str, ...] = ("label",)
+    paths: Sequence[Path]
+    ids: Sequence[str]
+    labels: np.ndarray | None
+    classes: list[str]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> Sample:
+        """Decode one image (H, W, channels) with all its annotations; errors name the file."""
+        from fovea.data.images import read_image
+
+        image = read_image(self.paths[index], channels=self.channels)
+        sample: Sample = {"image": image}
+        if self.labels is not None:
+            sample["label"] = int(self.labels[index])
+        return {**sample, **self.annotate(index, image)}
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return the annotations beyond the label of one image (H, W, C)."""
+        return {}
+
+    def files(self, index: int) -> dict[str, Path]:
+        """Return the files of one sample by what they hold, such as image and mask."""
+        return {"image": self.paths[index]}
+
+
 class FileOptions(TypedDict, total=False):
-    """The keywords of every data set of image files."""
+    """The keywords of every published data set of image files."""
 
     root: Required[str | Path]
     split: str | None  # None: the first that there is
@@ -97,23 +130,13 @@ class FileOptions(TypedDict, total=False):
     subset: bool  # whether fewer images than officially will do
 
 
-class FileImages:
-    """Images in files, decoded one at a time.
-
-    A subclass lists the files of a split in `read`, and overrides `annotate` where it knows more than labels.
-    """
+class PublishedImages(FileImages):
+    """Files of a published data set with official splits; a subclass lists those of a split in `read`."""
 
     name: str  # as people say it
-    source: ClassVar[str] = "real"
-    splits: ClassVar[tuple[str, ...]] = ()
-    official: Mapping[str, int] = {}  # how many images a split has
+    splits: ClassVar[tuple[str, ...]]
+    official: Mapping[str, int]  # how many images each split has
     own: Mapping[str, Any] = {}  # what a subclass was given that decides which files it needs
-    targets: tuple[str, ...] = ("label",)
-    paths: Sequence[Path]
-    ids: Sequence[str]
-    labels: np.ndarray | None
-    classes: list[str]
-    channels: int
     split: str
 
     def __init__(
@@ -144,24 +167,4 @@ class FileImages:
     @classmethod
     def prepare(cls, *, root: str | Path, **options: Any) -> None:
         """Download what is missing, or raise FileNotFoundError that says how to get it."""
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def load(self, index: int) -> Sample:
-        """Decode one image (H, W, channels) with all its annotations; errors name the file."""
-        from fovea.data.images import read_image
-
-        image = read_image(self.paths[index], channels=self.channels)
-        sample: Sample = {"image": image}
-        if self.labels is not None:
-            sample["label"] = int(self.labels[index])
-        return {**sample, **self.annotate(index, image)}
-
-    def annotate(self, index: int, image: np.ndarray) -> Sample:
-        """Return the annotations beyond the label of one image (H, W, C)."""
-        return {}
-
-    def files(self, index: int) -> dict[str, Path]:
-        """Return the files of one sample by what they hold: image, mask, annotation, …"""
-        return {"image": self.paths[index]}
+        raise NotImplementedError

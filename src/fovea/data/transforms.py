@@ -11,7 +11,8 @@ import numpy as np
 
 from fovea.data.geometry import keep_boxes, visible
 from fovea.ops import rng
-from fovea.types import Sample
+from fovea.ops.annotations import VISIBLE
+from fovea.types import IGNORE, Sample
 
 os.environ.setdefault(
     "NO_ALBUMENTATIONS_UPDATE", "1"

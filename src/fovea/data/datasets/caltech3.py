@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from fovea.data.fetch.archive import extract
-from fovea.data.fetch.missing import not_found
 from fovea.data.fetch.download import install
-from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.matlab import read_matlab
-from fovea.data.sources import FileImages, check_boxes
+from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.sources import PublishedImages, check_boxes
 from fovea.types import Sample
 
 PAGE = "https://data.caltech.edu/records/mzrjq-6wc02"
@@ -31,7 +31,7 @@ caltech3/images/{airplane,face,motorcycle}/image_0001.jpg …
 caltech3/annotations/{airplane,face,motorcycle}.csv"""
 
 
-class Caltech3(FileImages):
+class Caltech3(PublishedImages):
     """Hold the three large categories of Caltech-101, each image with its class and one box.
 
     Splits: none (`all`), 2,033 colour photos of about 300×200: 800 airplanes, 435 faces, 798 motorcycles.

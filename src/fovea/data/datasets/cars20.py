@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.fetch.missing import by_hand
+from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.formats.listing import describe, visible_folders
 from fovea.data.formats.npy import lowest_label
 

@@ -13,13 +13,13 @@ from fovea.data.formats import coco_files
 from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
 from fovea.data.formats.coco_masks import draw_instances, read_shapes
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, FileOptions, check_boxes
+from fovea.data.sources import FileOptions, PublishedImages, check_boxes
 from fovea.types import Sample
 
 log = logging.getLogger(__name__)
 
 
-class COCO(FileImages):
+class COCO(PublishedImages):
     """Hold everyday scenes with the boxes, and the masks, of 80 kinds of objects.
 
     Splits: train 118,287 and test 5,000 photos. The annotations of the official test images are not

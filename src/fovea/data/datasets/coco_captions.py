@@ -11,11 +11,11 @@ import numpy as np
 from fovea.data.formats import coco_files
 from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages
+from fovea.data.sources import PublishedImages
 from fovea.types import Sample
 
 
-class COCOCaptions(FileImages):
+class COCOCaptions(PublishedImages):
     """Hold everyday scenes, each described by five people or more.
 
     Splits: train 118,287 photos with 591,753 sentences, and test 5,000 with 25,014. The annotations of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_labels
+from fovea.data.sources import PublishedImages, check_labels
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 KEYS = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -27,7 +27,7 @@ flowers-102/jpg/image_00001.jpg … image_08189.jpg
 _missing = partial(not_found, name="Flowers-102", page=PAGE, layout=LAYOUT)
 
 
-class Flowers102(FileImages):
+class Flowers102(PublishedImages):
     """Hold 102 kinds of flowers common in the United Kingdom.
 
     Splits: train 1,020, val 1,020 (10 a class each) and test 6,149 colour photos, shorter side 500 or more.

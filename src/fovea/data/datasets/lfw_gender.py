@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.fetch.missing import by_hand
+from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.formats.lfw_labels import label_files, read_genders
 from fovea.data.formats.listing import list_images
 from fovea.data.packed import Paths, Strings

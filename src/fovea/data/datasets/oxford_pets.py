@@ -8,8 +8,8 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.missing import not_found
 from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_boxes, check_labels
+from fovea.data.sources import PublishedImages, check_boxes, check_labels
 from fovea.types import Sample
 
 PAGE = "the official server is gone; https://github.com/pytorch/vision/issues/7545 names where the files are"
@@ -29,7 +29,7 @@ stanford_cars/cars_test/00001.jpg … 08041.jpg
 _missing = partial(by_hand, name="Stanford Cars", page=PAGE, layout=LAYOUT)
 
 
-class StanfordCars(FileImages):
+class StanfordCars(PublishedImages):
     """Hold photos of 196 models of cars, told apart by make, model and year.
 
     Splits: train 8,144 and test 8,041 photos of many sizes, about 41 + 41 a class. One box per photo, around

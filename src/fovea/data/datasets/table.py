@@ -11,11 +11,11 @@ import numpy as np
 
 from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.masks import read_mask
-from fovea.data.packed import Paths, Ragged, Strings
-from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
 from fovea.data.formats.table_rows import Columns, read_table
 from fovea.data.formats.table_rows import Table as Rows
+from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
 from fovea.types import Sample
 
 LAYOUT = """a CSV file with a header, such as
@@ -82,9 +82,7 @@ class Table(FileImages):
         )
 
     @classmethod
-    def find_splits(  # type: ignore[override]  # needs a table
-        cls, *, root: str | Path, table: str | Path, **options: Any
-    ) -> tuple[str, ...]:
+    def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
         """Return the splits that the table has; the options are those of the constructor."""
         return _splits(_read(root, table, _columns(**options), options.get("classes"))[0])
 

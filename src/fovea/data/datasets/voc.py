@@ -9,11 +9,11 @@ import numpy as np
 
 from fovea.data.formats import voc_files
 from fovea.data.formats.masks import read_mask
-from fovea.ops.palette import voc_palette
-from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, FileOptions, check_boxes, check_same_size
 from fovea.data.formats.voc_files import FOLDERS, LISTS, listing, missing
 from fovea.data.formats.voc_xml import Objects, read_objects
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileOptions, PublishedImages, check_boxes, check_same_size
+from fovea.ops.palette import voc_palette
 from fovea.types import Sample
 
 OFFICIAL = {
@@ -28,7 +28,7 @@ CLASSES = (
 )
 
 
-class VOC(FileImages):
+class VOC(PublishedImages):
     """Hold the photos of PASCAL VOC with boxes (20 classes) or masks (21 with the background).
 
     Splits: 2007 train 2,501, val 2,510, test 4,952 (masks: 209, 213, 210); 2012 train 5,717, test 5,823
@@ -50,7 +50,10 @@ class VOC(FileImages):
         self, *, year: int = 2012, annotation: str = "boxes", **options: Unpack[FileOptions]
     ) -> None:
         self.name, self.year, self.annotation = f"VOC {year}", year, annotation
-        self.own, self.official = {"year": year, "annotation": annotation}, OFFICIAL.get((year, annotation), {})
+        self.own, self.official = (
+            {"year": year, "annotation": annotation},
+            OFFICIAL.get((year, annotation), {}),
+        )
         super().__init__(**options)
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:

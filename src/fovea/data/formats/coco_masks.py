@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fovea.data.formats.rle import decode_rle
+from fovea.types import IGNORE
 
 MOST = 254  # objects beyond what a byte can number are ignored
 

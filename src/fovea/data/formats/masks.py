@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fovea.types import IGNORE
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fovea.data.scenes.cover import Windows
 from fovea.data.scenes.plan import Plan
+from fovea.types import IGNORE
 
 HIDDEN = 0.75  # an object of which more is hidden is to be ignored
 TRACE = (3, 0.04)  # fewer pixels, or a smaller share of its own, and an object is not listed
