@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from fovea.config import build
 from fovea.config.paths import CONF
 from helpers import formats_boxes, formats_labels, formats_masks
-from helpers.marked_scene import scene
+from helpers.annotated_scene import scene
 from helpers.toy_data import Toy
 
 PAIRS = ("content_style",)  # of pictures, and no set
@@ -55,7 +55,7 @@ def test_every_data_config_serves_its_images(tmp_path, name):
     module.setup()
     assert set(module.sizes()) == {"train", "val", "test"} and all(module.sizes().values())
     assert module.num_classes == config.data.num_classes == len(module.classes)
-    names = [set(view.ids) for view in module.views.values()]
+    names = [set(view.ids) for view in module.splits.values()]
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
     batch = module.finish_batch(next(iter(module.train_dataloader())), training=True)
     check_batch(batch, module, config)

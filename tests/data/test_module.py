@@ -235,6 +235,6 @@ def test_prepare_data_downloads_only_when_asked(tmp_path):
 def test_setup_reads_the_data_once():
     module = toy_module()
     module.setup("fit")
-    views = module.views
+    views = module.splits
     module.setup("test")
-    assert module.views is views
+    assert module.splits is views

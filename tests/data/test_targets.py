@@ -9,7 +9,7 @@ import torch
 
 from fovea.data.loading import SampleBatches, TensorBatches
 from fovea.ops.augment import HorizontalFlip, RandomShift
-from helpers.marked_scene import agree, scene
+from helpers.annotated_scene import agree, scene
 from helpers.record_batches import fit, same
 from helpers.toy_data import Toy, toy_module
 
@@ -17,7 +17,7 @@ WORDS = ["a", "red", "blue", "dog", "cat"]
 
 
 class Marked(Toy):
-    """Scenes with everything marked, of several sizes, given one by one."""
+    """Scenes with all annotations, of several sizes, given one by one."""
 
     targets = ("label", "boxes", "labels", "ignore", "mask", "instances", "keypoints", "captions")
 

@@ -184,12 +184,12 @@ def _pictures(base: Any, config: DictConfig) -> Any:
 
     def read(ids: list[str]) -> dict[str, Any]:
         from fovea.engine.trained import moved
-        from fovea.inspect.opening import preprocessing
+        from fovea.inspect.command import preprocessing
 
         run = rundir.read_config(base.runs[0].dir)
         here = moved(run, data_root=config.data_root, num_workers=0)
         here.data.download, here.augment = False, {"sample": {}, "batch": {}}
-        module = build.datamodule(here, preprocessing(here))
+        module = build.datamodule(here, preprocessing(here))  # type: ignore[arg-type]
         module.setup("test")
         at = {name: i for i, name in enumerate(map(str, module.test.ids))}
         return {name: module.test.load(at[name])["image"] for name in ids if name in at}

@@ -46,7 +46,7 @@ def augmented(module: Any, chosen: Sequence[int], *, versions: int) -> list[list
 
     They come out of the training loader itself, narrowed to these images. Only the normalisation is undone.
     """
-    module.views["train"] = module.views["train"].take(np.array(chosen))
+    module.splits["train"] = module.splits["train"].take(np.array(chosen))
     module.batch_size, module.num_workers, module.cache = len(chosen), 0, False
     loader = module.train_dataloader()
     found: list[list[dict[str, Any]]] = [[] for _ in chosen]

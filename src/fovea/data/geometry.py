@@ -1,4 +1,4 @@
-"""Bring images, with everything that is marked in them, to the input size."""
+"""Bring images with their annotations to the input size."""
 
 from __future__ import annotations
 
@@ -90,24 +90,14 @@ def place(shape: Size, *, size: Size, resize: str = "crop", crop_pct: float = 1.
     return Placement(top, left, crop_h, crop_w, size, (0, 0), size)
 
 
-def fit(
-    image: np.ndarray, *, size: Size, interpolation: str, crop_pct: float = 1.0, resize: str = "crop"
-) -> np.ndarray:
-    """Bring an image (H, W, C) uint8 to (*size, C), as `place` says.
-
-    An image that already has this size is returned as it is. Shrinking averages areas, whatever the
-    interpolation, so that it does not alias.
-    """
-    if image.shape[:2] == size:
-        return image
-    where = place(image.shape[:2], size=size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
-    return where.raster(image, flag=cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation])
-
-
 def fit_sample(
     sample: Sample, *, size: Size, interpolation: str, crop_pct: float = 1.0, resize: str = "crop"
 ) -> Sample:
-    """Bring a whole sample to `size`: boxes are cut, and dropped where little of them stays."""
+    """Bring a sample with an image (H, W, C) uint8 to `size`, as `place` says; if it has it, it stays.
+
+    Shrinking averages areas, whatever the interpolation, so that it does not alias. Boxes are cut, and
+    dropped where little of them stays.
+    """
     image = sample["image"]
     if image.shape[:2] == size:
         return sample

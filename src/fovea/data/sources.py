@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Required, TypedDict
 
 import numpy as np
 
+from fovea.page.formats import counted
 from fovea.types import Sample
 
 
@@ -32,8 +33,8 @@ def check_count(name: str, split: str, *, found: int, official: Mapping[str, int
     expected = official.get(split, found)
     if found != expected and not subset:
         raise ValueError(
-            f"{name} {split} has {found} images, officially {expected}: the files are incomplete or changed. "
-            f"Get them again, or set data.subset=true to use what is there"
+            f"{name} {split} has {counted(found, 'image')}, officially {expected}: the files are incomplete "
+            f"or changed. Get them again, or set data.subset=true to use what is there"
         )
 
 

@@ -22,7 +22,7 @@ _STREAM = 102
 
 
 class SampleTransform:
-    """Transform an image and all that is marked in it: a pure function of sample, seed, epoch and index.
+    """Transform an image and its annotations: a pure function of sample, seed, epoch and index.
 
     Boxes are cut to the image, and dropped where less than a quarter stays; what a mask shows beside the old
     image is 255, ignored; keypoints outside become NaN.

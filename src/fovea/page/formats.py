@@ -36,6 +36,11 @@ def integer(value: Any) -> str:
     return f"{round(value):,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def short_count(value: Any) -> str:
     """`11173962` → `11.2 M`."""
     if not is_number(value) or not math.isfinite(value):

@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from fovea.inspect.findings import KINDS, SEVERITIES, Finding, by_kind, count, ordered
-from fovea.inspect.judge import summaries
 from fovea.inspect.splits import folder_of, open_each
-from fovea.inspect.statistics import compare_normalisation, spread
+from fovea.inspect.statistics import compare_normalisation, spread, summarise_all
 from helpers.inspect_toys import Toy, kinds, look, toy, write
 
 
@@ -147,12 +146,12 @@ def test_small_and_long_images(folder):
 def test_normalisation_is_compared_with_the_training_images(tmp_path):
     names = write(tmp_path, 50)
     _, records = look(toy(tmp_path, names))
-    measured = summaries([toy(tmp_path, names)], records)["train"]
-    assert compare_normalisation(measured, mean=measured["mean"], std=measured["std"]) is None
+    measured = summarise_all([toy(tmp_path, names)], records)["train"]
+    assert compare_normalisation(measured, {"mean": measured["mean"], "std": measured["std"]}) is None
     off = [measured["mean"][0] + 0.03, *measured["mean"][1:]]
-    text = compare_normalisation(measured, mean=off, std=measured["std"])
+    text = compare_normalisation(measured, {"mean": off, "std": measured["std"]})
     assert text is not None and f"{measured['mean'][0]:.4g}" in text
-    assert compare_normalisation({**measured, "readable": 49}, mean=off, std=measured["std"]) is None
+    assert compare_normalisation({**measured, "readable": 49}, {"mean": off, "std": measured["std"]}) is None
     assert kinds(toy(tmp_path, names), mean=off) == ["normalisation"]
 
 
@@ -166,7 +165,7 @@ def test_statistics_are_those_of_the_images(folder):
     entries["00.png"]["mask"] = mask
     part = toy(folder, NAMES, entries=entries, labels=[0] * 10 + [1] * 14)
     _, records = look(part, side=64)
-    found = summaries([part], records)["train"]
+    found = summarise_all([part], records)["train"]
     pixels = np.stack([np.asarray(Image.open(folder / name)) for name in NAMES]) / 255
     assert np.allclose(found["mean"], pixels.mean((0, 1, 2)), atol=1e-4)
     assert np.allclose(found["std"], pixels.std((0, 1, 2)), atol=1e-4)
@@ -210,7 +209,7 @@ def test_a_split_that_cannot_be_opened_does_not_stop_the_others(tmp_path, monkey
     ].message
     (tmp_path / "val" / "pictures" / "01.png").write_bytes(b"")
     assert [f.file for f in look(*parts)[0]] == [str(tmp_path / "val" / "pictures" / "01.png")]
-    assert list(summaries(parts, look(*parts)[1])) == ["train"]
+    assert list(summarise_all(parts, look(*parts)[1])) == ["train"]
 
 
 def test_where_nothing_can_be_opened_the_error_is_that_of_the_data_set(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""One picture with everything marked in it, and a check that the marks agree."""
+"""One picture with all annotations, and a check that they agree."""
 
 import numpy as np
 
