@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from fovea.data.datasets.table import Table
+from fovea.data.datasets.table import TableImages
 from helpers.formats_boxes import jpeg, palette_png, write_csv
 from helpers.real_formats import images
 
@@ -16,7 +16,7 @@ def write(root, text, names="abcdef", size=(20, 24)):
 
 
 def read(root, **options):
-    return Table(root=root, table="table.csv", **options)
+    return TableImages(root=root, table="table.csv", **options)
 
 
 def test_labels_paths_and_pixels(tmp_path):
@@ -28,8 +28,8 @@ def test_labels_paths_and_pixels(tmp_path):
     sample = data.load(0)
     assert set(sample) == {"image", "label"} and sample["label"] == 2
     assert np.abs(sample["image"].astype(int) - images(6, (20, 24))[1]).mean() < 4
-    assert Table.find_classes(root=tmp_path, table="table.csv", channels=3) == data.classes
-    assert Table.find_splits(root=tmp_path, table="table.csv", channels=3) == ("all",)
+    assert TableImages.find_classes(root=tmp_path, table="table.csv", channels=3) == data.classes
+    assert TableImages.find_splits(root=tmp_path, table="table.csv", channels=3) == ("all",)
     assert data.files(0) == {"image": tmp_path / "photos/b.jpg"}
 
 
@@ -64,7 +64,7 @@ def test_paths_are_relative_to_the_table_or_the_root_or_absolute(tmp_path, monke
         (tmp_path.name, "lists/t.csv"),
         (tmp_path.name, f"{tmp_path.name}/lists/t.csv"),
     ):
-        data = Table(root=root, table=table)
+        data = TableImages(root=root, table=table)
         assert [data.load(i)["image"].shape[0] for i in range(3)] == [20, 8, 20]
 
 
@@ -72,8 +72,8 @@ def test_other_column_names_and_the_order_of_the_classes(tmp_path):
     write(tmp_path, "file,kind,part\nphotos/a.jpg,x,Train\nphotos/b.jpg,y,valid\nphotos/c.jpg,x,train\n")
     columns = {"path_column": "file", "label_column": "kind", "split_column": "part"}
     names = {**columns, "classes": ["y", "x", "z"]}
-    assert Table.find_splits(root=tmp_path, table="table.csv", **names) == ("train", "val")
-    assert Table.find_classes(root=tmp_path, table="table.csv", **names) == ["y", "x", "z"]
+    assert TableImages.find_splits(root=tmp_path, table="table.csv", **names) == ("train", "val")
+    assert TableImages.find_classes(root=tmp_path, table="table.csv", **names) == ["y", "x", "z"]
     train, val = (read(tmp_path, split=split, **names) for split in ("train", "val"))
     assert train.labels.tolist() == [1, 1] and val.labels.tolist() == [0]
     assert list(train.ids) == ["photos/a.jpg", "photos/c.jpg"] and list(val.ids) == ["photos/b.jpg"]
@@ -216,7 +216,7 @@ def test_labels_and_captions_together(tmp_path):
 def test_wrong_tables_are_refused_by_column_and_line(tmp_path, text, message):
     write(tmp_path, text)
     with pytest.raises(ValueError, match=message) as error:
-        splits = Table.find_splits(root=tmp_path, table="table.csv")
+        splits = TableImages.find_splits(root=tmp_path, table="table.csv")
         read(tmp_path, split=splits[0])
     assert str(tmp_path / "table.csv") in str(error.value)
 
@@ -240,7 +240,7 @@ def test_a_missing_image_or_table_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"table\.csv, line 3 names photos/long.*looked for"):
         read(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"other\.csv(.|\n)*path,label,split"):
-        Table(root=tmp_path, table="other.csv")
+        TableImages(root=tmp_path, table="other.csv")
 
 
 @pytest.mark.slow
