@@ -86,7 +86,7 @@ def test_errors_name_the_class_or_the_folder(tmp_path):
 def test_empty_classes_are_all_counted_and_described(tmp_path):
     write_folder(tmp_path, {"full": 1, "hollow": 0, "void": 0})
     (tmp_path / "hollow" / "list.csv").write_text("x")
-    with pytest.raises(ValueError, match=r"'hollow' has no image, nor have 1 other classes.*1 other files"):
+    with pytest.raises(ValueError, match=r"'hollow' has no image, nor has 1 other.*1 other file"):
         Folder(root=tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_wrong_layouts_say_what_was_found_and_what_was_expected(tmp_path):
     with pytest.raises(ValueError, match=r"DIR/<class>/\*.jpg.*holds 0 folders, 3 images and 0 other files"):
         Folder(root=tmp_path)
     write_folder(tmp_path / "inner", {"cat": 1, "dog": 1})
-    with pytest.raises(ValueError, match=r"holds 1 folders \(inner\), 3 images"):
+    with pytest.raises(ValueError, match=r"holds 1 folder \(inner\), 3 images"):
         Folder.find_classes(root=tmp_path)
     with pytest.raises(FileNotFoundError, match=r"000.jpg, which is a file"):
         Folder(root=tmp_path / "000.jpg")

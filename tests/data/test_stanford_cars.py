@@ -124,7 +124,7 @@ def test_the_nested_folder_of_some_archives_is_described(small):
     (folder / "cars_train").mkdir()
     (folder / "inner").rename(folder / "cars_train" / "cars_train")
     with pytest.raises(
-        FileNotFoundError, match=r"196 of 196 .*cars_train holds 1 folders \(cars_train\), 0 images"
+        FileNotFoundError, match=r"196 of 196 .*cars_train holds 1 folder \(cars_train\), 0 images"
     ):
         StanfordCars(root=small, subset=True)
 
