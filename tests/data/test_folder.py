@@ -86,7 +86,7 @@ def test_errors_name_the_class_or_the_folder(tmp_path):
 def test_empty_classes_are_all_counted_and_described(tmp_path):
     write_folder(tmp_path, {"full": 1, "hollow": 0, "void": 0})
     (tmp_path / "hollow" / "list.csv").write_text("x")
-    with pytest.raises(ValueError, match=r"'hollow' has no image, nor has 1 other.*1 other file"):
+    with pytest.raises(ValueError, match=r"'hollow' has no image \(2 classes have none\).*1 other file"):
         Folder(root=tmp_path)
 
 

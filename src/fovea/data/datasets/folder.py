@@ -49,10 +49,7 @@ class Folder(FileImages):
         counts = np.bincount(self.labels, minlength=len(self.classes))
         empty = [self.classes[k] for k in np.flatnonzero(counts == 0)]
         if empty:
-            others = len(empty) - 1
-            more = f", nor {'has 1 other class' if others == 1 else f'have {others} other classes'}" * bool(
-                others
-            )
+            more = f" ({len(empty)} classes have none)" if len(empty) > 1 else ""
             raise ValueError(
                 f"class {empty[0]!r} has no image{more}: put some into {folders[empty[0]]} or remove it. "
                 f"It holds {describe(folders[empty[0]])}"
