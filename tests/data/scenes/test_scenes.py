@@ -12,7 +12,7 @@ from fovea.data.images import to_channels
 from fovea.data.scenes.plan import make_plan
 from fovea.data.scenes.shapes import SHAPES, STEPS, tables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIGEST = """
 import hashlib, numpy as np
 from fovea.data.datasets.scenes import Scenes

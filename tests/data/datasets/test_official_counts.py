@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("FOVEA_DATA", ROOT / "data"))
 
 

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from fovea.data.datasets.folder import Folder
 from helpers.formats_labels import write_cat_breeds
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def build(root):
