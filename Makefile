@@ -37,7 +37,7 @@ types: $(STAMP)  ## check types with mypy
 	$(BIN)/mypy src/fovea
 
 assets: $(STAMP)  ## fill the offline caches: Fashion-MNIST, MobileNetV2 and EfficientNet-Lite0 weights
-	$(RUN) -m fovea.data.assets
+	$(RUN) tools/offline_assets.py
 
 lock: $(STAMP)  ## pin the newest packages that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url \
@@ -45,4 +45,4 @@ lock: $(STAMP)  ## pin the newest packages that pyproject.toml allows
 
 clean:  ## delete caches and .venv; runs and data stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+IGNORE = 255  # what a mask says about pixels that do not count
+
 
 class Sample(TypedDict, total=False):
     """One item of a data set, before collation. Pixel coordinates count from the left upper corner."""
@@ -31,8 +33,8 @@ class Sample(TypedDict, total=False):
 class Batch(TypedDict, total=False):
     """One collated batch; `index` and `epoch` say which samples these are.
 
-    Between loader and network the boxes of all images are chained: `boxes` (M, 4), `labels` and `ignore`
-    (M,), and `owner` (M,) says which image of the batch each belongs to.
+    Between loader and network the boxes of all images are flattened: `boxes` (M, 4), `labels` and `ignore`
+    (M,), and `batch_index` (M,) says which image of the batch each belongs to.
     """
 
     image: Tensor  # (B, C, H, W) uint8 from the loader, normalised float after the transfer
@@ -41,7 +43,7 @@ class Batch(TypedDict, total=False):
     boxes: list[Tensor]  # (N, 4) xyxy pixels
     labels: list[Tensor]  # (N,) int64
     ignore: list[Tensor]  # (N,) bool
-    owner: Tensor
+    batch_index: Tensor
     mask: Tensor  # (B, H, W) int64, 255 = ignore
     instances: Tensor  # (B, H, W) int64, 0 = none, i + 1 = the i-th box
     keypoints: Tensor  # (B, K, 2) float, NaN where not visible

@@ -164,9 +164,9 @@ def test_the_message_reaches_the_file_that_a_sweep_reads(shell, monkeypatch, tmp
 @pytest.mark.parametrize(
     "target",
     [
-        "fovea.data.assets.run",
+        "fovea.files.write_text",
         "fovea.data.fetch.download.fetch",
-        "fovea.data.assets.subprocess.run",
+        "fovea.engine.summary.subprocess.run",
         "fovea.engine.train.run",
         "subprocess.run",
         "os.system",

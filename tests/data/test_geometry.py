@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from helpers.marked_scene import agree, scene
 
 from fovea.data.geometry import RESIZE, fit_sample, keep_boxes
 from fovea.ops.placement import place
+from helpers.annotated_scene import agree, scene
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("resize", RESIZE)
 @pytest.mark.parametrize("size", [(64, 64), (45, 70), (180, 100), (90, 140), (200, 300)])
-def test_all_that_is_marked_moves_together(resize, size):
+def test_all_annotations_move_together(resize, size):
     out = fit_sample(scene(), size=size, interpolation="bilinear", resize=resize, crop_pct=0.9)
     assert out["image"].shape == (*size, 3) and out["mask"].shape == out["instances"].shape == size
     agree(out)

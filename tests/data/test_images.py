@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from helpers.real_formats import images
 
 from fovea.data.images import _decode_any, _is_ordinary, read_image
+from helpers.real_formats import images
 
 PHOTO = images(1, (37, 52), 3, seed=4)[0]
 GREY = images(1, (37, 52), 1, seed=4)[0]

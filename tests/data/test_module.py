@@ -1,19 +1,17 @@
 from functools import partial
 
-import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
-from helpers.real_formats import write_cifar10, write_fashion_mnist, write_folder
-from torch import nn
-from helpers.toy_data import Toy, ToyFiles, toy_module
-from helpers.record_batches import fit, same
 
 from fovea.data.datasets.cifar10 import CIFAR10
 from fovea.data.datasets.fashion_mnist import FashionMNIST
 from fovea.data.datasets.folder import Folder
 from fovea.data.loading import SampleBatches, TensorBatches
 from fovea.ops.augment import Mixup, RandomShift
+from helpers.real_formats import write_cifar10, write_fashion_mnist, write_folder
+from helpers.record_batches import fit, same
+from helpers.toy_data import Toy, ToyFiles, toy_module
 
 
 def crops():
@@ -237,6 +235,6 @@ def test_prepare_data_downloads_only_when_asked(tmp_path):
 def test_setup_reads_the_data_once():
     module = toy_module()
     module.setup("fit")
-    views = module.views
+    views = module.splits
     module.setup("test")
-    assert module.views is views
+    assert module.splits is views

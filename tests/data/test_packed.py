@@ -25,9 +25,9 @@ def test_ragged_arrays_come_back_and_are_taken_together():
     arrays = [rng.random((n, 4)).astype(np.float32) for n in (2, 0, 3, 1)]
     packed = Ragged(arrays, shape=(4,))
     assert all(np.array_equal(packed[i], array) for i, array in enumerate(arrays))
-    values, owner = packed.take(np.array([2, 1, 0, 2]))
+    values, batch_index = packed.take(np.array([2, 1, 0, 2]))
     assert np.array_equal(values, np.concatenate([arrays[i] for i in (2, 1, 0, 2)]))
-    assert owner.tolist() == [0, 0, 0, 2, 2, 3, 3, 3]
+    assert batch_index.tolist() == [0, 0, 0, 2, 2, 3, 3, 3]
     assert Ragged([], shape=(4,)).take(np.zeros(0, dtype=int))[0].shape == (0, 4)
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from helpers.real_formats import images
 
 from fovea.data.images import to_channels
 from fovea.data.preprocess import Preprocess, match_channels
+from helpers.real_formats import images
 
 PHOTO = images(1, (60, 90))[0]
 

@@ -6,18 +6,18 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers.marked_scene import agree, scene
-from helpers.record_batches import fit, same
-from helpers.toy_data import Toy, toy_module
 
 from fovea.data.loading import SampleBatches, TensorBatches
 from fovea.ops.augment import HorizontalFlip, RandomShift
+from helpers.annotated_scene import agree, scene
+from helpers.record_batches import fit, same
+from helpers.toy_data import Toy, toy_module
 
 WORDS = ["a", "red", "blue", "dog", "cat"]
 
 
 class Marked(Toy):
-    """Scenes with everything marked, of several sizes, given one by one."""
+    """Scenes with all annotations, of several sizes, given one by one."""
 
     targets = ("label", "boxes", "labels", "ignore", "mask", "instances", "keypoints", "captions")
 
@@ -174,9 +174,8 @@ def test_nothing_readable_is_an_error_even_when_skipping():
 
 
 def test_a_file_that_vanishes_between_listing_and_reading_is_named(tmp_path):
-    from helpers.real_formats import write_folder
-
     from fovea.data.datasets.folder import Folder
+    from helpers.real_formats import write_folder
 
     write_folder(tmp_path, {"a": 9, "b": 9})
     data = toy_module(partial(Folder, root=tmp_path), num_classes=2, batch_size=4, cache=False)

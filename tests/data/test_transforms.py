@@ -4,12 +4,16 @@ import random
 import numpy as np
 import pytest
 import torch
+
+from fovea.data.geometry import fit_sample
+from fovea.data.transforms import SampleTransform
 from helpers.real_formats import images
 
-from fovea.data.geometry import fit
-from fovea.data.transforms import SampleTransform
-
 PHOTO = images(1, (90, 120))[0]
+
+
+def fit(image, **options):
+    return fit_sample({"image": image}, **options)["image"]
 
 
 @pytest.mark.parametrize("shape", [(90, 120), (120, 90), (10, 300), (300, 7), (1, 1), (64, 64), (63, 65)])

@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 import psutil
 import pytest
-from helpers.toy_data import Toy, toy_module
 
 from fovea.data.packed import Strings
+from helpers.toy_data import Toy, toy_module
 
 COUNT = 50_000
 
@@ -83,8 +83,8 @@ def growth(pack, epochs=20):
 def test_workers_do_not_grow_over_twenty_epochs():
     private = growth("Many")
     assert len(private) == 20 and private[0] > 1
-    # MB of both workers, which read 50,000 samples an epoch. A few pages of the interpreter are copied on first
-    # use, then it stands still; copying a list of the names would take twice 5.5 MB.
+    # MB of both workers, which read 50,000 samples an epoch. A few pages of the interpreter are copied on
+    # first use, then it stands still; copying a list of the names would take twice 5.5 MB.
     assert private[-1] - private[1] < 5.5, private
     leaking = growth("Leaky", 4)
     assert leaking[-1] - leaking[1] > 20, leaking  # the measure sees 0.4 KB a sample

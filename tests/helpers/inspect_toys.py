@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from fovea.data.sources import FileImages
-from fovea.inspect.judge import judge
-from fovea.inspect.splits import Part
-from fovea.inspect.walk import walk
+from fovea.inspect.collect import collect_findings
+from fovea.inspect.image import inspect_split
+from fovea.inspect.splits import SplitPart
 
 NUMBERS = {"image_size": [48, 48], "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -60,13 +60,14 @@ def write(folder, count=24, *, prefix="", seed=0):
 
 def toy(folder, names, *, split="train", **options):
     data = Toy(folder, names, options.pop("labels", np.arange(len(names)) % 2), split=split, **options)
-    return Part(split, data, np.arange(len(data)))
+    return SplitPart(split, data, np.arange(len(data)))
 
 
 def look(*parts, side=48, **options):
     """Check parts; return the findings and the records."""
-    records = [walk(part, channels=3, side=side) for part in parts]
-    return judge(parts, records, **{**NUMBERS, **options}), records
+    records = [inspect_split(part, channels=3, side=side) for part in parts]
+    preprocessing = {key: options.pop(key, value) for key, value in NUMBERS.items()}
+    return collect_findings(parts, records, preprocessing=preprocessing, **options), records
 
 
 def kinds(*parts, **options):

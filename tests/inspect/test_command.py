@@ -217,16 +217,16 @@ def test_the_augmentation_fits_the_size_of_the_images(shell, folder, size, steps
 
 
 def test_ctrl_c_leaves_nothing_half_written(shell, folder, monkeypatch):
-    from fovea.inspect import walk
+    from fovea.inspect import image
 
-    look = walk.look
+    inspect_image = image.inspect_image
 
     def interrupted(part, index, **options):
         if index == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return look(part, index, **options)
+        return inspect_image(part, index, **options)
 
-    monkeypatch.setattr(walk, "look", interrupted)
+    monkeypatch.setattr(image, "inspect_image", interrupted)
     code, _, err = shell(*words(folder, "check"))
     assert code == 130 and "Traceback" not in err and not (folder.parent / "photos.out").exists()
 
@@ -254,7 +254,7 @@ def test_without_augmentation_the_network_sees_the_image_itself(call, folder):
         ]
         config = data.resolved(compose("data", overrides=given))
     module = data.datamodule(config, augment=True)
-    view = module.views["train"]
+    view = module.splits["train"]
     versions = data_samples.augmented(module, [7, 3], versions=2)
     for index, found in zip([7, 3], versions, strict=True):
         assert len(found) == 2 and found[0]["label"] == view.labels[index]

@@ -7,8 +7,8 @@ from PIL import Image
 
 from fovea.data.datasets.digits import Digits
 from fovea.inspect import hashes
-from fovea.inspect.nearest import WINDOW, near_pairs
-from fovea.inspect.splits import Part
+from fovea.inspect.duplicates import WINDOW, near_pairs
+from fovea.inspect.splits import SplitPart
 from helpers.inspect_toys import kinds, look, textures, toy, write
 
 COPIES = {
@@ -109,7 +109,7 @@ def test_no_images_and_one_image(tmp_path):
 
 def test_digits_are_too_small_to_be_near():
     data = Digits()
-    part = Part("train", data, np.arange(len(data)))
+    part = SplitPart("train", data, np.arange(len(data)))
     findings, records = look(part, image_size=[28, 28], mean=[0.1307], std=[0.3081])
     assert [f.kind for f in findings] == ["similar images"] and "28 pixels" in findings[0].message
     assert len({record.digest for record in records[0]}) == 5000

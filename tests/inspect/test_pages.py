@@ -128,7 +128,12 @@ def test_the_preview_escapes_what_a_data_set_says(tmp_path):
         Shown("b", {"image": GREY[:, :30]}, [{"image": GREY}] * 2),
     ]
     page = write_preview(
-        tmp_path, shown, name=bad, how=Drawing([bad]), facts=[("Classes", bad, "")], command=f"python {bad}"
+        tmp_path,
+        shown,
+        name=bad,
+        drawing=Drawing([bad]),
+        facts=[("Classes", bad, "")],
+        command=f"python {bad}",
     ).read_text(encoding="utf-8")
     assert (
         "<script" not in page
@@ -182,12 +187,18 @@ def test_the_check_table_lists_the_first_of_each_kind_and_counts_all():
 def test_the_verdict():
     assert data_check.verdict([]) == "no problem found"
     assert data_check.verdict(FINDINGS) == "2 errors, 1 warning, 130 notes"
-    assert data_check.verdict(FINDINGS[1:3]) == "2 notes: nothing that stops a training"
+    assert data_check.verdict(FINDINGS[1:3]) == "2 notes; training is possible"
 
 
 def page(findings, show=lambda split, index: {"image": GREY}):
     return data_check.check_page(
-        "toy", findings, {}, show=show, how=HOW, sizes={"train": 10, "test": 2}, command="python src/data.py"
+        "toy",
+        findings,
+        {},
+        show=show,
+        drawing=HOW,
+        sizes={"train": 10, "test": 2},
+        command="python src/data.py",
     )
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fovea.data.collate import collate, unchain
+from fovea.data.collate import collate, split_boxes
 from fovea.ops.affine import RandomAffine
 from fovea.ops.annotations import keep_boxes
 from fovea.ops.augment import CutMix, HorizontalFlip, Mixup, RandomErasing, RandomShift
-from helpers.marked_scene import agree, scene
+from helpers.annotated_scene import agree, scene
 
 
 def batch(count=12):
@@ -24,7 +24,7 @@ def batch(count=12):
 
 
 def samples_of(out):
-    out = unchain(out)
+    out = split_boxes(out)
     for i in range(len(out["image"])):
         sample = {
             k: out[k][i].numpy() for k in ("mask", "instances", "boxes", "labels", "ignore", "keypoints")
@@ -40,7 +40,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("augment", CASES, ids=lambda a: type(a).__name__)
-def test_all_that_is_marked_moves_together(augment):
+def test_all_annotations_move_together(augment):
     before, dropped = batch(), 0
     out = augment(before, seed=0, num_classes=2)
     assert not torch.equal(out["mask"], before["mask"])
@@ -64,7 +64,7 @@ def test_mirroring_twice_changes_nothing():
     flip = HorizontalFlip(p=1.0)
     before = batch()
     after = flip(flip(before, seed=0, num_classes=2), seed=0, num_classes=2)
-    for key in ("image", "mask", "instances", "boxes", "labels", "owner"):
+    for key in ("image", "mask", "instances", "boxes", "labels", "batch_index"):
         assert torch.equal(before[key], after[key]), key
     assert torch.equal(before["keypoints"].isnan(), after["keypoints"].isnan())
 

@@ -32,19 +32,16 @@ def follow_aspect(config: DictConfig) -> None:
 def datamodule(config: DictConfig, preprocessing: dict[str, Any]) -> Any:
     """Build the data module; nothing is read yet."""
     from fovea.data.module import DataModule
-    from fovea.data.partition import Choice
 
     data = config.data
     same = (
         "name", "num_classes", "batch_size", "num_workers", "val_fraction", "test_fraction", "split_seed",
-        "targets", "on_error", "cache", "download",
+        "targets", "on_error", "cache", "download", "train_fraction", "limit_per_class", "fold", "num_folds",
     )  # fmt: skip
-    choice = Choice(*(data.get(key) for key in ("train_fraction", "limit_per_class", "fold", "num_folds")))
     plain = OmegaConf.to_container(OmegaConf.create({key: data[key] for key in same if key in data}))
     return DataModule(
         dataset=make(data.dataset),
         preprocessing=preprocessing,  # type: ignore[arg-type]
-        choice=choice,
         seed=config.seed,
         augment_sample=make(config.augment.sample or {}),
         augment_batch=make(config.augment.batch or {}),

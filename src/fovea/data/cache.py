@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 
 from fovea.data.packed import Dense, Ragged, Rasters, Strings
-from fovea.data.subset import View
+from fovea.data.subset import Subset
 from fovea.types import Sample
 
 RASTERS = ("image", "mask", "instances", "keypoints")  # of one shape wherever images are
-CHAINS: dict[str, tuple[tuple[int, ...], type]] = {
+FLATTENED: dict[str, tuple[tuple[int, ...], type]] = {
     "boxes": ((4,), np.float32),
     "labels": ((), np.int64),
     "ignore": ((), np.bool_),
 }
-Finish = Callable[[Sample], Sample]
+Fit = Callable[[Sample], Sample]
 
 
 class Unreadable(ValueError):
@@ -33,35 +33,36 @@ class Unreadable(ValueError):
         super().__init__(message)
 
 
-class Store:
-    """All samples of a view, each finished once; `bad` (N,) marks those that could not be read.
+class SampleCache:
+    """All samples of a subset, each finished once; `bad` (N,) marks those that could not be read.
 
     With `dense` all images have one size and lie in one array.
     """
 
-    def __init__(self, view: View, *, finish: Finish | None, skip: bool, dense: bool = False) -> None:
-        self.view, self.finish, self.skip, self.dense = view, finish, skip, dense
-        self.bad = np.zeros(len(view), dtype=bool)
+    def __init__(self, subset: Subset, *, fit: Fit | None, skip: bool, dense: bool = False) -> None:
+        self.subset, self.fit, self.skip, self.dense = subset, fit, skip, dense
+        self.bad = np.zeros(len(subset), dtype=bool)
         self.rasters: dict[str, Rasters | Dense] = {}
-        chains: dict[str, list[np.ndarray]] = {}
+        flattened: dict[str, list[np.ndarray]] = {}
         captions: list[list[str]] = []
-        for start in range(0, len(view), Rasters.BLOCK):
-            samples = self._decode(range(start, min(start + Rasters.BLOCK, len(view))))
-            self._append(samples, chains, captions)
-        self.chains = {
-            key: Ragged(arrays, shape=CHAINS[key][0], dtype=CHAINS[key][1]) for key, arrays in chains.items()
+        for start in range(0, len(subset), Rasters.BLOCK):
+            samples = self._decode(range(start, min(start + Rasters.BLOCK, len(subset))))
+            self._append(samples, flattened, captions)
+        self.flattened = {
+            key: Ragged(arrays, shape=FLATTENED[key][0], dtype=FLATTENED[key][1])
+            for key, arrays in flattened.items()
         }
         self._captions = Strings(text for texts in captions for text in texts)
         self._caption_at = np.cumsum([0, *(len(texts) for texts in captions)]) if captions else None
 
     def __len__(self) -> int:
-        return len(self.view)
+        return len(self.subset)
 
     def __getitem__(self, index: int) -> Sample:
         sample: dict[str, Any] = {key: rasters[index] for key, rasters in self.rasters.items()}
-        sample |= {key: chain[index] for key, chain in self.chains.items()}
-        if self.view.labels is not None and "label" in self.view.targets:
-            sample["label"] = int(self.view.labels[index])
+        sample |= {key: arrays[index] for key, arrays in self.flattened.items()}
+        if self.subset.labels is not None and "label" in self.subset.targets:
+            sample["label"] = int(self.subset.labels[index])
         if self._caption_at is not None:
             sample["captions"] = self.captions(index)
         return sample  # type: ignore[return-value]
@@ -77,29 +78,29 @@ class Store:
         return self._captions[int(self._caption_at[index]) : int(self._caption_at[index + 1])]
 
     def _decode(self, indices: range) -> list[Sample | None]:
-        many = self.view.load_many(indices)
+        many = self.subset.load_many(indices)
         if many is not None:
-            return [self.finish(sample) if self.finish else sample for sample in many]
+            return [self.fit(sample) if self.fit else sample for sample in many]
         one_thread_each()
         with ThreadPoolExecutor(cores()) as pool:
             return list(pool.map(self._one, indices, chunksize=8))
 
     def _one(self, index: int) -> Sample | None:
         try:
-            sample = load(self.view, index)
+            sample = load(self.subset, index)
         except (OSError, ValueError):
             if not self.skip:
                 raise
             self.bad[index] = True
             return None
-        return self.finish(sample) if self.finish else sample
+        return self.fit(sample) if self.fit else sample
 
     def _append(
-        self, samples: list[Any], chains: dict[str, list[np.ndarray]], captions: list[list[str]]
+        self, samples: list[Any], flattened: dict[str, list[np.ndarray]], captions: list[list[str]]
     ) -> None:
         good = next((sample for sample in samples if sample is not None), None)
         if good is None:
-            raise ValueError(f"none of {len(samples)} images of {self.view.name(0)} … can be read")
+            raise ValueError(f"none of {len(samples)} images of {self.subset.name(0)} … can be read")
         for key in RASTERS:
             if key in good:
                 empty = np.zeros([0] * good[key].ndim, dtype=good[key].dtype)
@@ -107,21 +108,21 @@ class Store:
                 if key not in self.rasters:
                     self.rasters[key] = Dense(len(self), good[key]) if self.dense else Rasters()
                 self.rasters[key].extend(arrays)
-        for key, (shape, dtype) in CHAINS.items():
+        for key, (shape, dtype) in FLATTENED.items():
             if key in good:
                 none: np.ndarray = np.zeros((0, *shape), dtype=dtype)
-                chain = chains.setdefault(key, [])
-                chain += [none if sample is None else sample[key] for sample in samples]
+                arrays = flattened.setdefault(key, [])
+                arrays += [none if sample is None else sample[key] for sample in samples]
         if "captions" in good:
             captions += [[] if sample is None else sample["captions"] for sample in samples]
 
 
-def load(view: View, index: int, epoch: int = 0) -> Sample:
+def load(subset: Subset, index: int, epoch: int = 0) -> Sample:
     """Return one sample; Unreadable names it and says what may be done."""
     try:
-        return view.load(index, epoch)
+        return subset.load(index, epoch)
     except (OSError, ValueError) as error:
-        name = view.name(index)
+        name = subset.name(index)
         text = str(error) if Path(name).name in str(error) else f"{name}: {error}"
         raise Unreadable(f"{text} (data.on_error=skip leaves damaged images out)") from error
 
@@ -135,17 +136,17 @@ def fits(needed: int, *, cache: bool | str) -> bool:
     return needed < available_memory() / 4
 
 
-def size_of(view: View, *, finish: Finish | None) -> int:
-    """Estimate the bytes that a view takes in memory, from a few samples spread over it."""
+def size_of(subset: Subset, *, fit: Fit | None) -> int:
+    """Estimate the bytes that a subset takes in memory, from a few samples spread over it."""
     probe = []
-    for index in np.linspace(0, len(view) - 1, 16).astype(int):
+    for index in np.linspace(0, len(subset) - 1, 16).astype(int):
         try:
-            sample = view.load(int(index))
+            sample = subset.load(int(index))
         except (OSError, ValueError):  # whoever needs this sample says so
             continue
-        sample = finish(sample) if finish else sample
+        sample = fit(sample) if fit else sample
         probe.append(sum(sample[key].nbytes for key in RASTERS if key in sample))  # type: ignore[literal-required]
-    return int(np.mean(probe) * len(view)) if probe else 0
+    return int(np.mean(probe) * len(subset)) if probe else 0
 
 
 def available_memory() -> int:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fovea.ops import rng
+
+if TYPE_CHECKING:
+    from fovea.data.module import DataModule
+    from fovea.data.subset import Subset
+    from fovea.types import Preprocessing, Sample
 
 log = logging.getLogger(__name__)
 _STREAM = 107
@@ -27,12 +32,13 @@ def choose(labels: np.ndarray | None, *, size: int, count: int, seed: int) -> li
     return [int(i) for i in (chosen if labels is None else chosen[np.argsort(labels[chosen], kind="stable")])]
 
 
-def readable(view: Any, chosen: Sequence[int]) -> dict[int, Any]:
+def readable(subset: Subset, chosen: Sequence[int]) -> dict[int, Sample]:
     """Load samples, and leave out those that are damaged; the first error where all are."""
-    found, failed = {}, []
+    found: dict[int, Sample] = {}
+    failed = []
     for index in chosen:
         try:
-            found[index] = view.load(index)
+            found[index] = subset.load(index)
         except (OSError, ValueError) as error:
             log.warning("left out: %s", error)
             failed.append(error)
@@ -41,17 +47,17 @@ def readable(view: Any, chosen: Sequence[int]) -> dict[int, Any]:
     return found
 
 
-def augmented(module: Any, chosen: Sequence[int], *, versions: int) -> list[list[dict[str, Any]]]:
+def augmented(module: DataModule, chosen: Sequence[int], *, versions: int) -> list[list[dict[str, Any]]]:
     """Return, for each chosen training image, its versions in the first epochs, drawable.
 
     They come out of the training loader itself, narrowed to these images. Only the normalisation is undone.
     """
-    module.views["train"] = module.views["train"].take(np.array(chosen))
+    module.splits["train"] = module.splits["train"].take(np.array(chosen))
     module.batch_size, module.num_workers, module.cache = len(chosen), 0, False
     loader = module.train_dataloader()
     found: list[list[dict[str, Any]]] = [[] for _ in chosen]
     for epoch in range(versions):
-        loader.batch_sampler.set_epoch(epoch)
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]  # TrainBatches
         for batch in loader:
             finished = module.finish_batch(batch, training=True)
             for row, index in enumerate(finished["index"].tolist()):
@@ -59,7 +65,7 @@ def augmented(module: Any, chosen: Sequence[int], *, versions: int) -> list[list
     return found
 
 
-def sample_of(batch: Any, row: int, preprocessing: Any) -> dict[str, Any]:
+def sample_of(batch: Mapping[str, Any], row: int, preprocessing: Preprocessing) -> dict[str, Any]:
     """Take one sample out of a finished batch, its image back in 0…255."""
     mean, std = (np.asarray(preprocessing[key], dtype=np.float32) for key in ("mean", "std"))
     image = batch["image"][row].permute(1, 2, 0).float().cpu().numpy() * std + mean  # (H, W, C)

@@ -1,4 +1,4 @@
-"""Make batches of samples, and take their chained boxes apart again."""
+"""Make batches of samples, and take their flattened boxes apart again."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.cache import CHAINS
+from fovea.data.cache import FLATTENED
 from fovea.ops import rng
 from fovea.types import Batch, Sample
 
 Encode = Callable[[str], np.ndarray]  # a sentence → token ids
-BOXES = ("boxes", "labels", "ignore")
 _STREAM = 106
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack images, masks and labels; chain the boxes of all samples, with the number of their image."""
+    """Stack images, masks and labels; arrays the boxes of all samples, with the number of their image."""
     given: Any = samples  # whose keys are variables below
     first = given[0]
     image = torch.from_numpy(np.stack([sample["image"] for sample in given]))  # (B, H, W, C)
@@ -29,12 +28,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
             batch[key] = torch.from_numpy(np.stack([sample[key] for sample in given]))
     if "label" in first:
         batch["label"] = torch.tensor([sample["label"] for sample in given])
-    for key in BOXES:
+    for key in FLATTENED:
         if key in first:
-            rows: list[np.ndarray] = [np.asarray(sample[key], dtype=CHAINS[key][1]) for sample in given]
+            rows: list[np.ndarray] = [np.asarray(sample[key], dtype=FLATTENED[key][1]) for sample in given]
             batch[key] = torch.from_numpy(np.concatenate(rows))
-            owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-            batch["owner"] = torch.from_numpy(owner)
+            batch_index = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+            batch["batch_index"] = torch.from_numpy(batch_index)
     if "captions" in first:
         batch["captions"] = [sample["captions"] for sample in given]
     return batch
@@ -57,13 +56,13 @@ def captions(
     return {"captions": texts, "caption": torch.from_numpy(tokens)}
 
 
-def unchain(batch: Batch) -> Batch:
+def split_boxes(batch: Batch) -> Batch:
     """Give each image its own boxes, labels and ignore: lists of B tensors."""
-    if "owner" not in batch:
+    if "batch_index" not in batch:
         return batch
     entries: Any = {**batch}
-    counts = torch.bincount(entries.pop("owner"), minlength=len(batch["image"])).tolist()
-    for key in ("boxes", "labels", "ignore"):
+    counts = torch.bincount(entries.pop("batch_index"), minlength=len(batch["image"])).tolist()
+    for key in FLATTENED:
         if key in entries:
             entries[key] = list(entries[key].split(counts))
     return entries

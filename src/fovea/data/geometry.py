@@ -1,12 +1,13 @@
-"""Bring images, with everything that is marked in them, to the input size."""
+"""Bring images with their annotations to the input size."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from fovea.ops.annotations import VISIBLE
 from fovea.ops.placement import Size, place
-from fovea.types import Sample
+from fovea.types import IGNORE, Sample
 
 INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
@@ -17,28 +18,16 @@ INTERPOLATION = {
 }
 NEAREST = cv2.INTER_NEAREST_EXACT  # by the centres of pixels: INTER_NEAREST moves a mask by half a pixel
 RESIZE = ("crop", "pad", "stretch")
-IGNORED = 255  # what a mask says about pixels beside the image
-VISIBLE = 0.25  # a box that keeps less of its area is dropped
-
-
-def fit(
-    image: np.ndarray, *, size: Size, interpolation: str, crop_pct: float = 1.0, resize: str = "crop"
-) -> np.ndarray:
-    """Bring an image (H, W, C) uint8 to (*size, C), as `place` says.
-
-    An image that already has this size is returned as it is. Shrinking averages areas, whatever the
-    interpolation, so that it does not alias.
-    """
-    if image.shape[:2] == size:
-        return image
-    where = place(image.shape[:2], size=size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
-    return where.raster(image, flag=cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation])
 
 
 def fit_sample(
     sample: Sample, *, size: Size, interpolation: str, crop_pct: float = 1.0, resize: str = "crop"
 ) -> Sample:
-    """Bring a whole sample to `size`: boxes are cut, and dropped where little of them stays."""
+    """Bring a sample with an image (H, W, C) uint8 to `size`, as `place` says; if it has it, it stays.
+
+    Shrinking averages areas, whatever the interpolation, so that it does not alias. Boxes are cut, and
+    dropped where little of them stays.
+    """
     image = sample["image"]
     if image.shape[:2] == size:
         return sample
@@ -46,7 +35,7 @@ def fit_sample(
     flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation]
     out: Sample = {**sample, "image": where.raster(image, flag=flag)}
     if "mask" in sample:
-        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORED)
+        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORE)
     if "instances" in sample:
         out["instances"] = where.raster(sample["instances"], flag=NEAREST)
     if "keypoints" in sample:
@@ -83,9 +72,9 @@ def keep_boxes(sample: Sample, keep: np.ndarray) -> Sample:
             out[key] = sample[key][keep]  # type: ignore[literal-required]
     if "instances" in sample:
         table = np.zeros(256, dtype=np.uint8)
-        table[IGNORED] = IGNORED
+        table[IGNORE] = IGNORE
         kept = np.flatnonzero(keep)
-        kept = kept[kept < IGNORED - 1]  # further objects have no number in an 8-bit map
+        kept = kept[kept < IGNORE - 1]  # further objects have no number in an 8-bit map
         table[1 + kept] = 1 + np.arange(len(kept))
         out["instances"] = table[sample["instances"]]
     return out

@@ -1,4 +1,4 @@
-"""Serve whole batches to a DataLoader, from memory or from files."""
+"""Load whole batches: out of finished tensors, a cache of decoded samples, or files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fovea.data.collate import BOXES, Encode, captions, collate
-from fovea.data.cache import Finish, Store, cores, load, one_thread_each
+from fovea.data.cache import Fit, SampleCache, cores, fits, load, one_thread_each, size_of
+from fovea.data.collate import Encode, captions, collate
+from fovea.data.preprocess import Preprocess
 from fovea.data.sampling import Item
+from fovea.data.subset import Subset
 from fovea.data.transforms import SampleTransform
-from fovea.data.subset import View
 from fovea.types import Batch, Sample
 
 
@@ -25,15 +26,15 @@ class TensorBatches(Dataset[Batch]):
     def __init__(
         self,
         tensors: dict[str, Tensor],
-        store: Store | None = None,
+        cache: SampleCache | None = None,
         *,
         training: bool = False,
         encode: Encode | None = None,
         seed: int = 0,
     ) -> None:
         self.tensors = tensors  # image (N, C, H, W) uint8, label, mask, …
-        self.store, self.training, self.encode, self.seed = store, training, encode, seed
-        self.bad = None if store is None or not store.bad.any() else store.bad
+        self.cache, self.training, self.encode, self.seed = cache, training, encode, seed
+        self.bad = None if cache is None or not cache.bad.any() else cache.bad
 
     @property
     def images(self) -> Tensor:
@@ -50,14 +51,13 @@ class TensorBatches(Dataset[Batch]):
         # index_select copies whole images, where plain indexing goes element by element
         batch: dict[str, Any] = {key: value.index_select(0, index) for key, value in self.tensors.items()}
         batch |= {"index": index, "epoch": epoch}
-        if self.store is not None:
+        if self.cache is not None:
             rows = index.numpy()
-            for key in BOXES:
-                if key in self.store.chains:
-                    values, owner = self.store.chains[key].take(rows)
-                    batch |= {key: torch.from_numpy(values), "owner": torch.from_numpy(owner)}
-            if self.store.has_captions:
-                texts = [self.store.captions(int(row)) for row in rows]
+            for key, arrays in self.cache.flattened.items():
+                values, batch_index = arrays.take(rows)
+                batch |= {key: torch.from_numpy(values), "batch_index": torch.from_numpy(batch_index)}
+            if self.cache.has_captions:
+                texts = [self.cache.captions(int(row)) for row in rows]
                 batch |= captions(texts, index, epoch=epoch, encode=self.encode, seed=self.seed)
         return {**batch, "skipped": skipped} if skipped else batch  # type: ignore[return-value,typeddict-item]
 
@@ -70,25 +70,25 @@ class TensorBatches(Dataset[Batch]):
 
 
 class SampleBatches(Dataset[Batch]):
-    """Decode samples (unless a store holds them), augment and fit them one by one."""
+    """Decode samples (unless a cache holds them), augment and fit them one by one."""
 
     def __init__(
         self,
-        view: View,
+        subset: Subset,
         *,
-        finish: Finish,
+        fit: Fit,
         transform: SampleTransform | None = None,
-        store: Store | None = None,
+        cache: SampleCache | None = None,
         training: bool = False,
         skip: bool = False,
         encode: Encode | None = None,
         seed: int = 0,
     ) -> None:
-        self.view, self.finish, self.transform, self.store = view, finish, transform, store
+        self.subset, self.fit, self.transform, self.cache = subset, fit, transform, cache
         self.training, self.skip, self.encode, self.seed = training, skip, encode, seed
 
     def __len__(self) -> int:
-        return len(self.view)
+        return len(self.subset)
 
     def __getitems__(self, items: list[Item]) -> Batch:
         """Return the batch of these (epoch, index) pairs."""
@@ -96,9 +96,9 @@ class SampleBatches(Dataset[Batch]):
         if self.transform is not None:
             self.transform.prepare(items)
         rows = [index for _, index in items]
-        many = self.view.load_many(rows, items[0][0]) if self.store is None else None
+        many = self.subset.load_many(rows, items[0][0]) if self.cache is None else None
         if many is not None:
-            found = [(item, self._finished(item, one)) for item, one in zip(items, many, strict=True)]
+            found = [(item, self._fitted(item, one)) for item, one in zip(items, many, strict=True)]
         else:
             found = _fill(items, lambda item: self._try(item, skipped), self.training, len(self))
         index = _indices([item for item, _ in found])
@@ -113,7 +113,7 @@ class SampleBatches(Dataset[Batch]):
     def _try(self, item: Item, skipped: list[int]) -> tuple[Item, Sample] | None:
         epoch, index = item
         try:
-            return item, self._finished(item, self._load(epoch, index))
+            return item, self._fitted(item, self._load(epoch, index))
         except (OSError, ValueError):
             if not self.skip:
                 raise
@@ -121,16 +121,16 @@ class SampleBatches(Dataset[Batch]):
             return None
 
     def _load(self, epoch: int, index: int) -> Sample:
-        if self.store is None:
-            return load(self.view, index, epoch)
-        if self.store.bad[index]:
-            raise ValueError(self.view.name(index))
-        return self.store[index]
+        if self.cache is None:
+            return load(self.subset, index, epoch)
+        if self.cache.bad[index]:
+            raise ValueError(self.subset.name(index))
+        return self.cache[index]
 
-    def _finished(self, item: Item, sample: Sample) -> Sample:
+    def _fitted(self, item: Item, sample: Sample) -> Sample:
         if self.transform is not None:
             sample = self.transform(sample, epoch=item[0], index=item[1])
-        return self.finish(sample)
+        return self.fit(sample)
 
 
 def _fill(items: list[Item], get: Callable[[Item], Any], training: bool, size: int) -> list[Any]:
@@ -152,25 +152,49 @@ def _indices(items: list[Item]) -> Tensor:
     return torch.from_numpy(np.array([index for _, index in items], dtype=np.int64))
 
 
-def held(view: View, *, size: tuple[int, int]) -> dict[str, Tensor] | None:
+def build_dataset(
+    subset: Subset,
+    *,
+    preprocess: Preprocess,
+    training: bool,
+    transform: SampleTransform | None,
+    encode: Encode | None,
+    cache: bool | str,
+    skip: bool,
+    seed: int,
+) -> TensorBatches | SampleBatches:
+    """Take the batches of a split out of memory where it fits, else out of files; results are the same."""
+    common: dict[str, Any] = {"training": training, "encode": encode, "seed": seed}
+    fit = preprocess.fit
+    if transform is None and (tensors := cached_arrays(subset, size=preprocess.size)):
+        return TensorBatches(tensors, **common)
+    need = size_of(subset, fit=None if transform else fit)
+    keep = fits(need, cache=cache) and not (training and subset.endless)
+    if keep and transform is None:
+        return TensorBatches(*decode_all(subset, fit=fit, skip=skip), **common)
+    decoded = SampleCache(subset, fit=None, skip=skip) if keep and not subset.holds_images else None
+    return SampleBatches(subset, fit=fit, transform=transform, cache=decoded, skip=skip, **common)
+
+
+def cached_arrays(subset: Subset, *, size: tuple[int, int]) -> dict[str, Tensor] | None:
     """Return the tensors of a data set that holds images of this size in memory already, else None."""
-    images = view.images
-    if images is None or images.shape[1:3] != size or not set(view.targets) <= {"label"}:
+    images = subset.images
+    if images is None or images.shape[1:3] != size or not set(subset.targets) <= {"label"}:
         return None
-    return {"image": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), **_labels(view)}
+    return {"image": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), **_labels(subset)}
 
 
-def in_memory(view: View, *, finish: Finish, skip: bool) -> tuple[dict[str, Tensor], Store]:
-    """Decode a view to tensors: image (N, C, H, W) uint8 and what has one shape for all; and the rest."""
-    store = Store(view, finish=lambda sample: planes(finish(sample)), skip=skip, dense=True)
-    tensors = {key: torch.from_numpy(raster.array) for key, raster in store.rasters.items()}  # type: ignore[union-attr]
-    return {**tensors, **_labels(view)}, store
+def decode_all(subset: Subset, *, fit: Fit, skip: bool) -> tuple[dict[str, Tensor], SampleCache]:
+    """Decode a subset to tensors: image (N, C, H, W) uint8 and what has one shape for all; and the rest."""
+    cache = SampleCache(subset, fit=lambda sample: planes(fit(sample)), skip=skip, dense=True)
+    tensors = {key: torch.from_numpy(raster.array) for key, raster in cache.rasters.items()}  # type: ignore[union-attr]
+    return {**tensors, **_labels(subset)}, cache
 
 
-def _labels(view: View) -> dict[str, Tensor]:
-    if view.labels is None or "label" not in view.targets:
+def _labels(subset: Subset) -> dict[str, Tensor]:
+    if subset.labels is None or "label" not in subset.targets:
         return {}
-    return {"label": torch.from_numpy(view.labels)}
+    return {"label": torch.from_numpy(subset.labels)}
 
 
 def planes(sample: Sample) -> Sample:

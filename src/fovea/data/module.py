@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
@@ -11,14 +12,14 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from fovea.data.collate import unchain
-from fovea.data.loading import SampleBatches, TensorBatches, build_loader
-from fovea.data.partition import Choice, build_views, check_batch_size, check_classes, want
+from fovea.data.collate import split_boxes
+from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.sampling import EvalBatches, TrainBatches
-from fovea.data.serving import serve, vocabulary_of
+from fovea.data.splits import build_splits, check_batch_size, check_classes, select_targets
+from fovea.data.subset import Subset
 from fovea.data.transforms import SampleTransform
-from fovea.data.subset import View
+from fovea.data.vocabulary import vocabulary_of
 from fovea.types import Batch, ImageDataset, Preprocessing
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class DataModule(L.LightningDataModule):
     """Split a data set and serve its batches.
 
     `dataset` is a class or a partial of one, called with `split=…`. Splits that it lacks are taken from its
-    training images: `val_fraction` and `test_fraction` of each class, fixed by `split_seed`; `choice` says
-    which of the training images train. `targets` are what of the annotations a batch holds (None: all that
-    the data set has; `grey`, the luma of the augmented image, can always be added). A file that cannot be
-    read ends the run, or with on_error="skip" is left out and counted. Results do not depend on
-    `num_workers` or `cache`. `download` calls the data set's `prepare`.
+    training images: `val_fraction` and `test_fraction` of each class, fixed by `split_seed`. Which training
+    images train is said by `train_fraction`, `limit_per_class` and `fold` of `num_folds`. `targets` are what
+    of the annotations a batch holds (None: all that the data set has; `grey`, the luma of the augmented
+    image, can always be added). A file that cannot be read ends the run, or with on_error="skip" is left out
+    and counted. Results do not depend on `num_workers` or `cache`. `download` calls the data set's `prepare`.
     """
 
     channels_last = False
@@ -52,7 +53,10 @@ class DataModule(L.LightningDataModule):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
-        choice: Choice | None = None,
+        train_fraction: float | None = None,
+        limit_per_class: int | None = None,
+        fold: int | None = None,
+        num_folds: int | None = None,
         targets: Sequence[str] | None = None,
         on_error: str = "raise",
         seed: int = 0,
@@ -67,9 +71,17 @@ class DataModule(L.LightningDataModule):
         if on_error not in ("raise", "skip"):
             raise ValueError(f"data.on_error={on_error!r} must be raise or skip")
         self.dataset, self.name, self.num_classes, self.batch_size = dataset, name, num_classes, batch_size
-        self.num_workers, self.cache, self.seed, self.split_seed = num_workers, cache, seed, split_seed
-        self.fractions = {"test": test_fraction, "val": val_fraction}
-        self.choice, self.download, self.skip = choice or Choice(), download, on_error == "skip"
+        self.num_workers, self.cache, self.seed = num_workers, cache, seed
+        self.download, self.skip = download, on_error == "skip"
+        self._build_splits = partial(
+            build_splits,
+            fractions={"test": test_fraction, "val": val_fraction},
+            seed=split_seed,
+            train_fraction=train_fraction,
+            limit_per_class=limit_per_class,
+            fold=fold,
+            num_folds=num_folds,
+        )
         self.grey = targets is not None and "grey" in targets
         self.targets = None if targets is None else [key for key in targets if key != "grey"]
         self.preprocessing = preprocessing
@@ -77,7 +89,7 @@ class DataModule(L.LightningDataModule):
         sample = {k: v for k, v in (augment_sample or {}).items() if v is not None}
         self.augment_sample = SampleTransform(sample, seed=seed) if sample else None
         self.augment_batch = [v for v in (augment_batch or {}).values() if v is not None]
-        self.views: dict[str, View] = {}
+        self.splits: dict[str, Subset] = {}
         self.vocabulary: Vocabulary | None = None
         self.skipped: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
         self._batches: dict[str, TensorBatches | SampleBatches] = {}
@@ -90,31 +102,30 @@ class DataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data set and split it, once; ValueError where training on it makes no sense."""
-        if not self.views:
-            name, seed = str(self.name), self.split_seed
-            views = build_views(self.dataset, fractions=self.fractions, seed=seed, choice=self.choice)
-            want(views, self.targets, name=name)
-            self.num_classes = self.num_classes or len(views["train"].classes)
-            check_classes(views["train"], num_classes=self.num_classes, name=name)
-            check_batch_size(views["train"], batch_size=self.batch_size, name=name)
-            if "captions" in views["train"].targets:
-                self.vocabulary = vocabulary_of(views["train"])
-            self.views = views
+        if not self.splits:
+            name, splits = str(self.name), self._build_splits(self.dataset)
+            select_targets(splits, self.targets, name=name)
+            self.num_classes = self.num_classes or len(splits["train"].classes)
+            check_classes(splits["train"], num_classes=self.num_classes, name=name)
+            check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
+            if "captions" in splits["train"].targets:
+                self.vocabulary = vocabulary_of(splits["train"])
+            self.splits = splits
 
     @property
-    def train(self) -> View:
+    def train(self) -> Subset:
         """The training images."""
-        return self.views["train"]
+        return self.splits["train"]
 
     @property
-    def val(self) -> View:
+    def val(self) -> Subset:
         """The validation images."""
-        return self.views["val"]
+        return self.splits["val"]
 
     @property
-    def test(self) -> View:
+    def test(self) -> Subset:
         """The test images."""
-        return self.views["test"]
+        return self.splits["test"]
 
     @property
     def classes(self) -> list[str]:
@@ -123,7 +134,7 @@ class DataModule(L.LightningDataModule):
 
     def sizes(self) -> dict[str, int]:
         """Return the number of images of each split."""
-        return {name: len(self.views[name]) for name in ("train", "val", "test")}
+        return {name: len(self.splits[name]) for name in ("train", "val", "test")}
 
     def summary(self) -> dict[str, Any]:
         """Describe the data for summary.json."""
@@ -139,7 +150,7 @@ class DataModule(L.LightningDataModule):
         if not self.skip:
             return found
         skipped = {
-            name: sorted(self.views[name].name(i) for i in rows) for name, rows in self.skipped.items()
+            name: sorted(self.splits[name].name(i) for i in rows) for name, rows in self.skipped.items()
         }
         return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
 
@@ -180,27 +191,24 @@ class DataModule(L.LightningDataModule):
 
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         rank, world = self._ranks()
-        size = len(self.views[split])
+        size = len(self.splits[split])
         return self._loader(split, EvalBatches(size=size, batch_size=self.batch_size, rank=rank, world=world))
 
     def _loader(self, split: str, batches: TrainBatches | EvalBatches) -> DataLoader[Batch]:
         if split not in self._batches:
-            self._batches[split] = self._serve(split)
+            training = split == "train"
+            self._batches[split] = build_dataset(
+                self.splits[split],
+                preprocess=self.preprocess,
+                training=training,
+                transform=self.augment_sample if training else None,
+                encode=None if self.vocabulary is None else self.vocabulary.encode,
+                cache=self.cache,
+                skip=self.skip,
+                seed=self.seed,
+            )
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return build_loader(self._batches[split], batches=batches, workers=self.num_workers, pin=pin)
-
-    def _serve(self, split: str) -> TensorBatches | SampleBatches:
-        training = split == "train"
-        return serve(
-            self.views[split],
-            fitting=self.preprocess,
-            training=training,
-            transform=self.augment_sample if training else None,
-            encode=None if self.vocabulary is None else self.vocabulary.encode,
-            cache=self.cache,
-            skip=self.skip,
-            seed=self.seed,
-        )
 
     def _ranks(self) -> tuple[int, int]:
         if dist.is_available() and dist.is_initialized():
@@ -229,7 +237,7 @@ class DataModule(L.LightningDataModule):
         split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
         for index in set(batch["skipped"]) - self.skipped[split]:
             self.skipped[split].add(index)
-            log.warning("left out, since it cannot be read: %s", self.views[split].name(index))
+            log.warning("left out, since it cannot be read: %s", self.splits[split].name(index))
 
     def finish_batch(self, batch: Batch, *, training: bool) -> Batch:
         """Turn a batch of the loader into inputs and targets: augmented, normalised, boxes by image."""
@@ -244,4 +252,4 @@ class DataModule(L.LightningDataModule):
         for key in ("mask", "instances"):
             if key in batch:
                 batch[key] = batch[key].long()  # type: ignore[literal-required]
-        return unchain(batch)
+        return split_boxes(batch)

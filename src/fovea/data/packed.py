@@ -96,15 +96,15 @@ class Ragged(Sequence[np.ndarray]):
         return self.values[start:stop]
 
     def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the arrays `index` (B,) chained, and which of them each row belongs to, 0…B-1."""
+        """Return the arrays `index` (B,) flattened, and which of them each row belongs to, 0…B-1."""
         lengths = self.lengths[index]
-        owner = np.repeat(np.arange(len(index)), lengths)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return self.values[np.repeat(self._at[:-1][index], lengths) + within], owner
+        batch_index = np.repeat(np.arange(len(index)), lengths)
+        within = np.arange(len(batch_index)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.values[np.repeat(self._at[:-1][index], lengths) + within], batch_index
 
 
 class Rasters(Sequence[np.ndarray]):
-    """A sequence of pixel arrays of any sizes, chained in blocks."""
+    """A sequence of pixel arrays of any sizes, flattened in blocks."""
 
     BLOCK = 256
 

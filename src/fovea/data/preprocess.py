@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.geometry import INTERPOLATION, RESIZE, fit
+from fovea.data.geometry import INTERPOLATION, RESIZE, fit_sample
 from fovea.data.images import read_image, to_channels
-from fovea.types import Preprocessing
+from fovea.types import Preprocessing, Sample
 
 
 class Preprocess:
@@ -44,14 +44,17 @@ class Preprocess:
         array = array[..., None] if array.ndim == 2 else array
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
             raise ValueError(f"expected a uint8 image (H, W, 1 or 3), got {array.dtype} {array.shape}")
-        resized = fit(
-            array,
+        return to_channels(self.fit({"image": array})["image"], channels=self.channels)
+
+    def fit(self, sample: Sample) -> Sample:
+        """Bring an image with its annotations to the input size."""
+        return fit_sample(
+            sample,
             size=self.size,
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
             resize=self.resize,
         )
-        return to_channels(resized, channels=self.channels)
 
     def to_input(self, images: Tensor) -> Tensor:
         """Normalise images (B, 1 or 3, H, W) with values 0…255 to float (B, channels, H, W)."""

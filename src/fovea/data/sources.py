@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Required, TypedDict
 
 import numpy as np
 
+from fovea.page.formats import counted
 from fovea.types import Sample
 
 
@@ -32,8 +33,8 @@ def check_count(name: str, split: str, *, found: int, official: Mapping[str, int
     expected = official.get(split, found)
     if found != expected and not subset:
         raise ValueError(
-            f"{name} {split} has {found} images, officially {expected}: the files are incomplete or changed. "
-            f"Get them again, or set data.subset=true to use what is there"
+            f"{name} {split} has {counted(found, 'image')}, officially {expected}: the files are incomplete "
+            f"or changed. Get them again, or set data.subset=true to use what is there"
         )
 
 
@@ -116,5 +117,55 @@ class FileImages:
         return {}
 
     def files(self, index: int) -> dict[str, Path]:
-        """Return the files of one sample by what they hold: image, mask, annotation, …"""
+        """Return the files of one sample by what they hold, such as image and mask."""
         return {"image": self.paths[index]}
+
+
+class FileOptions(TypedDict, total=False):
+    """The keywords of every published data set of image files."""
+
+    root: Required[str | Path]
+    split: str | None  # None: the first that there is
+    channels: int
+    download: bool
+    subset: bool  # whether fewer images than officially will do
+
+
+class PublishedImages(FileImages):
+    """Files of a published data set with official splits; a subclass lists those of a split in `read`."""
+
+    name: str  # as people say it
+    splits: ClassVar[tuple[str, ...]]
+    official: Mapping[str, int]  # how many images each split has
+    own: Mapping[str, Any] = {}  # what a subclass was given that decides which files it needs
+    split: str
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str | None = None,
+        channels: int = 3,
+        download: bool = False,
+        subset: bool = False,
+    ) -> None:
+        known = self.find_splits(root=root, **self.own)
+        self.split, self.channels = check_split(known[0] if split is None else split, known), channels
+        if download:
+            self.prepare(root=root, **self.own)
+        found = self.read(Path(root), split=self.split, subset=subset)
+        check_count(self.name, self.split, found=found, official=self.official, subset=subset)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """Set `paths`, `ids`, `labels` and `classes` of a split; return how many of its images are there."""
+        raise NotImplementedError
+
+    @classmethod
+    def find_splits(cls, *, root: str | Path, **options: Any) -> tuple[str, ...]:
+        """Return the splits that there are; the options are those of the constructor."""
+        return cls.splits
+
+    @classmethod
+    def prepare(cls, *, root: str | Path, **options: Any) -> None:
+        """Download what is missing, or raise FileNotFoundError that says how to get it."""
+        raise NotImplementedError

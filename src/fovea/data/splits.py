@@ -1,16 +1,148 @@
-"""Split a data set into parts that never overlap and hold every class."""
+"""Decide which images of a data set train, validate and test: parts that never overlap, with every class."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from fovea.data.subset import Joined, Subset
 from fovea.ops import rng
+from fovea.page.formats import counted
+from fovea.types import ImageDataset
 
 # streams of random numbers, which keep these uses of one seed apart
 _SPLIT, _PART, _FOLD = 101, 104, 105
+
+
+def build_splits(
+    factory: Callable[..., ImageDataset],
+    *,
+    fractions: Mapping[str, float],
+    seed: int,
+    train_fraction: float | None = None,
+    limit_per_class: int | None = None,
+    fold: int | None = None,
+    num_folds: int | None = None,
+) -> dict[str, Subset]:
+    """Load every official split and take the lacking ones of `fractions` from the training images.
+
+    With `fold` the training and validation images are shared out anew: one of `num_folds` parts validates.
+    `train_fraction` and `limit_per_class` then say how many of each class train.
+    """
+    whole = {name: open_split() for name, open_split in official_splits(factory).items()}
+    splits = {name: Subset(data, np.arange(len(data))) for name, data in whole.items()}
+    refold = fold is not None or num_folds is not None
+    if refold:
+        fractions = {name: value for name, value in fractions.items() if name != "val"}
+    lacking = {name: value for name, value in fractions.items() if name not in splits}
+    base = splits.pop("all") if "all" in splits else splits["train"]
+    splits = {"train": base, **splits}
+    if lacking:
+        labels, names = _strata(base)
+        groups = _groups(base)
+        parts = stratified_split(labels, fractions=lacking, seed=seed, classes=names, groups=groups)
+        splits |= {name: base.take(indices) for name, indices in parts.items()}
+    if refold:
+        splits |= _fold(splits, fold, num_folds, seed)
+    if train_fraction is not None or limit_per_class is not None:
+        labels, names = _strata(splits["train"])
+        indices = part_of(
+            labels,
+            num_classes=len(names),
+            seed=seed,
+            fraction=train_fraction,
+            limit_per_class=limit_per_class,
+        )
+        splits["train"] = splits["train"].take(indices)
+    return splits
+
+
+def official_splits(factory: Callable[..., ImageDataset]) -> dict[str, Callable[[], ImageDataset]]:
+    """Return what opens each official split; it downloads nothing, as that is done by `prepare`."""
+    owner: Any = getattr(factory, "func", factory)
+    options = dict(getattr(factory, "keywords", {}))
+    names = owner.find_splits(**options) if hasattr(owner, "find_splits") else owner.splits
+    quiet = {"download": False} if "download" in options else {}
+    return {name: partial(factory, split=name, **quiet) for name in names}
+
+
+def _strata(subset: Subset) -> tuple[np.ndarray, Sequence[str]]:
+    """Return what to stratify by: the labels, or one stratum of all images."""
+    if subset.labels is None:
+        return np.zeros(len(subset), dtype=np.int64), ["image"]
+    return subset.labels, subset.classes
+
+
+def _groups(subset: Subset) -> np.ndarray | None:
+    """Return what must stay together (N,), such as the person in a photo, where the data set says so."""
+    groups = getattr(subset.dataset, "groups", None)
+    return None if groups is None else groups[subset.indices]
+
+
+def _fold(splits: Mapping[str, Subset], fold: int | None, count: int | None, seed: int) -> dict[str, Subset]:
+    """Share the training and validation images out anew: one fold validates, the others train."""
+    if fold is None or count is None or not 0 <= fold < count:
+        raise ValueError(f"data.fold={fold} must be a number from 0 below data.num_folds={count}: set both")
+    if "val" in splits:
+        joined = Joined([splits["train"], splits["val"]])
+        pool = Subset(joined, np.arange(len(joined)))
+    else:
+        pool = splits["train"]
+    labels, names = _strata(pool)
+    groups = _groups(pool)
+    of = folds(labels, num_classes=len(names), num_folds=count, seed=seed, groups=groups)
+    return {"train": pool.take(np.flatnonzero(of != fold)), "val": pool.take(np.flatnonzero(of == fold))}
+
+
+def check_classes(train: Subset, *, num_classes: int | None, name: str) -> None:
+    """Raise ValueError where the config counts other classes, or the training images lack one."""
+    have = len(train.classes)
+    if not have:
+        return
+    if num_classes != have:
+        raise ValueError(
+            f"data.num_classes={num_classes} but {name} has {have} classes: set data.num_classes={have}"
+        )
+    if train.labels is None:
+        return
+    counts = np.bincount(train.labels, minlength=have)
+    if not counts.all():
+        empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
+        raise ValueError(f"no training image of class {', '.join(empty)}: add some or remove the class")
+
+
+def select_targets(splits: Mapping[str, Subset], targets: Sequence[str] | None, *, name: str) -> None:
+    """Have the splits give these targets only; ValueError where the data set lacks one.
+
+    boxes bring their labels and what to ignore along.
+    """
+    if targets is None:
+        return
+    wanted = {targets} if isinstance(targets, str) else set(targets)
+    have = splits["train"].targets
+    lacking = wanted - set(have)
+    if lacking:
+        raise ValueError(f"data.targets: {name} has no {', '.join(sorted(lacking))}, only {', '.join(have)}")
+    if "boxes" in wanted:
+        wanted |= {"labels", "ignore"} & set(have)
+    for subset in splits.values():
+        subset.wanted = tuple(wanted)
+
+
+def check_batch_size(train: Subset, *, batch_size: int, name: str) -> None:
+    """Raise ValueError where the training images do not fill one batch."""
+    size = len(train)
+    if not size:
+        raise ValueError(f"{name} has no training image")
+    if batch_size > size:
+        raise ValueError(
+            f"data.batch_size={batch_size} is more than the {size} training images of {name}: "
+            f"set data.batch_size={1 << (size.bit_length() - 1)} or lower"
+        )
 
 
 def stratified_split(
@@ -73,7 +205,7 @@ def folds(
     if num_folds < 2 or num_folds > len(labels):
         raise ValueError(f"data.num_folds={num_folds} must lie between 2 and the {len(labels)} images")
     if groups is not None:
-        first, of = _groups(groups)
+        first, of = _first_of_each(groups)
         return folds(labels[first], num_classes=num_classes, num_folds=num_folds, seed=seed)[of]
     out = np.zeros(len(labels), dtype=np.int64)
     start = 0  # going on where the last class stopped keeps the folds equally large
@@ -91,7 +223,7 @@ def _shuffled(labels: np.ndarray, num_classes: int, seed: int, stream: int) -> l
     return [order[a:b] for a, b in pairwise(edges)]
 
 
-def _groups(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _first_of_each(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first image of each group and the group number (N,) of each image."""
     _, first, of = np.unique(groups, return_index=True, return_inverse=True)
     return first, of.reshape(-1)
@@ -105,7 +237,7 @@ def _split_groups(
     seed: int,
     classes: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    first, of = _groups(groups)
+    first, of = _first_of_each(groups)
     parts = stratified_split(labels[first], fractions=fractions, seed=seed, classes=classes)
     return {part: np.flatnonzero(np.isin(of, chosen)) for part, chosen in parts.items()}
 
@@ -114,7 +246,7 @@ def _cut(members: np.ndarray, fractions: Mapping[str, float], name: str) -> dict
     if len(members) < len(fractions) + 1:
         need = len(fractions) + 1
         raise ValueError(
-            f"class {name!r} has {len(members)} images, too few for {need} parts (train, "
+            f"class {name!r} has {counted(len(members), 'image')}, too few for {need} parts (train, "
             f"{', '.join(fractions)}): add images, or split them yourself into folders train/, val/ and test/"
         )
     chunks, start = {}, 0

@@ -12,7 +12,7 @@ from fovea.data.packed import Strings
 from fovea.types import ImageDataset, Sample
 
 
-class View:
+class Subset:
     """Show some images of a data set as a data set of its own."""
 
     def __init__(
@@ -45,7 +45,7 @@ class View:
         return len(self.indices)
 
     def load(self, index: int, epoch: int = 0) -> Sample:
-        """Return one sample, counted within the view; an endless data set gives a new one every epoch."""
+        """Return one sample, counted within the subset; an endless data set gives a new one every epoch."""
         sample = self._chosen(self.dataset.load(int(self.indices[index]) + self._shift(epoch)))
         if "boxes" in sample and "ignore" not in sample:
             sample["ignore"] = np.zeros(len(sample["boxes"]), dtype=bool)
@@ -79,37 +79,37 @@ class View:
         images = getattr(self.dataset, "images", None)
         return None if images is None else images[self.indices]
 
-    def take(self, chosen: np.ndarray) -> View:
-        """Return a view of some of these images."""
-        return View(self.dataset, self.indices[chosen], wanted=self.wanted)
+    def take(self, chosen: np.ndarray) -> Subset:
+        """Return a subset of some of these images."""
+        return Subset(self.dataset, self.indices[chosen], wanted=self.wanted)
 
 
 class Joined:
-    """Chain views of several data sets with the same classes."""
+    """Chain subsets of several data sets with the same classes."""
 
-    def __init__(self, views: Sequence[View]) -> None:
-        self.views = list(views)
-        self.classes = views[0].classes
-        self.targets = views[0].targets
-        self.source = getattr(views[0].dataset, "source", "real")
-        self.starts = np.cumsum([0, *(len(view) for view in views)])
-        known = [view.labels for view in views if view.labels is not None]
-        self.labels = np.concatenate(known) if len(known) == len(views) else None
-        self.ids: Sequence[str] = Strings(name for view in views for name in view.ids)
+    def __init__(self, subsets: Sequence[Subset]) -> None:
+        self.subsets = list(subsets)
+        self.classes = subsets[0].classes
+        self.targets = subsets[0].targets
+        self.source = getattr(subsets[0].dataset, "source", "real")
+        self.starts = np.cumsum([0, *(len(subset) for subset in subsets)])
+        known = [subset.labels for subset in subsets if subset.labels is not None]
+        self.labels = np.concatenate(known) if len(known) == len(subsets) else None
+        self.ids: Sequence[str] = Strings(name for subset in subsets for name in subset.ids)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def load(self, index: int) -> Sample:
         """Return one sample."""
-        view, within = self._locate(index)
-        return view.load(within)
+        subset, within = self._locate(index)
+        return subset.load(within)
 
     def sentences(self, index: int) -> list[str]:
         """Return the captions of one image."""
-        view, within = self._locate(index)
-        return view.dataset.sentences(int(view.indices[within]))  # type: ignore[attr-defined]
+        subset, within = self._locate(index)
+        return subset.dataset.sentences(int(subset.indices[within]))  # type: ignore[attr-defined]
 
-    def _locate(self, index: int) -> tuple[View, int]:
+    def _locate(self, index: int) -> tuple[Subset, int]:
         part = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.views[part], index - int(self.starts[part])
+        return self.subsets[part], index - int(self.starts[part])

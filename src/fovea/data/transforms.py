@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.geometry import IGNORED, VISIBLE, keep_boxes, visible
+from fovea.data.geometry import keep_boxes, visible
 from fovea.ops import rng
-from fovea.types import Sample
+from fovea.ops.annotations import VISIBLE
+from fovea.types import IGNORE, Sample
 
 os.environ.setdefault(
     "NO_ALBUMENTATIONS_UPDATE", "1"
@@ -21,7 +22,7 @@ _STREAM = 102
 
 
 class SampleTransform:
-    """Transform an image and all that is marked in it: a pure function of sample, seed, epoch and index.
+    """Transform an image and its annotations: a pure function of sample, seed, epoch and index.
 
     Boxes are cut to the image, and dropped where less than a quarter stays; what a mask shows beside the old
     image is 255, ignored; keypoints outside become NaN.
@@ -32,7 +33,7 @@ class SampleTransform:
         for transform in _nested(self.transforms):
             _refuse_unknown_arguments(transform)
             if getattr(transform, "fill_mask", None) == 0:
-                transform.fill_mask = IGNORED
+                transform.fill_mask = IGNORE
         self.seed = seed
         # One pair of generators for all transforms, reset for each image: seeding every transform on its
         # own costs twenty times as much.

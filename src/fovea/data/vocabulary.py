@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from fovea.data.subset import Subset
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -73,3 +76,12 @@ class Vocabulary:
             if number not in (PAD, START):
                 words.append(self.tokens[number])
         return " ".join(words)
+
+
+def vocabulary_of(train: Subset) -> Vocabulary:
+    """Take the words that the data set names, or those of the training captions."""
+    known = getattr(train.dataset, "vocabulary", None)
+    if known is not None:
+        return Vocabulary(known)
+    dataset: Any = train.dataset
+    return Vocabulary.build(text for i in train.indices for text in dataset.sentences(int(i)))

@@ -28,11 +28,9 @@ NETS = [
 ]
 FILES = (
     "fovea.data.fetch.archive.",
-    "fovea.data.assets.",
     "fovea.data.fetch.download.",
     "fovea.data.images.",
     "fovea.data.formats.masks.",
-    "fovea.data.fetch.tree.",
     "fovea.models._",
     "albumentations.core.serialization.",
     "segmentation_models_pytorch.from_pretrained",

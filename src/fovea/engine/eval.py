@@ -49,9 +49,9 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
 
     place, run = device(str(config.accelerator)), _measured_as_asked(trained.config, config)
     datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
-    if not len(datamodule.views[config.split]):
+    if not len(datamodule.splits[config.split]):
         raise UsageError(f"the run's data has no {config.split} split")
-    datamodule.views["test"] = datamodule.views[config.split]
+    datamodule.splits["test"] = datamodule.splits[config.split]
     # after the set-up, which wants batches that the training images fill
     datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
     datamodule.channels_last = bool(run.channels_last)

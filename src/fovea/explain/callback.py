@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from fovea.callbacks.wandb import RunLogger
 from fovea.data.collate import collate
-from fovea.data.geometry import fit_sample
 from fovea.explain.core.class_choice import ClassQuestions, Questions
 from fovea.explain.core.method import Method
 from fovea.explain.core.pixels import Pixels
@@ -130,15 +129,9 @@ class Explain(L.Callback):
     def _images(self, data: Any) -> Batch:
         """Read the images, once."""
         if self._batch is None:
-            view, fit = data.val, data.preprocess
+            view = data.val
             rows = self._rows(view)
-            samples = [
-                fit_sample(
-                    view.load(row), size=fit.size, interpolation=fit.interpolation, crop_pct=fit.crop_pct,
-                    resize=fit.resize,
-                )
-                for row in rows
-            ]  # fmt: skip
+            samples = [data.preprocess.fit(view.load(row)) for row in rows]
             self._names = [str(view.name(row)) for row in rows]
             self._batch = data.finish_batch(collate(samples), training=False)
         return self._batch

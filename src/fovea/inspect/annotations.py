@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fovea.inspect.files import Problem
-from fovea.types import Sample
+from fovea.types import IGNORE, Sample
 
 TINY = 3.0  # pixels
 ROUNDING = 1.0  # pixels by which a box may reach beyond its image unmentioned
-IGNORE = 255
 SHOWN = 3  # problems of one kind that are said of one image
 
 

@@ -1,4 +1,4 @@
-"""Judge the number of images, of each class and of each size."""
+"""Check the number of images, of each class and of each size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from fovea.inspect.findings import Finding
-from fovea.inspect.image import Record
-from fovea.inspect.splits import Part
+from fovea.inspect.image import ImageRecord
+from fovea.inspect.splits import SplitPart
+from fovea.page.formats import counted
 
 RARE, RATIO, LONG = 10, 10.0, 4.0
 
 
-def check_counts(parts: Sequence[Part]) -> list[Finding]:
+def check_counts(parts: Sequence[SplitPart]) -> list[Finding]:
     """Compare the number of images of each official split with what its data set says it should be."""
     whole: dict[str, tuple[int, int]] = {}
     for part in parts:
@@ -22,13 +23,13 @@ def check_counts(parts: Sequence[Part]) -> list[Finding]:
         if official is not None:
             whole.setdefault(split, (len(part.dataset), official))
     return [
-        Finding("file count", split, "", f"{found:,} images, officially {official:,}")
+        Finding("file count", split, "", f"{counted(found, 'image')}, officially {official:,}")
         for split, (found, official) in whole.items()
         if found != official
     ]
 
 
-def check_names(parts: Sequence[Part]) -> list[Finding]:
+def check_names(parts: Sequence[SplitPart]) -> list[Finding]:
     """Find images that a split lists twice."""
     findings = []
     for part in parts:
@@ -41,9 +42,9 @@ def check_names(parts: Sequence[Part]) -> list[Finding]:
     return findings
 
 
-def check_classes(train: Part) -> list[Finding]:
+def check_classes(train: SplitPart) -> list[Finding]:
     """Find training classes that are empty, rare or much smaller than others."""
-    labels, classes = train.labels, train.dataset.classes
+    labels, classes = train.labels, train.classes
     if labels is None or not len(classes):
         return []
     counts = np.bincount(labels[(labels >= 0) & (labels < len(classes))], minlength=len(classes))
@@ -52,15 +53,17 @@ def check_classes(train: Part) -> list[Finding]:
         if count == 0:
             findings.append(Finding("class without images", train.split, str(name), "0 images"))
         elif count < RARE:
-            findings.append(Finding("rare class", train.split, str(name), f"{count} images"))
+            findings.append(Finding("rare class", train.split, str(name), counted(count, "image")))
     low, high = int(np.where(counts > 0, counts, counts.max() + 1).argmin()), int(counts.argmax())
     if counts[high] > RATIO * counts[low]:  # of the classes that have images
-        text = f"{classes[high]} has {counts[high]:,} images, {classes[low]} {counts[low]:,}"
+        text = f"{classes[high]} has {counted(counts[high], 'image')}, {classes[low]} {counts[low]:,}"
         findings.append(Finding("imbalance", train.split, "", text))
     return findings
 
 
-def check_sizes(part: Part, records: Sequence[Record], *, image_size: Sequence[int]) -> list[Finding]:
+def check_sizes(
+    part: SplitPart, records: Sequence[ImageRecord], *, image_size: Sequence[int]
+) -> list[Finding]:
     """Say how many images have to be enlarged, and how many are much longer than wide."""
     sizes = np.array([record.size for record in records if record.size is not None]).reshape(-1, 2)
     places = [record.index for record in records if record.size is not None]

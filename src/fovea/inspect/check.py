@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fovea.inspect.findings import KINDS, Finding, by_kind, count
+from fovea.inspect.statistics import Stats
 from fovea.inspect.stats import sections as statistics
 from fovea.page.annotations import Drawing, draw
 from fovea.page.blocks import Block, Facts, Fold, Gallery, Section, Table, Text, encode
 from fovea.page.document import document
-from fovea.page.formats import integer, middle
+from fovea.page.formats import counted, integer, middle
 from fovea.page.image_grid import beside
 from fovea.page.text_table import text_table
 
@@ -26,8 +27,8 @@ def verdict(findings: Sequence[Finding]) -> str:
     found = count(findings)
     if not findings:
         return "no problem found"
-    parts = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in found.items() if n]
-    return ", ".join(parts) + ("" if found["error"] else ": nothing that stops a training")
+    parts = [counted(n, severity) for severity, n in found.items() if n]
+    return ", ".join(parts) + ("" if found["error"] else "; training is possible")
 
 
 def check_table(findings: Sequence[Finding]) -> str:
@@ -71,10 +72,10 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 def check_page(
     name: str,
     findings: Sequence[Finding],
-    stats: Mapping[str, Mapping[str, Any]],
+    stats: Mapping[str, Stats],
     *,
     show: Show,
-    how: Drawing,
+    drawing: Drawing,
     sizes: Mapping[str, int],
     command: str,
 ) -> str:
@@ -86,9 +87,8 @@ def check_page(
     head += [(f"{severity.capitalize()}s", integer(n), "") for severity, n in found.items()]
     body: list[Block] = [Facts(head, large=True), _summary(findings)]
     for name_of, group in by_kind(findings).items():
-        body.append(_kind(name_of, group, show, how))
-    total = integer(sum(sizes.values()))
-    about = f"{total} images checked"
+        body.append(_kind(name_of, group, show, drawing))
+    about = f"{counted(sum(sizes.values()), 'image')} checked"
     return document(
         f"{name}: check", badge=(kind, badge), about=about, body=[*body, *statistics(stats)], footer=command
     )
@@ -103,17 +103,15 @@ def _summary(findings: Sequence[Finding]) -> Section:
     return Section("Findings", [Text(text, "note"), table])
 
 
-def _kind(kind: str, found: Sequence[Finding], show: Show, how: Drawing) -> Section:
+def _kind(kind: str, found: Sequence[Finding], show: Show, drawing: Drawing) -> Section:
     severity, meaning = KINDS[kind]
     blocks: list[Block] = [Text(meaning)]
-    pictures = _pictures(found, show, how)
+    pictures = _pictures(found, show, drawing)
     blocks += [Gallery(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
     rows = [[f.split, middle(f.file, width=70), middle(f.message, width=140)] for f in found[:ON_PAGE]]
     table = Table(["split", "file", "message"], rows, align="lll")
     blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(found), [table])]
-    return Section(
-        f"{kind[:1].upper()}{kind[1:]}: {len(found):,} {severity}{'' if len(found) == 1 else 's'}", blocks
-    )
+    return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(found), severity)}", blocks)
 
 
 def _first(found: Sequence[Finding]) -> str:
@@ -121,7 +119,7 @@ def _first(found: Sequence[Finding]) -> str:
 
 
 def _pictures(
-    found: Sequence[Finding], show: Show, how: Drawing
+    found: Sequence[Finding], show: Show, drawing: Drawing
 ) -> list[tuple[bytes, str, Sequence[str], str]]:
     """Draw the first examples; an image that looks like another is shown side by side with it."""
     items: list[tuple[bytes, str, Sequence[str], str]] = []
@@ -134,7 +132,7 @@ def _pictures(
         seen.add((finding.split, finding.index))
         places = [(finding.split, finding.index)] + ([finding.partner] if finding.partner else [])
         samples = [show(*place) for place in places]
-        tiles = [draw(sample, how) for sample in samples if sample]
+        tiles = [draw(sample, drawing) for sample in samples if sample]
         if tiles:
             names = [middle(finding.file.rsplit("/", 1)[-1], width=40), middle(finding.message, width=90)]
             items.append(

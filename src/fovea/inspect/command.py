@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,11 +15,22 @@ from fovea import errors
 from fovea.config import build
 from fovea.engine import log as logs
 from fovea.engine.processes import stop_signals
+from fovea.engine.trained import count
 from fovea.errors import UsageError
-from fovea.files import write_text
-from fovea.inspect.opening import datamodule, open_parts, preprocessing, resolved, walk
+from fovea.files import write_json, write_text
+from fovea.page.progress import progress
+
+if TYPE_CHECKING:
+    from fovea.data.module import DataModule
+    from fovea.data.subset import Subset
+    from fovea.inspect.findings import Finding
+    from fovea.inspect.image import ImageRecord
+    from fovea.inspect.splits import SplitPart
+    from fovea.page.annotations import Drawing
+    from fovea.types import Preprocessing
 
 log = logging.getLogger(__name__)
+SMALL = 64  # pixels of the longer side up to which augment=light is the default, else standard
 
 
 def main(config: DictConfig) -> None:
@@ -53,7 +64,7 @@ def prepare(config: DictConfig, out: Path) -> int:
     module = datamodule(config)
     from fovea.page.text_table import text_table
 
-    rows = [(split, len(view), len(view.classes)) for split, view in module.views.items()]
+    rows = [(split, len(subset), len(subset.classes)) for split, subset in module.splits.items()]
     log.info("%s is ready\n%s", config.data.name, text_table(rows, ["split", "images", "classes"]))
     return 0
 
@@ -61,17 +72,23 @@ def prepare(config: DictConfig, out: Path) -> int:
 def check(config: DictConfig, out: Path) -> int:
     """Report every problem as a table, JSON and a page; 1 where there are errors."""
     from fovea.inspect.check import as_json, check_page, check_table, verdict
-    from fovea.inspect.judge import judge, summaries
+    from fovea.inspect.collect import collect_findings
+    from fovea.inspect.statistics import summarise_all
 
     parts, findings = open_parts(config)
-    records, how = walk(config, parts), preprocessing(config)
-    numbers = {key: how[key] for key in ("image_size", "mean", "std")}
-    findings += judge(
-        parts, records, **numbers, complete=config.limit is None, counted=not config.data.accepts
+    records = inspect_all(config, parts)
+    findings += collect_findings(
+        parts,
+        records,
+        preprocessing=preprocessing(config),
+        complete=config.limit is None,
+        counted=not config.data.accepts,
     )
-    sizes, found = {part.split: len(part) for part in parts}, summaries(parts, records)
-    name, how_to = config.data.name, {"show": viewer(parts), "how": drawing(parts)}
-    page = check_page(name, findings, found, **how_to, sizes=sizes, command=command())
+    name, sizes = config.data.name, {part.split: len(part) for part in parts}
+    found = summarise_all(parts, records)
+    page = check_page(
+        name, findings, found, show=viewer(parts), drawing=drawing(parts), sizes=sizes, command=command()
+    )
     said, table = f"{name}: {verdict(findings)}", check_table(findings)
     facts = {"name": name, "splits": sizes, "verdict": verdict(findings), "findings": as_json(findings)}
     write(out, "check", {**facts, "statistics": found}, page)
@@ -81,15 +98,13 @@ def check(config: DictConfig, out: Path) -> int:
 
 def stats(config: DictConfig, out: Path) -> int:
     """Measure the data set."""
-    from fovea.inspect.judge import summaries
-    from fovea.inspect.statistics import compare_normalisation
+    from fovea.inspect.statistics import compare_normalisation, summarise_all
     from fovea.inspect.stats import stats_page, stats_table
 
     parts, findings = open_parts(config)
-    found, how = summaries(parts, walk(config, parts)), preprocessing(config)
-    remarks = [finding.message for finding in findings]
-    text = compare_normalisation(found.get("train", {}), mean=how["mean"], std=how["std"])
-    remarks += [text] if text else []
+    found = summarise_all(parts, inspect_all(config, parts))
+    text = compare_normalisation(found.get("train", {}), preprocessing(config))
+    remarks = [finding.message for finding in findings] + ([text] if text else [])
     page = stats_page(config.data.name, found, remarks=remarks, command=command())
     write(out, "stats", {"name": config.data.name, "remarks": remarks, "splits": found}, page)
     said = "".join(f"\n{remark}" for remark in remarks)
@@ -98,29 +113,96 @@ def stats(config: DictConfig, out: Path) -> int:
 
 
 def preview(config: DictConfig, out: Path) -> int:
-    """Draw samples with everything that is marked in them, and augmented versions."""
+    """Draw samples with their annotations, and augmented versions of them."""
     from fovea.data.choose import augmented, choose, readable
     from fovea.inspect.preview import Shown, write_preview
 
     module = datamodule(config, augment=True)
-    view = module.views["train"]
-    chosen = choose(view.labels, size=len(view), count=config.samples, seed=config.seed)
-    samples = readable(view, chosen)
+    train = module.splits["train"]
+    chosen = choose(train.labels, size=len(train), count=config.samples, seed=config.seed)
+    samples = readable(train, chosen)
     versions = augmented(module, list(samples), versions=config.versions)
-    shown = [Shown(view.name(i), samples[i], more) for i, more in zip(samples, versions, strict=True)]
+    shown = [Shown(train.name(i), samples[i], more) for i, more in zip(samples, versions, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     nodes = {**config.augment.get("sample", {}), **config.augment.get("batch", {})}
     steps = [name for name, node in nodes.items() if node and node.get("enabled", True)]
-    facts = [("Classes", f"{len(view.classes):,}", "")] if len(view.classes) else []
+    facts = [("Classes", f"{len(train.classes):,}", "")] if len(train.classes) else []
     facts += [("Augmentation", ", ".join(steps) or "none", "")]
     page = write_preview(
-        out, shown, name=config.data.name, how=drawing([view]), facts=facts, command=command()
+        out, shown, name=config.data.name, drawing=drawing([train]), facts=facts, command=command()
     )
     log.info("%d samples, %d augmented versions of each\n%s", len(shown), config.versions, page)
     return 0
 
 
-def drawing(parts: Sequence[Any]) -> Any:
+def resolved(config: DictConfig) -> DictConfig:
+    """Return the config for inspecting data: any number of images will do; an augmentation is chosen."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    for key in ("seed", "samples", "versions"):
+        value = config[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < (key == "samples"):
+            raise UsageError(f"{key} is {value!r}; allowed: an integer of at least {int(key == 'samples')}")
+    if config.limit is not None:
+        count(config, "limit")
+    config.data.accepts = bool(config.data.get("subset", False))  # asked for: fewer images are no finding
+    config.data.subset, config.data.batch_size = True, 1
+    if "augment" not in config or config.augment is None:
+        from fovea.config.group_reset import member
+        from fovea.config.paths import CONF
+
+        size = config.data.image_size or 224
+        longest = size if isinstance(size, int) else max(size)
+        config.augment = member(CONF, "augment", "light" if longest <= SMALL else "standard")
+    return config
+
+
+def preprocessing(config: DictConfig) -> Preprocessing:
+    """Return how the images of the data set become inputs of a network without statistics of its own."""
+    return build.preprocessing(OmegaConf.merge(config, {"model": {"pretrained": False}}), None)  # type: ignore[arg-type,return-value]
+
+
+def datamodule(config: DictConfig, *, augment: bool = False) -> DataModule:
+    """Read the data set as a training does."""
+    if config.data.num_classes is None:
+        build.count_classes(config)
+    if not augment:
+        config = config.copy()
+        config.augment = {"sample": {}, "batch": {}}
+    module = build.datamodule(config, preprocessing(config))  # type: ignore[arg-type]
+    module.prepare_data()
+    module.setup()
+    return module
+
+
+def open_parts(config: DictConfig) -> tuple[list[SplitPart], list[Finding]]:
+    """Return the splits as a training reads them; if that fails, those that open, and why others do not."""
+    from fovea.inspect.findings import Finding
+    from fovea.inspect.splits import SplitPart, open_each
+
+    findings: list[Finding] = []
+    try:
+        splits = datamodule(config).splits
+        order = [name for name in ("train", "val", "test") if name in splits]
+        parts = [SplitPart(name, splits[name].dataset, splits[name].indices) for name in order]
+    except Exception as error:  # the very thing to report
+        factory, root = build.make(config.data.dataset), Path(str(config.data.root))
+        parts, findings = open_each(factory, channels=int(config.data.channels), root=root)
+        said = " ".join(errors.explain(error).split())  # each split opens, but the set cannot be trained on
+        findings = findings or [Finding("cannot open", "all", "", said)]
+    return [part.limited(config.limit, seed=config.seed) for part in parts], findings
+
+
+def inspect_all(config: DictConfig, parts: Sequence[SplitPart]) -> list[list[ImageRecord]]:
+    """Inspect every image once."""
+    from fovea.inspect.image import inspect_split
+
+    channels, side = int(config.data.channels), min(preprocessing(config)["image_size"])
+    with progress(sum(map(len, parts)), str(config.data.name)) as advance:
+        return [inspect_split(part, channels=channels, side=side, advance=advance) for part in parts]
+
+
+def drawing(parts: Sequence[Subset]) -> Drawing:
     """Return how to draw the samples of a data set."""
     from fovea.page.annotations import Drawing
 
@@ -129,20 +211,20 @@ def drawing(parts: Sequence[Any]) -> Any:
     return Drawing(list(named.classes), getattr(named, "palette", None), list(mask_classes))
 
 
-def viewer(parts: Sequence[Any]) -> Callable[[str, int], Any]:
+def viewer(parts: Sequence[SplitPart]) -> Callable[[str, int], Mapping[str, Any]]:
     """Return a function that gives what can be drawn of an image, if only the image itself."""
-    from fovea.inspect.image import decode, raw_boxes
+    from fovea.inspect.image import decode
 
     by_name = {part.split: part for part in parts}
 
-    def show(split: str, index: int) -> Any:
+    def show(split: str, index: int) -> Mapping[str, Any]:
         part = by_name[split]
         try:
-            sample = dict(part.load(index))
+            sample: dict[str, Any] = dict(part.load(index))
         except Exception:  # reported
             image = decode(part.files(index).get("image"), 3)
             sample = {} if image is None else {"image": image}
-        boxes = raw_boxes(part, index) if sample else None  # also those outside the image
+        boxes = part.raw_boxes(index) if sample else None  # also those outside the image
         return sample if boxes is None else {**sample, "boxes": boxes}
 
     return show
@@ -151,12 +233,10 @@ def viewer(parts: Sequence[Any]) -> Callable[[str, int], Any]:
 def write(out: Path, name: str, facts: dict[str, Any], page: str) -> None:
     """Write NAME.json and NAME.html, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / f"{name}.json", json.dumps(facts, indent=1) + "\n")
+    write_json(out / f"{name}.json", facts, indent=1)
     write_text(out / f"{name}.html", page)
 
 
 def command() -> str:
     """Return the command that was given, for the page."""
-    import shlex
-
     return shlex.join(["python", "src/data.py", *sys.argv[1:]])

@@ -1,27 +1,32 @@
-"""Look at one image of a split once, and keep what the checks and the statistics need."""
+"""Inspect every image of a split once, and keep what the checks and the statistics need."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from fovea.data.cache import cores
+from fovea.data.images import read_image
 from fovea.inspect import hashes
-from fovea.inspect.annotations import IGNORE, check_boxes, check_sample
+from fovea.inspect.annotations import check_boxes, check_sample
 from fovea.inspect.files import Problem, check_file
 from fovea.inspect.findings import KINDS, Finding
-from fovea.inspect.splits import Part
-from fovea.types import Sample
+from fovea.inspect.splits import SplitPart
+from fovea.types import IGNORE, Sample
+
+BLOCK = 128  # images handed out at a time: what is finished after Ctrl-C
 
 
 @dataclass(slots=True)
-class Record:
-    """What one look at an image found; where it could not be decoded, `size` is None."""
+class ImageRecord:
+    """What was found about an image; where it could not be decoded, `size` is None."""
 
     index: int
     findings: list[Finding] = field(default_factory=list)
@@ -38,9 +43,32 @@ class Record:
     words: Counter[str] | None = None
 
 
-def look(part: Part, index: int, *, channels: int, side: int) -> Record:
-    """Check the files of one image and its annotations; `side` is the shorter side that networks will see."""
-    record = Record(index)
+def inspect_split(
+    part: SplitPart, *, channels: int, side: int, advance: Callable[[int], object] = lambda count: None
+) -> list[ImageRecord]:
+    """Return a record of every image, in order; decoders let other threads run meanwhile.
+
+    `advance` hears how many images were done since it was last called.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)  # our threads are enough
+    records: list[ImageRecord] = []
+    try:
+        with ThreadPoolExecutor(cores()) as pool:
+            for start in range(0, len(part), BLOCK):
+                block = range(start, min(start + BLOCK, len(part)))
+                records += pool.map(
+                    lambda index: inspect_image(part, index, channels=channels, side=side), block
+                )
+                advance(len(block))
+    finally:
+        cv2.setNumThreads(threads)
+    return records
+
+
+def inspect_image(part: SplitPart, index: int, *, channels: int, side: int) -> ImageRecord:
+    """Check the files of an image and its annotations; `side` is the shorter side that networks will see."""
+    record = ImageRecord(index)
     files = part.files(index)
     readable = True
     for role, path in files.items():
@@ -53,20 +81,20 @@ def look(part: Part, index: int, *, channels: int, side: int) -> Record:
     if image is not None:
         _measure(record, image, side)
     if sample is not None:
-        boxes = raw_boxes(part, index) if "boxes" in sample else None
-        names, values = part.dataset.classes, part.mask_classes
+        boxes = part.raw_boxes(index) if "boxes" in sample else None
+        names, values = part.classes, part.mask_classes
         _report(record, part, check_sample(sample, classes=names, mask_classes=values, boxes=boxes), None)
         _annotated(record, sample)
     return record
 
 
-def _report(record: Record, part: Part, problems: Sequence[Problem], path: Path | None) -> None:
+def _report(record: ImageRecord, part: SplitPart, problems: Sequence[Problem], path: Path | None) -> None:
     name = part.name(record.index) if path is None else str(path)
     record.findings += [Finding(kind, part.split, name, text, record.index) for kind, text in problems]
 
 
 def _read(
-    record: Record, part: Part, files: dict[str, Path], channels: int
+    record: ImageRecord, part: SplitPart, files: dict[str, Path], channels: int
 ) -> tuple[np.ndarray | None, Sample | None]:
     """Load a sample; where its annotations are at fault, decode the image alone."""
     try:
@@ -82,8 +110,6 @@ def _read(
 
 def decode(path: Path | None, channels: int) -> np.ndarray | None:
     """Read an image, or return None where that fails."""
-    from fovea.data.images import read_image
-
     try:
         return None if path is None else read_image(path, channels=channels)
     except (OSError, ValueError):
@@ -101,19 +127,9 @@ def blame(error: Exception, files: dict[str, Path], *, decoded: bool) -> Problem
     return ("bad mask" if any(str(path) in text for path in masks) else "bad annotation"), text
 
 
-def raw_boxes(part: Part, index: int) -> np.ndarray | None:
-    """Return the boxes (N, 4) as the file says, where the data set tells and the annotation can be read."""
-    if not hasattr(part.dataset, "raw_boxes"):
-        return None
-    try:
-        return part.dataset.raw_boxes(part.at(index))
-    except (OSError, ValueError):  # a damaged annotation, which loading reports
-        return None
-
-
-def _salvage(record: Record, part: Part, image: np.ndarray | None) -> None:
+def _salvage(record: ImageRecord, part: SplitPart, image: np.ndarray | None) -> None:
     """Name each wrong box of a sample that was refused for one of them."""
-    boxes = raw_boxes(part, record.index)
+    boxes = part.raw_boxes(record.index)
     if boxes is None or image is None:
         return
     problems = check_boxes(boxes, width=image.shape[1], height=image.shape[0])
@@ -122,7 +138,7 @@ def _salvage(record: Record, part: Part, image: np.ndarray | None) -> None:
     _report(record, part, problems, None)
 
 
-def _measure(record: Record, image: np.ndarray, side: int) -> None:
+def _measure(record: ImageRecord, image: np.ndarray, side: int) -> None:
     height, width = image.shape[:2]
     record.size = (width, height)
     record.digest, record.hash = hashes.digest(image), hashes.perceptual_hash(image)
@@ -136,7 +152,7 @@ def _measure(record: Record, image: np.ndarray, side: int) -> None:
     record.square = (spread[:, 0] / 255) ** 2 + record.mean**2
 
 
-def _annotated(record: Record, sample: Sample) -> None:
+def _annotated(record: ImageRecord, sample: Sample) -> None:
     if "boxes" in sample:
         boxes = np.asarray(sample["boxes"], dtype=np.float32).reshape(-1, 4)
         record.box_sizes = boxes[:, 2:] - boxes[:, :2]

@@ -14,7 +14,7 @@ from fovea.files import write_text
 from fovea.page.annotations import Drawing, draw
 from fovea.page.blocks import Facts, Gallery, Section, Text, encode
 from fovea.page.document import document
-from fovea.page.formats import shorten
+from fovea.page.formats import counted, shorten
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate
 
@@ -36,13 +36,13 @@ def write_preview(
     shown: Sequence[Shown],
     *,
     name: str,
-    how: Drawing,
+    drawing: Drawing,
     facts: Sequence[tuple[str, str, str]],
     command: str,
 ) -> Path:
     """Write `preview.png`, `preview_augmented.png` and `preview.html`; return the page's path."""
-    tiles = [draw(item.sample, how) for item in shown]
-    texts = [lines(item.sample, how) for item in shown]
+    tiles = [draw(item.sample, drawing) for item in shown]
+    texts = [lines(item.sample, drawing) for item in shown]
     sheet(
         out / "preview.png",
         [annotate(t, wrapped(text)) for t, text in zip(tiles, texts, strict=True)],
@@ -52,23 +52,23 @@ def write_preview(
     body: list[Any] = [Facts(facts), Section("Samples", [Gallery(items, least="11rem")])]
     versions = max((len(item.versions) for item in shown), default=0)
     if versions:
-        body.append(_augmented(out, shown, how, versions))
+        body.append(_augmented(out, shown, drawing, versions))
     spread = ", spread over the classes" if any("label" in item.sample for item in shown) else ""
-    about = f"{len(shown)} training image{'' if len(shown) == 1 else 's'}{spread}"
+    about = f"{counted(len(shown), 'training image')}{spread}"
     page = document(f"{name}: samples", badge=("good", "preview"), about=about, body=body, footer=command)
     write_text(out / "preview.html", page)
     return out / "preview.html"
 
 
-def _augmented(out: Path, shown: Sequence[Shown], how: Drawing, versions: int) -> Section:
-    small = replace(how, side=192)
+def _augmented(out: Path, shown: Sequence[Shown], drawing: Drawing, versions: int) -> Section:
+    small = replace(drawing, side=192)
     rows, items = [], []
     for item in shown:
-        first, text = draw(item.sample, small), lines(item.sample, how)
+        first, text = draw(item.sample, small), lines(item.sample, drawing)
         rows.append(annotate(first, wrapped(text[:1], width=30)))
         items.append((*encode(first), text[:1], item.name))
         for sample in item.versions:
-            drawn, said = draw(sample, small), lines(sample, how)[:1]
+            drawn, said = draw(sample, small), lines(sample, drawing)[:1]
             rows.append(annotate(drawn, wrapped(said, width=30)))
             items.append((*encode(drawn), said if said != text[:1] else [], f"{item.name}, augmented"))
     sheet(out / "preview_augmented.png", rows, columns=versions + 1)
@@ -76,24 +76,26 @@ def _augmented(out: Path, shown: Sequence[Shown], how: Drawing, versions: int) -
     return Section("Augmented", [Text(told), Gallery(items, columns=versions + 1)])
 
 
-def lines(sample: Mapping[str, Any], how: Drawing) -> list[str]:
+def lines(sample: Mapping[str, Any], drawing: Drawing) -> list[str]:
     """Say the label, or the number of objects, and then the captions."""
     said = []
     label = sample.get("label")
     if label is not None:
-        said.append(mixed(label, how) if np.ndim(label) else how.name(int(label)))
+        said.append(mixed(label, drawing) if np.ndim(label) else drawing.name(int(label)))
     elif "boxes" in sample:
         count = len(sample["boxes"])
-        said.append("no object" if not count else f"{count} object{'' if count == 1 else 's'}")
+        said.append(counted(count, "object") if count else "no object")
     texts = list(sample.get("captions") or [])
     said += [shorten(f"“{text.strip()}”", width=120) for text in texts[:CAPTIONS]]
     return said + ([f"and {len(texts) - CAPTIONS} more"] if len(texts) > CAPTIONS else [])
 
 
-def mixed(label: np.ndarray, how: Drawing) -> str:
+def mixed(label: np.ndarray, drawing: Drawing) -> str:
     """Say a label (num_classes,) of probabilities."""
     order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] > 0.005][:3]
-    return " + ".join(f"{label[k]:.2f} {how.name(k)}" if label[k] < 0.995 else how.name(k) for k in order)
+    return " + ".join(
+        f"{label[k]:.2f} {drawing.name(k)}" if label[k] < 0.995 else drawing.name(k) for k in order
+    )
 
 
 def wrapped(texts: Sequence[str], *, width: int = LINE) -> list[str]:

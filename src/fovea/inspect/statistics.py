@@ -1,4 +1,4 @@
-"""Sum up what was seen of each split: classes, sizes, colours, objects, masks, captions."""
+"""Summarise each split: classes, sizes, colours, objects, masks, captions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fovea.inspect.annotations import IGNORE
-from fovea.inspect.image import Record
-from fovea.inspect.splits import Part
+from fovea.inspect.image import ImageRecord
+from fovea.inspect.splits import SplitPart, UnlabelledImages
+from fovea.types import IGNORE, Preprocessing
 
 BINS, ENOUGH = 24, 50
 Stats = dict[str, Any]  # plain values only: what stats.json holds
 
 
-def summarise(part: Part, records: Sequence[Record]) -> Stats:
+def summarise(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
     """Return everything that is known of one split; a part that it lacks is left out."""
     seen = [record for record in records if record.size is not None]
     found: Stats = {"images": len(part), "readable": len(seen)}
@@ -29,9 +29,17 @@ def summarise(part: Part, records: Sequence[Record]) -> Stats:
     return found
 
 
-def class_counts(part: Part) -> dict[str, int]:
+def summarise_all(parts: Sequence[SplitPart], records: Sequence[Sequence[ImageRecord]]) -> dict[str, Stats]:
+    """Return the statistics of every split that has labels and annotations to count."""
+    pairs = zip(parts, records, strict=True)
+    return {
+        part.split: summarise(part, r) for part, r in pairs if not isinstance(part.dataset, UnlabelledImages)
+    }
+
+
+def class_counts(part: SplitPart) -> dict[str, int]:
     """Count the images of each class."""
-    labels, names = part.labels, part.dataset.classes
+    labels, names = part.labels, part.classes
     assert labels is not None
     counts = np.bincount(labels[(labels >= 0) & (labels < len(names))], minlength=len(names))
     return dict(zip(map(str, names), counts.tolist(), strict=True))
@@ -55,7 +63,7 @@ def _edges(array: np.ndarray) -> np.ndarray:
     return np.linspace(low, high, BINS + 1)
 
 
-def sizes(records: Sequence[Record]) -> Stats:
+def sizes(records: Sequence[ImageRecord]) -> Stats:
     """Spread of width, height and aspect (width / height), and the commonest sizes."""
     array = np.array([record.size for record in records], dtype=np.float64)
     common = Counter(record.size for record in records if record.size is not None).most_common(5)
@@ -68,7 +76,7 @@ def sizes(records: Sequence[Record]) -> Stats:
     }
 
 
-def colours(records: Sequence[Record]) -> Stats:
+def colours(records: Sequence[ImageRecord]) -> Stats:
     """Mean and standard deviation of each channel in 0…1, each image counting the same."""
     mean = np.mean([r.mean for r in records if r.mean is not None], axis=0)
     square = np.mean([r.square for r in records if r.square is not None], axis=0)
@@ -76,12 +84,12 @@ def colours(records: Sequence[Record]) -> Stats:
     return {"mean": [round(float(m), 4) for m in mean], "std": [round(float(s), 4) for s in std]}
 
 
-def boxes(part: Part, records: Sequence[Record]) -> Stats:
+def boxes(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
     """Objects of each image and class, and the sizes of their boxes as the root of their area."""
     with_boxes = [record for record in records if record.box_sizes is not None]
     if not with_boxes:
         return {}
-    names = part.dataset.classes
+    names = part.classes
     labels = np.concatenate([r.box_labels for r in with_boxes if r.box_labels is not None])
     counts = np.bincount(labels[(labels >= 0) & (labels < len(names))], minlength=len(names))
     size = np.concatenate([record.box_sizes for record in with_boxes if record.box_sizes is not None])
@@ -105,7 +113,7 @@ def coco_sizes(size: np.ndarray) -> list[int]:
     ]
 
 
-def masks(part: Part, records: Sequence[Record]) -> Stats:
+def masks(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
     """Share of the pixels of each class, of those not ignored, and in how many images it occurs."""
     with_mask = [record.pixels for record in records if record.pixels is not None]
     if not with_mask:
@@ -121,7 +129,7 @@ def masks(part: Part, records: Sequence[Record]) -> Stats:
     }
 
 
-def captions(part: Part, records: Sequence[Record]) -> Stats:
+def captions(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
     """Captions of each image, words of each caption, and the size of the vocabulary."""
     with_captions = [record for record in records if record.captions is not None]
     lengths = [length for record in with_captions for length in record.captions or []]
@@ -140,11 +148,12 @@ def captions(part: Part, records: Sequence[Record]) -> Stats:
     }
 
 
-def compare_normalisation(train: Stats, *, mean: Sequence[float], std: Sequence[float]) -> str | None:
+def compare_normalisation(train: Stats, preprocessing: Preprocessing) -> str | None:
     """Say so when the config's mean or std differs from the training images' by more than 0.02.
 
     A handful of images says nothing about such small differences.
     """
+    mean, std = preprocessing["mean"], preprocessing["std"]
     if train.get("readable", 0) < ENOUGH or len(train["mean"]) != len(mean):
         return None
     pairs = [*zip(train["mean"], mean, strict=True), *zip(train["std"], std, strict=True)]

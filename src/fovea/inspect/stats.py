@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fovea.inspect.statistics import Stats
 from fovea.page.blocks import Block, Facts, Picture, Section, Table, Text
 from fovea.page.document import document
-from fovea.page.formats import integer
+from fovea.page.formats import counted, integer
 from fovea.page.plots import class_bars, histograms
 from fovea.page.text_table import text_table
-
-Stats = Mapping[str, Any]
 
 
 def stats_page(name: str, splits: Mapping[str, Stats], *, remarks: Sequence[str], command: str) -> str:
     """Return the page of `action=stats`."""
     total = sum(split["images"] for split in splits.values())
     body: list[Block] = [*(Text(remark, "error") for remark in remarks), *sections(splits)]
-    about = f"{integer(total)} images in {len(splits)} split{'' if len(splits) == 1 else 's'}"
+    about = f"{counted(total, 'image')} in {counted(len(splits), 'split')}"
     return document(f"{name}: statistics", badge=("good", "stats"), about=about, body=body, footer=command)
 
 
@@ -87,7 +86,8 @@ def _classes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     said = f"{high / low:.3g} times" if low else "infinitely many times"
     text = f"The largest class has {said} the images of the smallest."
     plot = Picture(class_bars(counts, title=f"images of each class, {split}"), "Images of each class")
-    return [("Classes", [plot, Text("Every class has as many images." if low == high else text, "note")])]
+    said = "Every class has the same number of images." if low == high else text
+    return [("Classes", [plot, Text(said, "note")])]
 
 
 def _sizes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
@@ -103,7 +103,7 @@ def _sizes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
         histograms([*named, ("width / height", sizes["aspect"]["histogram"])]), "Sizes of the images"
     )
     listed = ", ".join(f"{c['width']}×{c['height']} ({c['images']:,})" for c in common)
-    text = f"{sizes['distinct']:,} different sizes in {split}; the commonest are {listed}."
+    text = f"{sizes['distinct']:,} different sizes in {split}; the most common are {listed}."
     return [("Sizes", [plot, Text(text, "note")])]
 
 
@@ -144,7 +144,7 @@ def _captions(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     named = [("words in a caption", captions["words"]["histogram"])]
     named += [("captions of an image", captions["per_image"]["histogram"])]
     text = (
-        f"{captions['vocabulary']:,} different words, {captions['seen_5_times']:,} of them seen 5 times or "
-        f"more. The commonest: {', '.join(captions['common'])}."
+        f"{captions['vocabulary']:,} different words, {captions['seen_5_times']:,} of them 5 times or "
+        f"more. The most common: {', '.join(captions['common'])}."
     )
     return [("Captions", [Picture(histograms(named), "Lengths of the captions"), Text(text, "note")])]

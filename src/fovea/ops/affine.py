@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fovea.ops.annotations import PIXELS, marked, move_spots
+from fovea.ops.annotations import PIXELS, annotated, transform_annotations
 from fovea.ops.augment import draw, replaced
 from fovea.types import Batch
 
@@ -43,12 +43,12 @@ class RandomAffine:
         grid = F.affine_grid(maps, list(image.shape), align_corners=False)
         moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         out = replaced(batch, image=moved)
-        if not marked(batch):
+        if not annotated(batch):
             return out
         for key, fill in PIXELS.items():
             if key in batch:
                 out = replaced(out, **{key: _nearest(batch[key], grid, fill)})  # type: ignore[literal-required]
-        return move_spots(out, lambda xy, owner: _forward(maps, xy, owner, image.shape[-2:]))
+        return transform_annotations(out, lambda xy, index: _forward(maps, xy, index, image.shape[-2:]))
 
     def _maps(self, drawn: Tensor, image: Tensor) -> Tensor:
         """Return the maps (B, 2, 3) from places in the new image to places in the old, sides being 2 long."""
@@ -68,9 +68,9 @@ def _nearest(pixels: Tensor, grid: Tensor, fill: int) -> Tensor:
     return (moved[:, 0] + fill).round().to(pixels.dtype)
 
 
-def _forward(maps: Tensor, xy: Tensor, owner: Tensor, size: torch.Size) -> Tensor:
-    """Return where points (…, 2) in pixels of the images `owner` (…,) go: the inverse of `maps` (B, 2, 3)."""
+def _forward(maps: Tensor, xy: Tensor, index: Tensor, size: torch.Size) -> Tensor:
+    """Return where points (…, 2) in pixels of the images `index` (…,) go: the inverse of `maps` (B, 2, 3)."""
     half = torch.tensor([size[1], size[0]], device=xy.device) / 2
-    turn = torch.linalg.inv(maps[:, :, :2].double())[owner]  # (…, 2, 2)
-    place = xy.double() / half - 1 - maps[:, :, 2].double()[owner]
+    turn = torch.linalg.inv(maps[:, :, :2].double())[index]  # (…, 2, 2)
+    place = xy.double() / half - 1 - maps[:, :, 2].double()[index]
     return (((turn @ place[..., None])[..., 0] + 1) * half).to(xy.dtype)

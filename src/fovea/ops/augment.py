@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops import rng
-from fovea.ops.annotations import PIXELS, marked, move_spots, refuse_marked
+from fovea.ops.annotations import PIXELS, annotated, refuse_annotated, transform_annotations
 from fovea.types import Batch
 
 
@@ -49,14 +49,14 @@ class RandomShift:
         side = 2 * pixels + 1
         corner = (draw(batch, seed=seed, n=2, stream=self.stream) * side).long().clamp_(max=side - 1)
         moved = replaced(batch, image=_cut(image, corner, pixels))
-        if not marked(batch):
+        if not annotated(batch):
             return moved
         for key, fill in PIXELS.items():
             if key in batch:
                 cut = _cut(batch[key][:, None], corner, pixels, fill)[:, 0]  # type: ignore[literal-required]
                 moved = replaced(moved, **{key: cut})
         way = pixels - corner.flip(1)  # (B, 2) x y
-        return move_spots(moved, lambda xy, owner: xy + way[owner])
+        return transform_annotations(moved, lambda xy, index: xy + way[index])
 
 
 def _cut(image: Tensor, corner: Tensor, pixels: int, fill: int = 0) -> Tensor:
@@ -83,15 +83,16 @@ class HorizontalFlip:
         image = batch["image"]
         chosen = draw(batch, seed=seed, n=1, stream=self.stream)[:, 0] < self.p
         flipped = replaced(batch, image=_flip(image, chosen))
-        if not marked(batch):
+        if not annotated(batch):
             return flipped
         for key in PIXELS:
             if key in batch:
                 flipped = replaced(flipped, **{key: _flip(batch[key], chosen)})  # type: ignore[literal-required]
         width, mirror = image.shape[-1], torch.tensor([-1, 1], device=image.device)
         base = torch.tensor([width, 0], device=image.device)
-        return move_spots(
-            flipped, lambda xy, owner: torch.where(chosen[owner][..., None], base + mirror * xy, xy)
+        return transform_annotations(
+            flipped,
+            lambda xy, index: torch.where(chosen[index][..., None], base + mirror * xy, xy),
         )
 
 
@@ -169,7 +170,7 @@ class Mixup:
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Mix images (as float) and labels with the same partners."""
-        refuse_marked(batch, "Mixup")
+        refuse_annotated(batch, "Mixup")
         lam, partner, _ = _pairing(self, batch, seed)
         image = batch["image"].float()
         label = _soft(batch["label"], num_classes)
@@ -191,7 +192,7 @@ class CutMix:
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Paste the same rectangle into every image."""
-        refuse_marked(batch, "CutMix")
+        refuse_annotated(batch, "CutMix")
         lam, partner, (cy, cx) = _pairing(self, batch, seed)
         image = batch["image"].clone()
         label = _soft(batch["label"], num_classes)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fovea.ops.segmentation import IGNORE
+from fovea.types import IGNORE
 
 STEPS = ((0, 1), (1, 0))
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops.precision import at_least_single
-from fovea.ops.segmentation import IGNORE
+from fovea.types import IGNORE
 
 
 def lovasz(logits: Tensor, mask: Tensor) -> Tensor:

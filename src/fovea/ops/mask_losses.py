@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.ops.precision import at_least_single
-from fovea.ops.segmentation import IGNORE
+from fovea.types import IGNORE
 
 # segmentation_models_pytorch has these losses too, but its focal loss of several classes takes each for a
 # sigmoid of its own, and a batch where all is ignored gives NaN, as it does with torch's mean.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fovea.ops.mask_losses import two_classes
 from fovea.ops.precision import at_least_single
-from fovea.ops.segmentation import IGNORE
+from fovea.types import IGNORE
 
 # segmentation_models_pytorch divides by all classes, so that the loss shrinks with each that a batch lacks.
 

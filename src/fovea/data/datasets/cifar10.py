@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import extract, fetch, not_found
-from fovea.data.sources import ArrayImages, check_count, check_labels, check_split
+from fovea.data.fetch.archive import extract
+from fovea.data.fetch.download import fetch
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.unpickle import read_pickle
+from fovea.data.sources import ArrayImages, check_count, check_labels, check_split
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 FILES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}

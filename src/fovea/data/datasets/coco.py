@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -12,13 +13,13 @@ from fovea.data.formats import coco_files
 from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
 from fovea.data.formats.coco_masks import draw_instances, read_shapes
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_boxes, check_count, check_split
+from fovea.data.sources import FileOptions, PublishedImages, check_boxes
 from fovea.types import Sample
 
 log = logging.getLogger(__name__)
 
 
-class COCO(FileImages):
+class COCO(PublishedImages):
     """Hold everyday scenes with the boxes, and the masks, of 80 kinds of objects.
 
     Splits: train 118,287 and test 5,000 photos. The annotations of the official test images are not
@@ -31,46 +32,33 @@ class COCO(FileImages):
     Lin and others, "Microsoft COCO: common objects in context", 2014, arXiv:1405.0312.
     """
 
+    name = "COCO 2017"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    official: ClassVar[dict[str, int]] = coco_files.OFFICIAL
+    official: Mapping[str, int] = coco_files.OFFICIAL
+
+    labels: np.ndarray | None = None
 
     def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        masks: bool = False,
-        keep_empty: bool = True,
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
+        self, *, masks: bool = False, keep_empty: bool = True, **options: Unpack[FileOptions]
     ) -> None:
-        check_split(split, self.splits)
-        if download:
-            self.prepare(root=root)
-        self.masks, self.channels, self.labels = masks, channels, None
+        self.masks, self.keep_empty = masks, keep_empty
         self.targets = ("boxes", "labels", "ignore", *(["instances"] if masks else []))
+        super().__init__(**options)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their objects."""
         self.folder, self.file = coco_files.locate(root, split, kind="instances")
         document, self._places = read_json(self.file)
         images = table(document, "images", path=self.file)
         names = column(images, "file_name", path=self.file, what="images")
-        there = present(names, self.folder, subset=subset, name="COCO 2017", layout=coco_files.LAYOUT)
-        check_count("COCO 2017", split, found=int(there.sum()), official=self.official, subset=subset)
+        there = present(names, self.folder, subset=subset, name=self.name, layout=coco_files.LAYOUT)
         self._read_classes(document)
         self._read_objects(document)
-        self._choose(names, there if keep_empty else there & (self._count_valid() > 0))
+        self._choose(names, there if self.keep_empty else there & (self._count_valid() > 0))
+        return int(there.sum())
 
     @classmethod
-    def prepare(
-        cls,
-        *,
-        root: str | Path,
-        masks: bool = False,
-        keep_empty: bool = True,
-        channels: int = 3,
-        download: bool = True,
-        subset: bool = False,
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
         coco_files.prepare(root, kind="instances")
 

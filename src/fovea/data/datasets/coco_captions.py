@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,11 +11,11 @@ import numpy as np
 from fovea.data.formats import coco_files
 from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_count, check_split
+from fovea.data.sources import PublishedImages
 from fovea.types import Sample
 
 
-class COCOCaptions(FileImages):
+class COCOCaptions(PublishedImages):
     """Hold everyday scenes, each described by five people or more.
 
     Splits: train 118,287 photos with 591,753 sentences, and test 5,000 with 25,014. The annotations of
@@ -26,37 +27,26 @@ class COCOCaptions(FileImages):
     arXiv:1504.00325.
     """
 
+    name = "COCO 2017"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    official: ClassVar[dict[str, int]] = coco_files.OFFICIAL
+    official: Mapping[str, int] = coco_files.OFFICIAL
     targets: tuple[str, ...] = ("captions",)
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.splits)
-        if download:
-            self.prepare(root=root)
-        self.channels, self.labels, self.classes = channels, None, []
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their captions."""
+        self.labels, self.classes = None, []
         folder, self.file = coco_files.locate(root, split, kind="captions")
         document, _ = read_json(self.file)
         images = table(document, "images", path=self.file)
         names = column(images, "file_name", path=self.file, what="images")
-        there = present(names, folder, subset=subset, name="COCO 2017", layout=coco_files.LAYOUT)
-        check_count("COCO 2017", split, found=int(there.sum()), official=self.official, subset=subset)
+        there = present(names, folder, subset=subset, name=self.name, layout=coco_files.LAYOUT)
         self._read_captions(images, table(document, "annotations", path=self.file), np.flatnonzero(there))
         self.ids = Strings(f"{folder.name}/{names[i]}" for i in np.flatnonzero(there))
         self.paths = Paths(folder.parent, self.ids)
+        return len(self)
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = True, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
         coco_files.prepare(root, kind="captions")
 

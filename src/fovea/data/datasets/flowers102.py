@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import extract, fetch, not_found
+from fovea.data.fetch.archive import extract
+from fovea.data.fetch.download import fetch
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_count, check_labels, check_split
+from fovea.data.sources import PublishedImages, check_labels
 
-NAME, PAGE = "Flowers-102", "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 KEYS = {"train": "trnid", "val": "valid", "test": "tstid"}
 LAYOUT = """
 flowers-102/imagelabels.mat
 flowers-102/setid.mat
 flowers-102/jpg/image_00001.jpg … image_08189.jpg
 """
-_missing = partial(not_found, name=NAME, page=PAGE, layout=LAYOUT)
+_missing = partial(not_found, name="Flowers-102", page=PAGE, layout=LAYOUT)
 
 
-class Flowers102(FileImages):
+class Flowers102(PublishedImages):
     """Hold 102 kinds of flowers common in the United Kingdom.
 
     Splits: train 1,020, val 1,020 (10 a class each) and test 6,149 colour photos, shorter side 500 or more.
@@ -33,35 +36,23 @@ class Flowers102(FileImages):
     Nilsback and Zisserman, "Automated flower classification over a large number of classes", 2008.
     """
 
+    name = "Flowers-102"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
-    official: ClassVar[dict[str, int]] = {"train": 1020, "val": 1020, "test": 6149}
+    official: Mapping[str, int] = {"train": 1020, "val": 1020, "test": 6149}
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.splits)
-        if download:
-            self.prepare(root=root)
-        folder = Path(root) / "flowers-102"
-        self.classes, self.channels = class_names(), channels
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their labels."""
+        folder, self.classes = root / "flowers-102", class_names()
         numbers, labels = _read(folder, KEYS[split], classes=len(self.classes))
         names = [f"image_{n:05d}.jpg" for n in numbers]
         kept = present(names, folder / "jpg", subset=subset, error=_missing)
         self.ids = Strings(names[i] for i in kept)
         self.paths = Paths(folder / "jpg", self.ids)
         self.labels = labels[kept]
-        check_count(NAME, split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = True, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Download the archive and the two label files that are missing."""
         from torchvision.datasets import Flowers102 as Official
 

@@ -26,7 +26,6 @@ class Folder(FileImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
-    official: ClassVar[dict[str, int]] = {}
     labels: np.ndarray
 
     def __init__(
@@ -50,14 +49,14 @@ class Folder(FileImages):
         counts = np.bincount(self.labels, minlength=len(self.classes))
         empty = [self.classes[k] for k in np.flatnonzero(counts == 0)]
         if empty:
-            more = f", nor have {len(empty) - 1} other classes" if len(empty) > 1 else ""
+            more = f" ({len(empty)} classes have none)" if len(empty) > 1 else ""
             raise ValueError(
                 f"class {empty[0]!r} has no image{more}: put some into {folders[empty[0]]} or remove it. "
                 f"It holds {describe(folders[empty[0]])}"
             )
 
     @classmethod
-    def find_splits(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> tuple[str, ...]:
+    def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
         """Return the splits that this folder has."""
         folders = _split_folders(Path(root))
         unused = [] if "all" in folders else [n for n in visible_folders(Path(root)) if n.lower() in ALIASES]
@@ -66,7 +65,7 @@ class Folder(FileImages):
         return tuple(folders)
 
     @classmethod
-    def find_classes(cls, *, root: str | Path, channels: int = 3, subset: bool = False) -> list[str]:
+    def find_classes(cls, *, root: str | Path, **options: object) -> list[str]:
         """List the class names, reading folder names only; errors say what a usable folder looks like."""
         folders = _split_folders(Path(root))
         folder = folders.get("train", folders.get("all", Path(root)))

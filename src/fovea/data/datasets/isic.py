@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import check_count, check_split
+from fovea.data.sources import FileOptions
 
 PAGE = "https://challenge.isic-archive.com/data/"
 FOLDERS = {  # year: split: images, masks
@@ -50,23 +50,17 @@ class ISIC(MaskImages):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        year: int = 2018,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.find_splits(year=year))
-        if download:
-            self.prepare(root=root, year=year)
-        self.channels, self.official = channels, OFFICIAL[year]
+    def __init__(self, *, year: int = 2018, **options: Unpack[FileOptions]) -> None:
+        self.name, self.year, self.own = f"ISIC {year}", year, {"year": year}
+        self.official = OFFICIAL.get(year, {})
         self.classes, self.values = ["background", "lesion"], {255: 1}
         self.palette = np.array([[0, 0, 0], [255, 255, 255]], dtype=np.uint8)
-        self.folders = tuple(Path(root) / "isic" / name for name in FOLDERS[year][split])
+        super().__init__(**options)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their masks."""
+        year = self.year
+        self.folders = tuple(root / "isic" / name for name in FOLDERS[year][split])
         images, masks = (_listing(folder, year) for folder in self.folders)
         names = sorted(_images(images))
         lacking = [name for name in names if name not in masks]
@@ -75,9 +69,9 @@ class ISIC(MaskImages):
             path = self.folders[1] / f"{lacking[0]}_segmentation.png" if names else self.folders[0]
             raise _missing(path, year, reason)
         self.ids = Strings(f"{self.folders[0].name}/{images[name]}" for name in names)
-        self.paths = Paths(Path(root) / "isic", self.ids)
+        self.paths = Paths(root / "isic", self.ids)
         self.masks = Paths(self.folders[1], (masks[name] for name in names))
-        check_count(f"ISIC {year}", split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
     def find_splits(cls, *, year: int = 2018, **options: object) -> tuple[str, ...]:
@@ -87,15 +81,7 @@ class ISIC(MaskImages):
         return tuple(FOLDERS[year])
 
     @classmethod
-    def prepare(
-        cls,
-        *,
-        root: str | Path,
-        year: int = 2018,
-        channels: int = 3,
-        download: bool = True,
-        subset: bool = False,
-    ) -> None:
+    def prepare(cls, *, root: str | Path, year: int = 2018, **options: object) -> None:
         """Check that the folders are there: the archives come without published checksums."""
         cls.find_splits(year=year)
         for folder in (Path(root) / "isic" / name for pair in FOLDERS[year].values() for name in pair):

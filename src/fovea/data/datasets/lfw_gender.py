@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
-from fovea.data.fetch.download import by_hand
 from fovea.data.formats.lfw_labels import label_files, read_genders
 from fovea.data.formats.listing import list_images
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import check_count, check_split
 
 log = logging.getLogger(__name__)
-NAME, CLASSES = "LFW gender", ("female", "male")
+CLASSES = ("female", "male")
 ENTRIES = {
     "arrays": ("x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"),
     "folder": ("train", "test"),
@@ -34,7 +33,7 @@ lfw_gender/lfw_attributes.txt                           the attribute scores of 
 """
 _missing = partial(
     by_hand,
-    name=NAME,
+    name="LFW gender",
     page="https://github.com/RParedesPalacios/ComputerVisionLab (src/gender.py names the archive), "
     "or LFW from http://vis-www.cs.umass.edu/lfw/",
     layout=LAYOUT,
@@ -54,44 +53,31 @@ class LFWGender(ArraysOrFolder):
     Nayar, "Attribute and simile classifiers for face verification", 2009.
     """
 
+    name = "LFW gender"
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "all")
-    official: ClassVar[dict[str, int]] = {"train": 10_585, "test": 2_648, "all": 13_233}
+    official: Mapping[str, int] = {"train": 10_585, "test": 2_648, "all": 13_233}
     groups: np.ndarray | None = None  # (N,) int64
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        self.split = check_split(split, self.find_splits(root=root))
-        self.classes, self.channels = list(CLASSES), channels
-        folder = Path(root) / "lfw_gender"
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split, from arrays, folders or all of LFW."""
+        self.classes, folder = list(CLASSES), root / "lfw_gender"
         layout = _layout(folder)
         if layout == "people":
-            found = self._use_people(folder)
-        elif layout == "folder":
+            return self._use_people(folder)
+        if layout == "folder":
             self.use_folder(folder)
-            found, self.groups = len(self), self._who(folder)
+            self.groups = self._who(folder)
         else:
             self.use_arrays(folder)
-            found = len(self)
-        check_count(NAME, split, found=found, official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
-    def find_splits(
-        cls, *, root: str | Path, channels: int = 3, download: bool = False, subset: bool = False
-    ) -> tuple[str, ...]:
+    def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
         """Return the splits that the files have: those of the lab, or `all`."""
         return ("all",) if _layout(Path(root) / "lfw_gender") == "people" else ("train", "test")
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = False, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
         _layout(Path(root) / "lfw_gender")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from fovea.data.fetch.download import fetch, not_found
+from fovea.data.fetch.download import fetch
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.idx import read_idx
 from fovea.data.sources import ArrayImages, check_count, check_labels, check_split
 

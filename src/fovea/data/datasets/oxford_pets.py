@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.download import not_found
-from fovea.data.fetch.install import install
+from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import check_count, check_split
+from fovea.data.sources import FileOptions
 from fovea.types import Sample
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
@@ -44,39 +44,38 @@ class OxfordPets(MaskImages):
     Parkhi, Vedaldi, Zisserman and Jawahar, "Cats and dogs", 2012.
     """
 
+    name = "Oxford-IIIT Pet"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def __init__(
         self,
         *,
-        root: str | Path,
         annotation: str = "breed",
         animals: str = "all",
         border_class: bool = False,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
+        **options: Unpack[FileOptions],
     ) -> None:
-        check_split(split, self.splits)
         _check_options(annotation, animals)
-        if download:
-            self.prepare(root=root)
-        self.folder, self.channels, self.official = _folder(root), channels, OFFICIAL[animals]
-        chosen = [k for k, breed in enumerate(BREEDS) if animals == "all" or breed[0].isupper()]
+        self.annotation, self.border_class, self.official = annotation, border_class, OFFICIAL[animals]
+        self._breeds = [k for k, breed in enumerate(BREEDS) if animals == "all" or breed[0].isupper()]
+        super().__init__(**options)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their breeds or trimaps."""
+        self.folder, chosen = _folder(root), self._breeds
         listed = _read_list(self.folder / "annotations" / LISTS[split])
         names = [name for name, breed in listed.items() if breed in chosen]
         files = [f"{name}.jpg" for name in names]
         names = [names[i] for i in present(files, self.folder / "images", subset=subset, error=_missing)]
         self.ids = Strings(f"{name}.jpg" for name in names)
         self.paths = Paths(self.folder / "images", self.ids)
-        if annotation == "breed":
+        if self.annotation == "breed":
             self.classes = [BREEDS[k].replace("_", " ").title() for k in chosen]
             self.labels = np.searchsorted(chosen, [listed[name] for name in names]).astype(np.int64)
             self.targets = ("label",)
         else:
-            self._set_trimaps(names, border_class)
-        check_count("Oxford-IIIT Pet", split, found=len(self), official=self.official, subset=subset)
+            self._set_trimaps(names, self.border_class)
+        return len(self)
 
     def _set_trimaps(self, names: list[str], border_class: bool) -> None:
         folder = self.folder / "annotations" / "trimaps"
@@ -90,17 +89,7 @@ class OxfordPets(MaskImages):
             )
 
     @classmethod
-    def prepare(
-        cls,
-        *,
-        root: str | Path,
-        annotation: str = "breed",
-        animals: str = "all",
-        border_class: bool = False,
-        channels: int = 3,
-        download: bool = True,
-        subset: bool = False,
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Download and unpack the images (0.8 GB) and the annotations (20 MB) that are missing."""
         from torchvision.datasets import OxfordIIITPet as Official
 
@@ -183,4 +172,4 @@ def _read_list(path: Path) -> dict[str, int]:
 
 
 def _missing(path: Path, reason: str = "") -> FileNotFoundError:
-    return not_found(name="Oxford-IIIT Pet", path=path, page=PAGE, reason=reason, layout=LAYOUT)
+    return not_found(name=OxfordPets.name, path=path, page=PAGE, reason=reason, layout=LAYOUT)

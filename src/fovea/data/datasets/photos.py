@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import SUFFIXES, describe, list_images, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split

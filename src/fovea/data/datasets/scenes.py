@@ -14,7 +14,7 @@ from fovea.data.scenes import language
 from fovea.data.scenes.cover import Windows, windows
 from fovea.data.scenes.draws import SPLITS, labels_of, sentence_draws
 from fovea.data.scenes.paint import border, paint, softness
-from fovea.data.scenes.plan import Plan, make_plan
+from fovea.data.scenes.plan import ScenePlan, make_plan
 from fovea.data.scenes.shapes import SHAPES
 from fovea.data.scenes.visible import find
 from fovea.data.sources import check_split
@@ -152,7 +152,7 @@ class Scenes:
         return made
 
     def _annotations(
-        self, indices: np.ndarray, plan: Plan, win: Windows, *, captions: bool
+        self, indices: np.ndarray, plan: ScenePlan, win: Windows, *, captions: bool
     ) -> dict[str, Any]:
         found = find(plan, win, size=self.size, pad=border(self.size))
         ends = np.searchsorted(found.scene, np.arange(1, len(indices)))

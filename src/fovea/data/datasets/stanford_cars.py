@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_boxes, check_count, check_labels, check_split
+from fovea.data.sources import PublishedImages, check_boxes, check_labels
 from fovea.types import Sample
 
-NAME = "Stanford Cars"
 PAGE = "the official server is gone; https://github.com/pytorch/vision/issues/7545 names where the files are"
 TABLES = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
@@ -26,10 +26,10 @@ stanford_cars/cars_test_annos_withlabels.mat   (cars_test_annos.mat has no label
 stanford_cars/cars_train/00001.jpg … 08144.jpg
 stanford_cars/cars_test/00001.jpg … 08041.jpg
 """
-_missing = partial(by_hand, name=NAME, page=PAGE, layout=LAYOUT)
+_missing = partial(by_hand, name="Stanford Cars", page=PAGE, layout=LAYOUT)
 
 
-class StanfordCars(FileImages):
+class StanfordCars(PublishedImages):
     """Hold photos of 196 models of cars, told apart by make, model and year.
 
     Splits: train 8,144 and test 8,041 photos of many sizes, about 41 + 41 a class. One box per photo, around
@@ -40,25 +40,16 @@ class StanfordCars(FileImages):
     Krause, Stark, Deng and Fei-Fei, "3D object representations for fine-grained categorization", 2013.
     """
 
+    name = "Stanford Cars"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     targets: tuple[str, ...] = ("label", "boxes", "labels")
-    official: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
+    official: Mapping[str, int] = {"train": 8144, "test": 8041}
     labels: np.ndarray
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
-    ) -> None:
-        check_split(split, self.splits)
-        if download:
-            self.prepare(root=root)
-        folder = Path(root) / "stanford_cars"
-        self.channels, self.table = channels, folder / TABLES[split]
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split with their labels and boxes."""
+        folder = root / "stanford_cars"
+        self.table = folder / TABLES[split]
         self.classes = _class_names(folder / "devkit" / "cars_meta.mat")
         names, boxes, numbers = _annotations(self.table)
         kept = present(names, folder / f"cars_{split}", subset=subset, error=_missing)
@@ -66,12 +57,10 @@ class StanfordCars(FileImages):
         self.paths = Paths(folder, self.ids)
         self.labels = check_labels(numbers - 1, classes=len(self.classes), path=self.table)[kept]
         self._boxes = boxes[kept]  # (N, 4) xyxy
-        check_count(NAME, split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, channels: int = 3, download: bool = False, subset: bool = False
-    ) -> None:
+    def prepare(cls, *, root: str | Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the tables are there."""
         folder = Path(root) / "stanford_cars"
         for path in (folder / "devkit" / "cars_meta.mat", *(folder / table for table in TABLES.values())):

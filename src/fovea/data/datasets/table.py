@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.download import by_hand
+from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.masks import read_mask
+from fovea.data.formats.table_images import Listed, collect, find_file, label_names
+from fovea.data.formats.table_rows import Columns, ParsedTable, read_table
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
-from fovea.data.formats.table_images import Listed, collect, find_file, label_names
-from fovea.data.formats.table_rows import Columns, read_table
-from fovea.data.formats.table_rows import Table as Rows
 from fovea.types import Sample
 
 LAYOUT = """a CSV file with a header, such as
@@ -24,7 +23,7 @@ photos/a.jpg,cat,train"""
 BOX = ("x1", "y1", "x2", "y2")
 
 
-class Table(FileImages):
+class TableImages(FileImages):
     """Hold the images of a CSV file: one line per image, or one per box or caption.
 
     `table` is the file, relative to `root` or to the working directory. Its paths are relative to its
@@ -136,7 +135,7 @@ def _columns(
 
 def _read(
     root: str | Path, table: str | Path, columns: Columns, classes: Sequence[str] | None
-) -> tuple[Rows, list[str]]:
+) -> tuple[ParsedTable, list[str]]:
     """Return the lines of the table and the class names."""
     places = [Path(root) / table, Path(table)]
     file = next((path for path in places if path.is_file()), None)
@@ -147,7 +146,7 @@ def _read(
     return rows, label_names(rows, classes)
 
 
-def _splits(rows: Rows) -> tuple[str, ...]:
+def _splits(rows: ParsedTable) -> tuple[str, ...]:
     if rows.columns.split is None:
         return ("all",)
     found = {row.split for row in rows.rows}
@@ -159,7 +158,7 @@ def _splits(rows: Rows) -> tuple[str, ...]:
     return tuple(name for name in ("train", "val", "test") if name in found)
 
 
-def _targets(rows: Rows, images: Sequence[Listed]) -> tuple[str, ...]:
+def _targets(rows: ParsedTable, images: Sequence[Listed]) -> tuple[str, ...]:
     """Return what a sample has beside the image: `label` where each image has exactly one class."""
     one = rows.columns.label and all(len(set(image.labels)) == 1 for image in images)
     targets = (["label"] if one else []) + (["boxes", "labels"] if rows.columns.boxes else [])

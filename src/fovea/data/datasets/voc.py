@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
 from fovea.data.formats import voc_files
 from fovea.data.formats.masks import read_mask
-from fovea.ops.palette import voc_palette
-from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_boxes, check_count, check_same_size, check_split
 from fovea.data.formats.voc_files import FOLDERS, LISTS, listing, missing
 from fovea.data.formats.voc_xml import Objects, read_objects
+from fovea.data.packed import Paths, Strings
+from fovea.data.sources import FileOptions, PublishedImages, check_boxes, check_same_size
+from fovea.ops.palette import voc_palette
 from fovea.types import Sample
 
 OFFICIAL = {
@@ -28,7 +28,7 @@ CLASSES = (
 )
 
 
-class VOC(FileImages):
+class VOC(PublishedImages):
     """Hold the photos of PASCAL VOC with boxes (20 classes) or masks (21 with the background).
 
     Splits: 2007 train 2,501, val 2,510, test 4,952 (masks: 209, 213, 210); 2012 train 5,717, test 5,823
@@ -44,32 +44,30 @@ class VOC(FileImages):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
+    labels: np.ndarray | None = None
+
     def __init__(
-        self,
-        *,
-        root: str | Path,
-        year: int = 2012,
-        annotation: str = "boxes",
-        split: str = "train",
-        channels: int = 3,
-        download: bool = False,
-        subset: bool = False,
+        self, *, year: int = 2012, annotation: str = "boxes", **options: Unpack[FileOptions]
     ) -> None:
-        check_split(split, self.find_splits(year=year, annotation=annotation))
-        if download:
-            self.prepare(root=root, year=year, annotation=annotation)
-        self.year, self.annotation, self.channels = year, annotation, channels
-        self.official = OFFICIAL[year, annotation]
-        self.folder = Path(root) / "VOCdevkit" / f"VOC{year}"
-        names = voc_files.names(self.folder, LISTS[year][split], annotation, subset=subset)
+        self.name, self.year, self.annotation = f"VOC {year}", year, annotation
+        self.own, self.official = (
+            {"year": year, "annotation": annotation},
+            OFFICIAL.get((year, annotation), {}),
+        )
+        super().__init__(**options)
+
+    def read(self, root: Path, *, split: str, subset: bool) -> int:
+        """List the images of a split."""
+        self.folder = root / "VOCdevkit" / f"VOC{self.year}"
+        names = voc_files.names(self.folder, LISTS[self.year][split], self.annotation, subset=subset)
         self.ids = Strings(f"JPEGImages/{name}.jpg" for name in names)
-        self.paths, self.labels = Paths(self.folder, self.ids), None
-        if annotation == "masks":
+        self.paths = Paths(self.folder, self.ids)
+        if self.annotation == "masks":
             self.classes, self.targets = ["background", *CLASSES.split(",")], ("mask", "instances")
             self.palette = voc_palette(len(self.classes))
         else:
             self.classes, self.targets = CLASSES.split(","), ("boxes", "labels", "ignore")
-        check_count(f"VOC {year}", split, found=len(self), official=self.official, subset=subset)
+        return len(self)
 
     @classmethod
     def find_splits(
@@ -84,14 +82,7 @@ class VOC(FileImages):
 
     @classmethod
     def prepare(
-        cls,
-        *,
-        root: str | Path,
-        year: int = 2012,
-        annotation: str = "boxes",
-        channels: int = 3,
-        download: bool = True,
-        subset: bool = False,
+        cls, *, root: str | Path, year: int = 2012, annotation: str = "boxes", **options: object
     ) -> None:
         """Download and unpack the archives (2007: 0.9 GB, 2012: 2 GB) whose images are not all there."""
         cls.find_splits(year=year, annotation=annotation)

@@ -1,4 +1,4 @@
-"""Fetch files over the network: checked, atomic, resumed after a break, and never hanging."""
+"""Fetch files and archives over the network: checked, atomic, resumed after a break, and never hanging."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import http.client
 import logging
 import os
 import socket
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fovea.data.fetch.archive import extract
-from fovea.data.fetch.missing import by_hand, not_found
 from fovea.data.fetch.progress import progress
 
-__all__ = ["by_hand", "check", "digest", "extract", "fetch", "not_found", "timeout", "write_atomic"]
 log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 TRIES, PAUSE = 5, 1.0  # a transfer that breaks goes on after 1, 2, 4 and 8 seconds
@@ -46,19 +43,6 @@ def check(path: Path, *, expected: str, name: str = "") -> None:
         raise ValueError(f"{name or path.name} is damaged: its checksum is {found}, expected {expected}")
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def fetch(urls: Sequence[str], path: Path, *, expected: str) -> None:
     """Download the first URL that works and matches its md5 or sha256; OSError when none does.
 
@@ -78,6 +62,15 @@ def fetch(urls: Sequence[str], path: Path, *, expected: str) -> None:
             except (OSError, ValueError, http.client.HTTPException) as error:
                 problems.append(f"{url}: {error}")
     raise OSError("; ".join(problems))
+
+
+def install(url: str, archive: Path, *, expected: str, folder: Path) -> None:
+    """Unpack an archive below `folder`; one downloaded for it is deleted, one placed by hand stays."""
+    placed = archive.is_file()
+    fetch([url], archive, expected=expected)
+    extract(archive, folder)
+    if not placed:
+        archive.unlink()
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import numpy as np
 from fovea.data.formats.listing import describe, list_classes, visible_folders
 from fovea.data.formats.npy import read_images, read_labels
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileImages, check_labels
+from fovea.data.sources import PublishedImages, check_labels
 from fovea.types import Sample
 
 
-class ArraysOrFolder(FileImages):
+class ArraysOrFolder(PublishedImages):
     """Images in `x_{split}.npy` with labels in `y_{split}.npy`, or in `{split}/<class>/…`.
 
     Arrays stay on disk and are mapped into memory; `channels` matters to files only.

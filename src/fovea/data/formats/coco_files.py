@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.coco_json import PAGE
-from fovea.data.fetch.download import not_found
-from fovea.data.fetch.install import install
 
 SERVER = "http://images.cocodataset.org"
 ARCHIVES = {  # below the server, md5, what is inside

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.fetch.download import not_found
+from fovea.data.fetch.missing import not_found
 
 log = logging.getLogger(__name__)
 PAGE = "https://cocodataset.org/#download"

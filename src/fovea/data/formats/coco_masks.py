@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from fovea.data.formats.rle import decode_rle
+from fovea.types import IGNORE
 
-IGNORE, MOST = 255, 254  # objects beyond what a byte can number are ignored
+MOST = 254  # objects beyond what a byte can number are ignored
 
 
 def read_shapes(path: Path, places: np.ndarray) -> list[Any]:

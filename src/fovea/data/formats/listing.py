@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fovea.page.formats import counted
+
 log = logging.getLogger(__name__)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -83,7 +85,8 @@ def describe(folder: Path) -> str:
     names = sorted(name for kind, name in kinds if kind == "folder" and not name.startswith("."))
     images, files = (sum(kind == k for kind, _ in kinds) for k in ("image", "file"))
     shown = f" ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})" if names else ""
-    return f"{len(names)} folders{shown}, {images} images and {files} other files"
+    folders, others = counted(len(names), "folder"), counted(files, "other file")
+    return f"{folders}{shown}, {counted(images, 'image')} and {others}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 
 from fovea.data.formats.masks import read_mask
 from fovea.data.packed import Paths
-from fovea.data.sources import FileImages, check_same_size
+from fovea.data.sources import PublishedImages, check_same_size
 from fovea.types import Sample
 
 
-class MaskImages(FileImages):
+class MaskImages(PublishedImages):
     """Images in `paths`, the mask of each in `masks`; a subclass says what its pixels mean."""
 
     targets: tuple[str, ...] = ("mask",)

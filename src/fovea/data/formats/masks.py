@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fovea.types import IGNORE
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IGNORE = 255
 LOW_BIT_GREY = {b"\x02\x00": 85, b"\x04\x00": 17}  # PNG depth and colour type: how Pillow spreads the values
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fovea.data.formats.table_rows import Row, Table
+from fovea.data.formats.table_rows import ParsedTable, TableRow
 
 SHOWN = 10  # class names in a message
 
@@ -25,7 +25,7 @@ class Listed:
     captions: list[str] = field(default_factory=list)
 
 
-def label_names(table: Table, classes: Sequence[str] | None) -> list[str]:
+def label_names(table: ParsedTable, classes: Sequence[str] | None) -> list[str]:
     """Return the class names: those given, or the sorted labels of all splits."""
     if classes is not None:
         names = [str(name) for name in classes]
@@ -40,7 +40,7 @@ def label_names(table: Table, classes: Sequence[str] | None) -> list[str]:
     return sorted({row.label for row in table.rows if row.label is not None})
 
 
-def collect(table: Table, classes: Sequence[str]) -> list[Listed]:
+def collect(table: ParsedTable, classes: Sequence[str]) -> list[Listed]:
     """Return the images in the order of the table; ValueError names the lines that do not go together."""
     numbers = {name: number for number, name in enumerate(classes)}
     images: dict[str, Listed] = {}
@@ -63,7 +63,7 @@ def collect(table: Table, classes: Sequence[str]) -> list[Listed]:
     return list(images.values())
 
 
-def _check_same(image: Listed, row: Row, table: Table) -> None:
+def _check_same(image: Listed, row: TableRow, table: ParsedTable) -> None:
     """Raise ValueError where a further line of an image contradicts the first."""
     where = f"{table.file}, lines {image.line} and {row.line}"
     if not table.columns.boxes and not table.columns.captions:
@@ -80,7 +80,7 @@ def _check_same(image: Listed, row: Row, table: Table) -> None:
         )
 
 
-def _add(image: Listed, row: Row, table: Table, numbers: dict[str, int]) -> None:
+def _add(image: Listed, row: TableRow, table: ParsedTable, numbers: dict[str, int]) -> None:
     image.captions += row.captions
     if row.label is None:
         return
@@ -101,7 +101,7 @@ def _add(image: Listed, row: Row, table: Table, numbers: dict[str, int]) -> None
         image.labels.append(number)
 
 
-def _check_complete(image: Listed, table: Table) -> None:
+def _check_complete(image: Listed, table: ParsedTable) -> None:
     for column, value in ((table.columns.mask, image.mask), (table.columns.captions, image.captions)):
         if column and not value:
             raise ValueError(

@@ -26,7 +26,7 @@ class Columns(NamedTuple):
     captions: tuple[str, ...] = ("caption",)
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """What one line says; None where the table has no such column or the cell is empty."""
 
     line: int
@@ -38,15 +38,15 @@ class Row(NamedTuple):
     captions: tuple[str, ...]
 
 
-class Table(NamedTuple):
+class ParsedTable(NamedTuple):
     """The lines of a file, and which of the columns it has (the others are None or empty)."""
 
     file: Path
     columns: Columns
-    rows: list[Row]
+    rows: list[TableRow]
 
 
-def read_table(file: Path, columns: Columns) -> Table:
+def read_table(file: Path, columns: Columns) -> ParsedTable:
     """Read a table: any of , ; tab and | between the cells, UTF-8 with or without BOM, any line ends."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -65,7 +65,7 @@ def read_table(file: Path, columns: Columns) -> Table:
         raise ValueError(f"{file} has no line below the header: expected a header and one line per image")
     header = [name.strip() for name in lines[0][1]]
     used = _match(header, columns, file)
-    return Table(file, used, list(_rows(lines[1:], header, used, file)))
+    return ParsedTable(file, used, list(_rows(lines[1:], header, used, file)))
 
 
 def _find_delimiter(header: str, path: str) -> str:
@@ -114,7 +114,7 @@ def _check_header(header: list[str], columns: Columns, file: Path, there: str) -
 
 def _rows(
     lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     at = {name: number for number, name in enumerate(header)}
     for line, raw in lines:
         where = f"{file}, line {line}"
@@ -135,7 +135,7 @@ def _rows(
         mask = (cells[at[columns.mask]] or None) if columns.mask else None
         captions = tuple(filter(None, (cells[at[name]] for name in columns.captions)))
         split = _split(cells[at[columns.split]], where) if columns.split else None
-        yield Row(line, path, label or None, split, box, mask, captions)
+        yield TableRow(line, path, label or None, split, box, mask, captions)
 
 
 def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fovea.data.fetch.download import not_found
-from fovea.data.fetch.install import install
+from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
 
 log = logging.getLogger(__name__)
 PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fovea.data.scenes.plan import Plan
+from fovea.data.scenes.plan import ScenePlan
 from fovea.data.scenes.shapes import STEPS, TURN, tables
 
 _SIN = np.sin(np.arange(TURN + TURN // 4) * (2 * np.pi / TURN))
@@ -29,7 +29,7 @@ class Windows(NamedTuple):
     depth: np.ndarray  # (P,) float32, pixels to the outline, positive inside
 
 
-def windows(plan: Plan, *, size: tuple[int, int], pad: int, soft: float) -> Windows:
+def windows(plan: ScenePlan, *, size: tuple[int, int], pad: int, soft: float) -> Windows:
     """Chain the pixels around all objects, `soft` pixels beyond their outlines, cut to the picture.
 
     Positions refer to pictures with a border of `pad` pixels.
@@ -56,7 +56,7 @@ def _starts(lengths: np.ndarray) -> np.ndarray:
 
 
 def _extents(
-    plan: Plan, scene: np.ndarray, slot: np.ndarray, *, size: tuple[int, int], soft: float
+    plan: ScenePlan, scene: np.ndarray, slot: np.ndarray, *, size: tuple[int, int], soft: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and the last + 1 pixel (N, 2), x and y, of each object's window."""
     angle, scale = plan.angle[scene, slot, None], plan.scale[scene, slot, None]
@@ -69,7 +69,7 @@ def _extents(
 
 
 def _depth(
-    plan: Plan, scene: np.ndarray, slot: np.ndarray, *,
+    plan: ScenePlan, scene: np.ndarray, slot: np.ndarray, *,
     x: np.ndarray, y: np.ndarray, owner: np.ndarray, owner_row: np.ndarray, row_width: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return the objects' own coordinates and the signed distance to their outlines at each pixel."""

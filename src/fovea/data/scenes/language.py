@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fovea.data.scenes.colours import COLOURS
-from fovea.data.scenes.plan import Plan
+from fovea.data.scenes.plan import ScenePlan
 from fovea.data.scenes.shapes import SHAPES
 from fovea.data.scenes.textures import TEXTURES
 from fovea.data.scenes.visible import Found
@@ -50,7 +50,7 @@ def vocabulary() -> list[str]:
     return sorted({*PLURAL, *PLURAL.values(), *NUMBERS[1:], *SIZES, *COLOURS, *TEXTURES, *places, *other})
 
 
-def things(plan: Plan, found: Found, *, unit: float) -> list[list[Thing]]:
+def things(plan: ScenePlan, found: Found, *, unit: float) -> list[list[Thing]]:
     """Return what can be spoken of in each scene, from front to back."""
     at = found.scene, found.slot
     area = plan.area[at]

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fovea.data.scenes.cover import COS, SIN, Windows
-from fovea.data.scenes.plan import Plan
+from fovea.data.scenes.plan import ScenePlan
 from fovea.data.scenes.shapes import TURN
 from fovea.data.scenes.textures import LEVELS, SIDE, atlas, backdrops, grain
 
 
-class Look(NamedTuple):
+class RenderStyle(NamedTuple):
     """How hard the light makes it to see; every value grows or falls with the difficulty."""
 
     shadow: float  # darkness of the shadows of objects
@@ -37,9 +37,9 @@ def softness(size: tuple[int, int]) -> float:
     return 0.8 + 0.02 * min(size)
 
 
-def look(plan: Plan, *, difficulty: float) -> Look:
+def render_style(plan: ScenePlan, *, difficulty: float) -> RenderStyle:
     """Return the look of each scene."""
-    return Look(
+    return RenderStyle(
         shadow=0.25 + 0.25 * difficulty,
         volume=0.08 + 0.14 * difficulty,
         light=0.4 * difficulty,
@@ -49,9 +49,9 @@ def look(plan: Plan, *, difficulty: float) -> Look:
     )
 
 
-def paint(plan: Plan, win: Windows, *, size: tuple[int, int], difficulty: float) -> np.ndarray:
+def paint(plan: ScenePlan, win: Windows, *, size: tuple[int, int], difficulty: float) -> np.ndarray:
     """Return the pictures (B, H, W, 3) uint8."""
-    pad, style = border(size), look(plan, difficulty=difficulty)
+    pad, style = border(size), render_style(plan, difficulty=difficulty)
     canvas = _backdrop(plan, size=size, pad=pad, amplitude=style.backdrop)
     _objects(canvas.reshape(3, -1), plan, win, size=size, pad=pad, style=style)
     inside = canvas[:, :, pad : pad + size[0], pad : pad + size[1]]
@@ -62,7 +62,7 @@ def _corner(draw: np.ndarray, count: int) -> np.ndarray:
     return (draw * count).astype(np.int64)
 
 
-def _backdrop(plan: Plan, *, size: tuple[int, int], pad: int, amplitude: float) -> np.ndarray:
+def _backdrop(plan: ScenePlan, *, size: tuple[int, int], pad: int, amplitude: float) -> np.ndarray:
     """Return the empty pictures with a border: (3, B, H + 2 pad, W + 2 pad) float32."""
     height, width = size
     tiles = np.lib.stride_tricks.sliding_window_view(backdrops(height, width), size, axis=(1, 2))
@@ -78,7 +78,7 @@ def _backdrop(plan: Plan, *, size: tuple[int, int], pad: int, amplitude: float) 
 
 
 def _objects(
-    canvas: np.ndarray, plan: Plan, win: Windows, *, size: tuple[int, int], pad: int, style: Look
+    canvas: np.ndarray, plan: ScenePlan, win: Windows, *, size: tuple[int, int], pad: int, style: RenderStyle
 ) -> None:
     """Paint all objects into the planes (3, B·H·W), from back to front, each on its shadow."""
     level, shade = _surface(plan, win, volume=style.volume)
@@ -102,7 +102,7 @@ def _objects(
 
 
 def _shadows(
-    plan: Plan, win: Windows, *, size: tuple[int, int], pad: int, strength: float
+    plan: ScenePlan, win: Windows, *, size: tuple[int, int], pad: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the place and the factor of the shadow that each pixel (P,) casts, away from the light."""
     dark = win.depth * np.float32(0.5 / softness(size))
@@ -116,7 +116,7 @@ def _shadows(
     return win.at + shift[win.owner], dark
 
 
-def _surface(plan: Plan, win: Windows, *, volume: float) -> tuple[np.ndarray, np.ndarray]:
+def _surface(plan: ScenePlan, win: Windows, *, volume: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the level of the texture's ramp and the brightness of each pixel (P,)."""
     scene, slot, owner = win.scene, win.slot, win.owner
     scale = plan.scale[scene, slot]
@@ -141,7 +141,7 @@ def _surface(plan: Plan, win: Windows, *, volume: float) -> tuple[np.ndarray, np
     return atlas().take(across), shade
 
 
-def _ramps(plan: Plan, win: Windows) -> np.ndarray:
+def _ramps(plan: ScenePlan, win: Windows) -> np.ndarray:
     """Return the colours between the two of each object: (3, N · LEVELS) float32."""
     both = plan.rgb[win.scene, win.slot]  # (N, 2, 3)
     step = np.arange(LEVELS) / (LEVELS - 1)
@@ -149,7 +149,7 @@ def _ramps(plan: Plan, win: Windows) -> np.ndarray:
     return np.ascontiguousarray(ramp.transpose(1, 0, 2)).astype(np.float32).reshape(3, -1)
 
 
-def _develop(canvas: np.ndarray, plan: Plan, *, style: Look) -> np.ndarray:
+def _develop(canvas: np.ndarray, plan: ScenePlan, *, style: RenderStyle) -> np.ndarray:
     """Light the planes (3, B, H, W), reduce the contrast, add noise and round to (B, H, W, 3) uint8."""
     _, batch, height, width = canvas.shape
     contrast = style.contrast[:, None, None]
@@ -168,7 +168,7 @@ def _develop(canvas: np.ndarray, plan: Plan, *, style: Look) -> np.ndarray:
     return image
 
 
-def _light(plan: Plan, *, height: int, width: int, strength: float) -> np.ndarray:
+def _light(plan: ScenePlan, *, height: int, width: int, strength: float) -> np.ndarray:
     """Return the brightness (B, H, W) float32: a gradient towards the light."""
     x, y = ((np.arange(side) + 0.5) / side - 0.5 for side in (width, height))
     amount = (strength * plan.extra[:, 5])[:, None, None]

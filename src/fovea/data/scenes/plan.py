@@ -15,7 +15,7 @@ from fovea.data.scenes.textures import BACKDROPS, LEAST, PERIOD, TEXTURES
 MAX_CLUTTER = 9
 
 
-class Plan(NamedTuple):
+class ScenePlan(NamedTuple):
     """B scenes with S slots in painting order: clutter, other objects, last the one that gives the label.
 
     Lengths are pixels.
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 def make_plan(
     index: np.ndarray, *, seed: int, split: str, size: tuple[int, int], difficulty: float, max_objects: int
-) -> Plan:
+) -> ScenePlan:
     """Plan the scenes `index` (B,) for pictures of `size` (height, width)."""
     clutter, unit = round(MAX_CLUTTER * difficulty), float(min(size))
     slots = clutter + max_objects
@@ -62,7 +62,7 @@ def make_plan(
     phase = np.where((texture == TEXTURES.index("shaded"))[..., None], 0.5, draw(slots, 2))
     rgb = _paints(draw, colour, backdrop_rgb, clutter=clutter)
     light = (draw(1)[:, 0] * TURN).astype(np.int64)
-    return Plan(
+    return ScenePlan(
         present, shape, texture, colour, x * unit, y * unit, scale * unit, angle, area, rgb, period, phase,
         backdrop, backdrop_rgb, light, draw(10), clutter,
     )  # fmt: skip

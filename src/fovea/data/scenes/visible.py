@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fovea.data.scenes.cover import Windows
-from fovea.data.scenes.plan import Plan
+from fovea.data.scenes.plan import ScenePlan
+from fovea.types import IGNORE
 
 HIDDEN = 0.75  # an object of which more is hidden is to be ignored
 TRACE = (3, 0.04)  # fewer pixels, or a smaller share of its own, and an object is not listed
-IGNORE = 255
 
 
 class Found(NamedTuple):
@@ -33,7 +33,7 @@ class Found(NamedTuple):
         return self.visible < (1 - HIDDEN) * self.whole
 
 
-def find(plan: Plan, win: Windows, *, size: tuple[int, int], pad: int) -> Found:
+def find(plan: ScenePlan, win: Windows, *, size: tuple[int, int], pad: int) -> Found:
     """List the visible objects of every scene."""
     batch, objects = len(plan.x), plan.present.shape[1] - plan.clutter
     padded = (size[0] + 2 * pad, size[1] + 2 * pad)
@@ -67,7 +67,7 @@ def _boxes(win: Windows, seen: np.ndarray, *, pad: int, padded: tuple[int, int])
     return {"boxes": boxes, "scene": win.scene[who], "slot": win.slot[who]}
 
 
-def _listed(plan: Plan, shown: np.ndarray, found: dict[str, np.ndarray], top: np.ndarray) -> Found:
+def _listed(plan: ScenePlan, shown: np.ndarray, found: dict[str, np.ndarray], top: np.ndarray) -> Found:
     """Number what is visible enough from front to back, and translate the map of slots (B, H, W)."""
     visible, whole = np.diagonal(shown, axis1=1, axis2=2), shown.sum(axis=2)  # (B, K)
     listed = (visible >= TRACE[0]) & (visible >= TRACE[1] * whole)

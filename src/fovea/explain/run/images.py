@@ -113,7 +113,7 @@ def _of_split(trained: Trained, split: str, config: DictConfig) -> Images:
     if config.truth is not None:
         raise UsageError(f"truth= is for files; the true classes of input={split} are those of the data")
     module = trained.datamodule(data_root=config.data_root, all_targets=True)
-    view = module.views[split]
+    view = module.splits[split]
     if not len(view):
         raise UsageError(f"the run's data has no {split} split")
     names = list(view.classes)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.geometry import fit_sample
 from fovea.data.images import to_channels
 from fovea.data.preprocess import Preprocess
 from fovea.explain.core.model import Views
@@ -68,11 +67,5 @@ class Reader:
         """Bring a sample to the model's size and channels, as in training without augmentation."""
         how = self.preprocess
         image = to_channels(sample["image"], channels=how.channels)
-        fitted = fit_sample(
-            {**sample, "image": image},
-            size=how.size,
-            interpolation=how.interpolation,
-            crop_pct=how.crop_pct,
-            resize=how.resize,
-        )
+        fitted = how.fit({**sample, "image": image})
         return {**fitted, "image": np.ascontiguousarray(fitted["image"].reshape(*how.size, -1))}

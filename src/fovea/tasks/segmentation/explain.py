@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fovea.explain.core.class_choice import Asked, ClassQuestions
-from fovea.ops.segmentation import IGNORE, class_map
+from fovea.ops.segmentation import class_map
+from fovea.types import IGNORE
 
 
 class MaskQuestions:

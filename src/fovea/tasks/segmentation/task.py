@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fovea.ops.segmentation import IGNORE, class_map
+from fovea.ops.segmentation import class_map
 from fovea.tasks.base import Task
-from fovea.types import Batch, Output
+from fovea.types import IGNORE, Batch, Output
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K, H, W), mask (B, H, W) → a number
 

@@ -22,8 +22,8 @@ from fovea.explain.methods.rollout import Rollout
 from fovea.explain.studies.attention.statistics import attention_distance, per_layer, share_inside
 from fovea.explain.studies.faithfulness.scores import boxes_to_region
 from fovea.explain.studies.names import file_stem
+from fovea.types import IGNORE
 
-IGNORE = 255
 MASKED = 1e-20  # what is masked has exp(-100) of the weight of others
 
 
