@@ -44,18 +44,18 @@ class Tapped(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the features of each layer."""
-        seen: dict[str, Tensor] = {}
+        recorded: dict[str, Tensor] = {}
         modules = dict(self.net.named_modules())
-        handles = [modules[p].register_forward_hook(partial(_note, seen, p)) for p in self.layers]
+        handles = [modules[p].register_forward_hook(partial(_note, recorded, p)) for p in self.layers]
         try:
             self.net(x)
         finally:
             for handle in handles:
                 handle.remove()
-        return {layer: self._flat(seen, layer) for layer in self.layers}
+        return {layer: self._flat(recorded, layer) for layer in self.layers}
 
-    def _flat(self, seen: dict[str, Tensor], layer: str) -> Tensor:
-        features = seen.get(layer)
+    def _flat(self, recorded: dict[str, Tensor], layer: str) -> Tensor:
+        features = recorded.get(layer)
         if features is None or features.ndim not in (3, 4):
             shape = "no tensor" if features is None else f"shape {tuple(features.shape)}"
             raise ValueError(f"layer {layer!r} gives {shape}, no map of features: name another")
@@ -84,8 +84,8 @@ def depths(net: nn.Module) -> list[str]:
     return [known[round(i * (len(known) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _note(seen: dict[str, Tensor], layer: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+def _note(recorded: dict[str, Tensor], layer: str, module: nn.Module, inputs: Any, output: Any) -> Any:
     if not isinstance(output, Tensor):
         return output
-    seen[layer] = output
+    recorded[layer] = output
     return output.clone()  # an activation above may change it in place

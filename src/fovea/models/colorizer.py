@@ -57,12 +57,12 @@ class FusionColorizer(Colorizer):
         checkpoint: str | None = None,
         embedder_size: int | Sequence[int] | None = None,
     ) -> None:
-        seen = None
+        embedder_net = None
         if embedder is not None:
-            seen = Embedder(
+            embedder_net = Embedder(
                 name=embedder, pretrained=pretrained, checkpoint=checkpoint, image_size=embedder_size
             )
-        net = Fusion(channels=channels, width=width, batch_norm=batch_norm, embedder=seen)
+        net = Fusion(channels=channels, width=width, batch_norm=batch_norm, embedder=embedder_net)
         super().__init__(net=net, limit=limit)
 
 
@@ -107,12 +107,12 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map lightness (B, 1, H, W) in -1…1 to (B, channels, H, W)."""
-        seen = None if self.embedder is None else self.embedder(x)
+        embedding = None if self.embedder is None else self.embedder(x)
 
         def run(x: Tensor) -> Tensor:
             local = self.encoder(x)  # (B, 4 width, H / 8, W / 8)
-            if seen is not None:
-                everywhere = seen[:, :, None, None].expand(-1, -1, *local.shape[2:])
+            if embedding is not None:
+                everywhere = embedding[:, :, None, None].expand(-1, -1, *local.shape[2:])
                 local = torch.cat([local, everywhere.to(local.dtype)], dim=1)
             half = self.head(self.decoder(self.fusion(local)))
             return F.interpolate(half, scale_factor=2.0)
