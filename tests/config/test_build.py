@@ -63,7 +63,7 @@ def test_what_is_switched_off_is_not_built(config):
     given.callbacks = {"early_stopping": None}
     given.logger = {"csv": None}
     assert build.loggers(given) == []
-    names = [type(c).__name__ for c in build.callbacks(given, record="record", keeper="keeper")]
+    names = [type(c).__name__ for c in build.callbacks(given, record="record", checkpointer="keeper")]
     assert "EarlyStopping" not in names and names[-2:] == ["str", "str"]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from fovea.config.command_line import nearest, parse, quote, rewrite
+from fovea.config.command_line import rewrite
+from fovea.config.overrides import nearest, parse, quote
 from fovea.config.paths import CONF
 from fovea.errors import UsageError
 
@@ -42,8 +43,8 @@ def test_swept_experiments_name_their_sweep():
         (["sweep=lr", "run_dir=x"], "sweep_dir"),
         (["-m", "seed=0,1", "resume=true"], "sweep_dir"),
         (["-m", "seed=0,1", "hydra.sweep.dir=x"], "sweep_dir"),
-        (["-m", "sweep=lr,seeds"], "one study"),
-        (["sweep=lr", "sweep=seeds"], "one study"),
+        (["-m", "sweep=lr,seeds"], "one preset"),
+        (["sweep=lr", "sweep=seeds"], "one preset"),
         (["seed=1", "sweep_dir=x"], "-m"),
         (["sweep_name=x"], "-m"),
     ],

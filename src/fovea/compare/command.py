@@ -14,13 +14,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.compare import opening
-from fovea.compare.opening import listed
 from fovea.config import build
 from fovea.config.paths import CONF
-from fovea.engine import log as logs
+from fovea.config.values import count, listed
 from fovea.engine import rundir
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import count, device
+from fovea.engine.trained import device
 from fovea.errors import UsageError
 from fovea.files import finite, write_text
 
@@ -33,7 +33,7 @@ TRAINING = (
 
 def main(config: DictConfig) -> None:
     """Read the runs, measure their networks, write the tables and the page, print the table."""
-    logs.configure(None)
+    configure(None)
     if OmegaConf.is_missing(config, "runs"):
         raise UsageError("runs= is missing: say runs=DIR, runs='GLOB' or runs=[DIR,DIR] on the command line")
     with stop_signals():

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from fovea.compare.verdicts import Tested
 from fovea.config import build
-from fovea.config.command_line import nearest
+from fovea.config.overrides import nearest
 from fovea.config.paths import CONF
 from fovea.errors import UsageError
 from fovea.runs.read import STATUSES, Run, read_run
@@ -157,11 +157,3 @@ def read_tested(runs: Sequence[Run], task: Any) -> tuple[list[Tested | None], li
             found.append(None)
             notes.append(str(error))
     return found, notes
-
-
-def listed(config: DictConfig, key: str) -> list[str]:
-    """Return a key of the command that takes one text or a list of them."""
-    value = config[key]
-    if value is None:
-        return []
-    return [str(v) for v in value] if OmegaConf.is_list(value) else [str(value)]

@@ -82,7 +82,7 @@ def _subject(row: Row, place: Any) -> Subject:
     shape = (BATCH, int(how["channels"]), *map(int, how["image_size"]))
     many = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(place)
     many = many.contiguous(memory_format=last)
-    net = trained.net.float().eval().to(place, memory_format=last)
+    net = trained.net.float().eval().to(place).to(memory_format=last)
     one = many[:1].clone(memory_format=last)
     cost = {"flops": flops(net, one), "weights_mb": size(net) / 1e6}
     if place.type == "cuda":

@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
-from fovea.compare.opening import listed
 from fovea.config import build
 from fovea.config.paths import CONF
+from fovea.config.values import listed
 from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
 
@@ -114,7 +114,7 @@ def _of_name(name: str, config: DictConfig) -> Opened:
     source = "random weights"
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
-    how = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
+    how: Any = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
     return Opened(name=name, net=net, classes=_classes(net, config), preprocessing=how, source=source)
 
 

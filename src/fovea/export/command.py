@@ -12,10 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fovea.engine import imports
-from fovea.engine import log as logs
+from fovea.config.values import count, require
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, count, open_run, require
+from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,10 @@ def main(config: DictConfig) -> None:
     """Write the folder of one format; ExportError where the file differs from the network."""
     from fovea.export.formats import choose
 
-    logs.configure(None)
+    configure(None)
     require(config, "run")
     form = choose(config.format)
     _check(config)
-    imports.quick()
     with stop_signals():
         trained = open_run(str(config.run), str(config.checkpoint))
         run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent

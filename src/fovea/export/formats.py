@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.config.command_line import nearest
+from fovea.config.overrides import nearest
 from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
-from fovea.engine import log as logs
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.errors import UsageError
 from fovea.files import write_text
@@ -27,7 +27,7 @@ def main(config: DictConfig) -> None:
     actions: dict[str, Callable[[DictConfig, Path], int]] = {
         "prepare": prepare, "check": check, "preview": preview, "stats": stats,
     }  # fmt: skip
-    logs.configure(None)
+    configure(None)
     action = None if OmegaConf.is_missing(config, "action") else config.action
     if action not in actions:
         said = "action= is missing" if action is None else f"action is {action!r}"
@@ -65,9 +65,14 @@ def check(config: DictConfig, out: Path) -> int:
 
     parts, findings = open_parts(config)
     records, how = walk(config, parts), preprocessing(config)
-    numbers = {key: how[key] for key in ("image_size", "mean", "std")}
     findings += judge(
-        parts, records, **numbers, complete=config.limit is None, counted=not config.data.accepts
+        parts,
+        records,
+        image_size=how["image_size"],
+        mean=how["mean"],
+        std=how["std"],
+        complete=config.limit is None,
+        counted=not config.data.accepts,
     )
     sizes, found = {part.split: len(part) for part in parts}, summaries(parts, records)
     name, how_to = config.data.name, {"show": viewer(parts), "how": drawing(parts)}

@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
-from fovea.engine.trained import count
+from fovea.config.values import count
 from fovea.errors import UsageError
 from fovea.page.progress import progress
+from fovea.types import Preprocessing
 
 SMALL = 64  # pixels of the longer side up to which augment=light is the default, else standard
 
@@ -30,16 +31,15 @@ def resolved(config: DictConfig) -> DictConfig:
     config.data.accepts = bool(config.data.get("subset", False))  # asked for: fewer images are no finding
     config.data.subset, config.data.batch_size = True, 1
     if "augment" not in config or config.augment is None:
-        from fovea.config.group_reset import member
-        from fovea.config.paths import CONF
+        from fovea.config.groups import member
 
         size = config.data.image_size or 224
         longest = size if isinstance(size, int) else max(size)
-        config.augment = member(CONF, "augment", "light" if longest <= SMALL else "standard")
+        config.augment = member("augment", "light" if longest <= SMALL else "standard")
     return config
 
 
-def preprocessing(config: DictConfig) -> dict[str, Any]:
+def preprocessing(config: DictConfig) -> Preprocessing:
     """Return how the images of the data set become inputs of a network without statistics of its own."""
     return build.preprocessing(OmegaConf.merge(config, {"model": {"pretrained": False}}), None)  # type: ignore[arg-type]
 

@@ -1,0 +1,32 @@
+"""Read single values of a command's config, and refuse those that make no sense."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from fovea.errors import UsageError
+
+
+def require(config: DictConfig, *keys: str) -> None:
+    """Raise when a key without default was not given."""
+    for key in keys:
+        if OmegaConf.is_missing(config, key):
+            raise UsageError(
+                f"{key}= is missing: say {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
+            )
+
+
+def count(config: DictConfig, key: str, default: int | None = None) -> int:
+    """Return a number of at least 1 from the command's config, `default` where it says null."""
+    value = default if config[key] is None else config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{key} is {value!r}; allowed: an integer of at least 1")
+    return value
+
+
+def listed(config: DictConfig, key: str) -> list[str]:
+    """Return a key of the command that takes one text or a list of them."""
+    value = config[key]
+    if value is None:
+        return []
+    return [str(v) for v in value] if OmegaConf.is_list(value) else [str(value)]
