@@ -1,14 +1,12 @@
 """What a command line means: sweeps, studies, and group members chosen after an experiment."""
 
 import random
-from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fovea.config.command_line import rewrite
 from fovea.config.overrides import nearest, parse, quote
-from fovea.config.paths import CONF
 from fovea.errors import UsageError
 
 
@@ -54,6 +52,15 @@ def test_what_a_sweep_cannot_do_is_refused_with_the_remedy(words, remedy):
         rewrite(words)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "'", "\\", "\\'", "\\\\'", "a\\", "it's", '"', "a=b,c", "[1]", "{a:1}", "${x}", "null", "1e-3",
+     "~a", "#", "C:\\dir\\", "tab\there", "日本"],
+)  # fmt: skip
+def test_text_that_the_grammar_reads_otherwise_survives_quoting(text):
+    assert OverridesParser.create().parse_override(f"k={quote(text)}").value() == text
+
+
 def test_any_text_survives_quoting():
     rng, parser = random.Random(0), OverridesParser.create()
     for _ in range(500):
@@ -77,4 +84,3 @@ def test_flags_and_overrides_are_told_apart():
 def test_the_nearest_key_is_found_by_its_last_part():
     assert nearest("learning_rate.lr", ["optimizer.lr", "data.root"])[0] == "optimizer.lr"
     assert nearest("optimzer", ["optimizer", "data"]) == ["optimizer"]
-    assert Path(CONF).is_dir()
