@@ -21,11 +21,11 @@ PRECISIONS = (
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
-def _is_int(value: Any, least: int) -> bool:
+def _is_int(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -33,7 +33,7 @@ def _fraction(value: Any) -> bool:
     return _is_number(value) and 0 < value < 1
 
 
-def _size(value: Any) -> bool:
+def _size(value: object) -> bool:
     if isinstance(value, list):
         return len(value) == 2 and all(_is_int(v, 1) for v in value)
     return _is_int(value, 1)
@@ -80,7 +80,7 @@ def validate(config: DictConfig) -> None:
     require_device(_select(plain, "trainer.accelerator")[1])
 
 
-def _select(node: Any, key: str) -> tuple[bool, Any]:
+def _select(node: object, key: str) -> tuple[bool, Any]:
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return False, None
