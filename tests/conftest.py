@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from fovea.config.cli import COMMANDS
-from fovea.config.command_line import quote
+from fovea.config.overrides import quote
 from fovea.engine.processes import SIGNALS
 from helpers import runs
 from helpers.toy_runs import HEADER, rows, write_arrays

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from fovea import errors
-from fovea.engine import distributed as rendezvous
-from fovea.engine import rundir
+from fovea.engine import distributed, rundir
 from fovea.engine.train import run
 from fovea.errors import UsageError
 from fovea.tasks.classification.task import Classification
@@ -19,7 +18,7 @@ from helpers import runs
 @pytest.fixture(autouse=True)
 def logging_as_before(monkeypatch):
     monkeypatch.delenv("FOVEA_TRACEBACK", raising=False)
-    monkeypatch.setenv(rendezvous.VARIABLE, "")  # a run sets it; put it back afterwards
+    monkeypatch.setenv(distributed.VARIABLE, "")  # a run sets it; put it back afterwards
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

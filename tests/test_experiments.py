@@ -13,7 +13,7 @@ from fovea.config import build
 from fovea.config.paths import CONF
 from fovea.config.validate import validate
 from fovea.engine.fit import Session
-from fovea.engine.processes import Family
+from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary
 from fovea.engine.train import plain
 
@@ -90,7 +90,7 @@ def test_runs_one_batch(experiment, tmp_path, monkeypatch):
         build, "make", lambda node, **kw: noise if node == config.data.dataset else make(node, **kw)
     )
     (tmp_path / "run").mkdir()
-    session = Session(config, None, Summary(tmp_path / "run", config), Family())
+    session = Session(config, None, Summary(tmp_path / "run", config), ChildProcesses())
     session.run()
     assert session.metrics["test/loss"] > 0
     assert session.summary.facts["status"] == "finished"
@@ -107,7 +107,7 @@ def test_runs_on_the_embedded_digits(experiment, tmp_path):
     config = plain(config)
     assert config.data.name == "digits" and config.data.channels == 1
     (tmp_path / "run").mkdir()
-    session = Session(config, None, Summary(tmp_path / "run", config), Family())
+    session = Session(config, None, Summary(tmp_path / "run", config), ChildProcesses())
     session.run()
     assert session.summary.facts["data"]["source"] == "embedded"
     assert math.isfinite(session.metrics["test/loss"])

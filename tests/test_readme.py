@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from fovea.config import command_line as argv
+from fovea.config.command_line import rewrite
+from fovea.config.overrides import parse
 from fovea.config.paths import CONF, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,8 +30,8 @@ def test_commands_compose(command):
         ["--hydra-help"],
     ):
         return
-    words = argv.rewrite(words) if name == "train" else words
-    line = argv.parse(words)
+    words = rewrite(words) if name == "train" else words
+    line = parse(words)
     singles = [o.input_line for o in line.overrides if not o.is_sweep_override()]
     grids = [o for o in line.overrides if o.is_sweep_override() and not o.is_interval_sweep()]
     swept = [[f"{o.key_or_group}={v}" for v in o.sweep_string_iterator()] for o in grids]

@@ -1,7 +1,11 @@
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 
+from fovea.callbacks.checkpoint import BestAndLast
+from fovea.callbacks.record import EpochRecord
 from fovea.config import build
 from helpers import runs
 
@@ -58,13 +62,32 @@ def test_the_data_module_normalises_as_the_checkpoint_will_say(config):
     assert torch.allclose(datamodule.preprocess.to_input(image), torch.tensor(1.5))
 
 
-def test_what_is_switched_off_is_not_built(config):
+def test_what_is_switched_off_is_not_built(config, tmp_path):
     given = changed(config)
-    given.callbacks = {"early_stopping": None}
+    stopping = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/loss"}
+    given.callbacks = {"early_stopping": stopping}
     given.logger = {"csv": None}
     assert build.loggers(given) == []
-    names = [type(c).__name__ for c in build.callbacks(given, record="record", keeper="keeper")]
-    assert "EarlyStopping" not in names and names[-2:] == ["str", "str"]
+
+    def built():
+        record, checkpointer = EpochRecord(path=tmp_path / "metrics.csv"), build.make(given.checkpoint)
+        return build.callbacks(given, record=record, checkpointer=checkpointer)
+
+    assert any(isinstance(c, EarlyStopping) for c in built())
+    given.callbacks.early_stopping = None
+    found = built()
+    assert not any(isinstance(c, EarlyStopping) for c in found)
+    # a row of metrics is complete, and a checkpoint holds it, after every other callback has run
+    assert [type(c) for c in found[-2:]] == [EpochRecord, BestAndLast]
+
+
+def test_an_option_of_the_data_reaches_the_data_module(config):
+    given = changed(config, data__targets=["label"], data__cache=False, data__split_seed=7, data__fold=1)
+    module = build.datamodule(given, build.preprocessing(given, None))
+    assert (module.targets, module.cache, module.split_seed, module.choice.fold) == (["label"], False, 7, 1)
+    given.data._target_ = "torch.utils.data.DataLoader"
+    with pytest.raises(InstantiationException, match="whitelist"):
+        build.datamodule(given, build.preprocessing(given, None))
 
 
 def test_the_task_gets_network_metrics_and_optimizer(config):

@@ -1,13 +1,12 @@
 """What a command line means: sweeps, studies, and group members chosen after an experiment."""
 
 import random
-from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from fovea.config.command_line import nearest, parse, quote, rewrite
-from fovea.config.paths import CONF
+from fovea.config.command_line import rewrite
+from fovea.config.overrides import nearest, parse, quote
 from fovea.errors import UsageError
 
 
@@ -42,8 +41,8 @@ def test_swept_experiments_name_their_sweep():
         (["sweep=lr", "run_dir=x"], "sweep_dir"),
         (["-m", "seed=0,1", "resume=true"], "sweep_dir"),
         (["-m", "seed=0,1", "hydra.sweep.dir=x"], "sweep_dir"),
-        (["-m", "sweep=lr,seeds"], "one study"),
-        (["sweep=lr", "sweep=seeds"], "one study"),
+        (["-m", "sweep=lr,seeds"], "one preset"),
+        (["sweep=lr", "sweep=seeds"], "one preset"),
         (["seed=1", "sweep_dir=x"], "-m"),
         (["sweep_name=x"], "-m"),
     ],
@@ -51,6 +50,15 @@ def test_swept_experiments_name_their_sweep():
 def test_what_a_sweep_cannot_do_is_refused_with_the_remedy(words, remedy):
     with pytest.raises(UsageError, match=remedy):
         rewrite(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "'", "\\", "\\'", "\\\\'", "a\\", "it's", '"', "a=b,c", "[1]", "{a:1}", "${x}", "null", "1e-3",
+     "~a", "#", "C:\\dir\\", "tab\there", "日本"],
+)  # fmt: skip
+def test_text_that_the_grammar_reads_otherwise_survives_quoting(text):
+    assert OverridesParser.create().parse_override(f"k={quote(text)}").value() == text
 
 
 def test_any_text_survives_quoting():
@@ -76,4 +84,3 @@ def test_flags_and_overrides_are_told_apart():
 def test_the_nearest_key_is_found_by_its_last_part():
     assert nearest("learning_rate.lr", ["optimizer.lr", "data.root"])[0] == "optimizer.lr"
     assert nearest("optimzer", ["optimizer", "data"]) == ["optimizer"]
-    assert Path(CONF).is_dir()

@@ -1,10 +1,14 @@
 """A group member chosen after an experiment has its own values, whatever the experiment set."""
 
+from functools import cache
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fovea.config.command_line import rewrite
+from fovea.config.group_reset import SWAPPED
+from fovea.config.groups import member
 from fovea.config.paths import CONF
 
 FILES = {
@@ -59,6 +63,13 @@ FILES = {
     "experiment/bare.yaml": """
         # @package _global_
         augment: {sample: null}
+    """,
+    "sweep/preset.yaml": """
+        # @package _global_
+        defaults: [{override /optimizer: sgd}]
+        seed: 7
+        optimizer: {lr: 0.5}
+        hydra: {sweeper: {params: {seed: "1,2"}}}
     """,
     "experiment/deep/base.yaml": "# @package _global_\noptimizer: {lr: 0.1}",
     "experiment/deep/child.yaml": "# @package _global_\ndefaults: [base, _self_]\nseed: 1",
@@ -159,10 +170,43 @@ def test_unknown_names_are_left_for_hydra(conf):
         assert rewrite(words, conf=conf) == words
 
 
+MEMBERS = {  # two of each group: an experiment that chooses one itself keeps its tuning
+    "model": ("cnn", "vit"),
+    "optimizer": ("sgd", "rmsprop"),
+    "scheduler": ("one_cycle", "step"),
+    "augment": ("strong", "light"),
+    "finetune": ("gradual", "head_only"),
+}
+own = cache(member)
+
+
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_of_the_suite_takes_other_members(experiment):
-    words = rewrite([f"experiment={experiment}", "optimizer=sgd", "model=cnn", "finetune=gradual"])
+    assert set(MEMBERS) == set(SWAPPED)
+    with initialize_config_dir(str(CONF)):
+        tuned = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    before = tuned.hydra.runtime.choices
+    picks = {group: names[before[group] == names[0]] for group, names in MEMBERS.items()}
+    words = rewrite([f"experiment={experiment}", *(f"{group}={name}" for group, name in picks.items())])
     assert rewrite(words) == words
     with initialize_config_dir(str(CONF)):
-        config = compose("train", overrides=words)
-    assert config.optimizer == OmegaConf.load(CONF / "optimizer/sgd.yaml")
+        config = compose("train", words)
+    for group, name in picks.items():
+        assert OmegaConf.to_container(config[group], resolve=False) == own(group, name), group
+
+
+def test_a_member_on_its_own_is_what_its_file_says():
+    assert own("optimizer", "sgd") == OmegaConf.load(CONF / "optimizer/sgd.yaml")
+    assert own("model", "vit_base")["net"] == own("model", "timm")["net"]  # it builds on the other
+    assert own("method", "rollout")["_target_"].endswith("Rollout")  # in a package of its own
+
+
+def test_a_job_is_composed_with_the_preset_of_its_sweep(conf):
+    """A preset chooses and sets too; what the experiment had set in the member before is gone."""
+    words = ["sweep=preset", "hydra.mode=RUN", "experiment=child"]
+    config = composed(conf, *words)
+    assert config.optimizer == {"_target_": "torch.optim.SGD", "lr": 0.5, "momentum": 0.9, "note": None}
+    assert (config.seed, config.model.net.depth) == (7, 6)
+    assert composed(conf, *words, "seed=8", "optimizer.lr=2").optimizer.lr == 2
+    assert composed(conf, *words, "optimizer=adamw").optimizer.weight_decay == 0.3
+    assert "-m" not in rewrite(words, conf=conf) and "-m" in rewrite([words[0], words[2]], conf=conf)

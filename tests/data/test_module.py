@@ -155,7 +155,7 @@ def test_refusals_name_the_value_and_the_remedy():
         ({"interpolation": "cubic"}, "'cubic' is unknown: choose one of"),
         ({"channels": 4}, r"data\.channels=4"),
         ({"crop_pct": 0}, r"data\.crop_pct=0"),
-        ({"batch_size": 0}, r"data\.batch_size=0"),
+        ({"on_error": "ignore"}, r"data\.on_error='ignore'.*raise or skip"),
     ):
         with pytest.raises(ValueError, match=message):
             toy_module(**options)

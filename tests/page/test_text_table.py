@@ -6,7 +6,6 @@ import pytest
 from fovea.page import formats
 from fovea.page.text_table import text_table
 from fovea.runs.report import final_table
-from fovea.sweep.summary import sweep_table
 from helpers.toy_runs import summary
 
 
@@ -35,17 +34,6 @@ def test_final_table_says_result_cost_and_place():
 def test_final_table_of_an_empty_summary_leaves_the_unknown_out():
     assert final_table({}, "x").splitlines() == ["status         killed or still running", "run directory  x"]
     assert "failed" in final_table(dict.fromkeys(summary()) | {"status": "failed"}, "x")
-
-
-def test_sweep_table_keeps_order_and_shows_failures():
-    rows = [
-        {"overrides": ["lr=1", "seed=0"], "status": "failed", "metric": None, "directory": "logs/1"},
-        {"overrides": "lr=0.1", "status": "finished", "metric": 0.5, "directory": "logs/0"},
-    ]
-    lines = sweep_table(rows, metric_name="val/acc").splitlines()
-    assert lines[0].split() == ["overrides", "status", "val/acc", "directory"]
-    assert lines[2].split() == ["lr=1", "seed=0", "failed", "–", "logs/1"]
-    assert lines[3].split() == ["lr=0.1", "finished", "0.5000", "logs/0"]
 
 
 @pytest.mark.parametrize(

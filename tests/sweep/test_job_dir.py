@@ -10,8 +10,7 @@ import pytest
 
 from fovea import errors
 from fovea.engine import rundir
-from fovea.sweep import job_dir as sweep_place
-from fovea.sweep import job_process as sweep_process
+from fovea.sweep import job_dir, job_process
 
 
 def finish(run_dir, status="finished", value=0.5, error=None):
@@ -27,22 +26,22 @@ def checkpoint(run_dir):
 
 
 def test_a_job_is_known_by_its_overrides_in_any_order(tmp_path):
-    first = sweep_place.claim(tmp_path, ["a=1", "b='x y'"], number=0)
-    assert sweep_place.claim(tmp_path, ["b='x y'", "a=1"], number=5) == first
-    assert sweep_place.claim(tmp_path, ["a=2", "b='x y'"], number=0).name == "1"
-    assert sweep_place.claim(tmp_path, ["a=3"], number=7).name == "7"
+    first = job_dir.claim(tmp_path, ["a=1", "b='x y'"], number=0)
+    assert job_dir.claim(tmp_path, ["b='x y'", "a=1"], number=5) == first
+    assert job_dir.claim(tmp_path, ["a=2", "b='x y'"], number=0).name == "1"
+    assert job_dir.claim(tmp_path, ["a=3"], number=7).name == "7"
 
 
 @pytest.mark.parametrize(
     "override", ['+note="it\'s [a, b]=c"', "data.mean=[0.1,0.2]", "~sweep", "k='${a.b}: #1'"]
 )
 def test_any_override_is_kept_as_written(tmp_path, override):
-    assert sweep_place.recipe(sweep_place.claim(tmp_path, [override], number=0)) == [override]
+    assert job_dir.recipe(job_dir.claim(tmp_path, [override], number=0)) == [override]
 
 
 def _claim(sweep_dir, barrier, queue, overrides):
     barrier.wait()
-    queue.put(sweep_place.claim(sweep_dir, overrides, number=0).name)
+    queue.put(job_dir.claim(sweep_dir, overrides, number=0).name)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -57,89 +56,89 @@ def test_claims_at_the_same_time_share_nothing_but_the_same_job(tmp_path, same):
     for worker in workers:
         worker.join()
     assert len(set(names)) == (1 if same else 6)
-    assert len(sweep_place.jobs(tmp_path)) == len(set(names))
+    assert len(job_dir.jobs(tmp_path)) == len(set(names))
 
 
 def test_a_finished_job_stays_as_it_is(tmp_path):
-    run_dir = sweep_place.claim(tmp_path, ["a=1"], number=0)
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     finish(run_dir)
-    with sweep_place.place(tmp_path, ["a=1"], number=0) as where:
-        assert where.state == "finished"
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == "finished"
     assert rundir.read_summary(run_dir)["status"] == "finished"
 
 
 def test_a_failed_job_begins_again_and_keeps_its_log(tmp_path):
-    run_dir = sweep_place.claim(tmp_path, ["a=1"], number=0)
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     finish(run_dir, "failed")
     checkpoint(run_dir)
     (run_dir / "train.log").write_text("why")
     (run_dir / "config.yaml").write_text("x: 1")
-    with sweep_place.place(tmp_path, ["a=1"], number=0) as where:
-        assert where.state == "new"
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == "new"
     assert {p.name for p in run_dir.iterdir()} == {"overrides.yaml", "train.failed.log"}
 
 
 @pytest.mark.parametrize(("saved", "state"), [(True, "begun"), (False, "new")])
 def test_an_interrupted_job_goes_on_from_its_checkpoint(tmp_path, saved, state):
-    run_dir = sweep_place.claim(tmp_path, ["a=1"], number=0)
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     finish(run_dir, "interrupted")
     if saved:
         checkpoint(run_dir)
-    with sweep_place.place(tmp_path, ["a=1"], number=0) as where:
-        assert where.state == state
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == state
 
 
 def test_a_job_without_a_summary_begins_again(tmp_path):
-    sweep_place.claim(tmp_path, ["a=1"], number=0)
-    with sweep_place.place(tmp_path, ["a=1"], number=0) as where:
-        assert where.state == "new"
+    job_dir.claim(tmp_path, ["a=1"], number=0)
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == "new"
 
 
 def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     """The lock lies with the process that runs the job, whoever else has gone."""
-    run_dir = sweep_place.claim(tmp_path, ["a=1"], number=0)
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:
-        assert sweep_place._try_lock(lock.fileno())
+        assert job_dir._try_lock(lock.fileno())
         code = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(run_dir)!r}, 'end').touch()"
         thread = threading.Thread(
-            target=sweep_process.call,
+            target=job_process.call,
             args=([sys.executable, "-S", "-c", code],),
             kwargs={"output": None, "error_file": run_dir / "e", "keep": lock},
         )
         thread.start()
         time.sleep(0.2)
-    with sweep_place.place(tmp_path, ["a=1"], number=0) as where:
-        assert where.state == "new"
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == "new"
         thread.join()
     assert not (run_dir / "end").exists()  # it had ended before its directory was cleared
 
 
 def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path):
-    sweep_place.hold(tmp_path / "s")
-    with pytest.raises(errors.UsageError, match="at work"):
-        sweep_place.hold(tmp_path / "s")
-    os.close(sweep_place._held.pop())
-    sweep_place.hold(tmp_path / "s")
-    os.close(sweep_place._held.pop())
+    job_dir.hold(tmp_path / "s")
+    with pytest.raises(errors.UsageError, match="running"):
+        job_dir.hold(tmp_path / "s")
+    os.close(job_dir._held.pop())
+    job_dir.hold(tmp_path / "s")
+    os.close(job_dir._held.pop())
 
 
 def test_what_only_a_running_sweep_needs_is_removed(tmp_path):
-    sweep_place.claim(tmp_path / "s", ["a=1"], number=0)
+    job_dir.claim(tmp_path / "s", ["a=1"], number=0)
     (tmp_path / "s" / "multirun.yaml").touch()
-    sweep_place.release(tmp_path / "s", empty=False)
+    job_dir.release(tmp_path / "s", empty=False)
     assert [p.name for p in (tmp_path / "s").iterdir()] == ["0"]
     (tmp_path / "none").mkdir()
-    sweep_place.release(tmp_path / "none", empty=True)
+    job_dir.release(tmp_path / "none", empty=True)
     assert not (tmp_path / "none").exists()
 
 
 def test_a_stopped_sweep_waits_for_its_jobs_but_not_for_ever(tmp_path):
-    run_dir = sweep_place.claim(tmp_path, ["a=1"], number=0)
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:
-        assert sweep_place._try_lock(lock.fileno())
+        assert job_dir._try_lock(lock.fileno())
         start = time.monotonic()
-        sweep_place.settle(tmp_path, seconds=0.3)
+        job_dir.settle(tmp_path, seconds=0.3)
         assert time.monotonic() - start >= 0.3
     start = time.monotonic()
-    sweep_place.settle(tmp_path, seconds=30)
+    job_dir.settle(tmp_path, seconds=30)
     assert time.monotonic() - start < 5

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from fovea import errors
-from fovea.engine import distributed as rendezvous
-from fovea.sweep import job_process as sweep_process
+from fovea.engine import distributed
+from fovea.sweep import job_process
 
 
 def call(code, tmp_path, output=None):
     with (tmp_path / "lock").open("w") as keep:
         command = [sys.executable, "-S", "-c", code]
-        return sweep_process.call(command, output=output, error_file=tmp_path / "error.txt", keep=keep)
+        return job_process.call(command, output=output, error_file=tmp_path / "error.txt", keep=keep)
 
 
 def test_a_killed_process_is_explained(tmp_path):
@@ -80,6 +80,6 @@ def test_a_job_inherits_nothing_of_a_distributed_parent(monkeypatch):
     for name in ("LOCAL_RANK", "MASTER_PORT", "SLURM_NTASKS", "SLURM_PROCID", "FOVEA_RUN_DIR"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    env = rendezvous.clean_environment()
+    env = distributed.clean_environment()
     assert env["SLURM_JOB_ID"] == "7" and "PATH" in env
     assert not {"LOCAL_RANK", "MASTER_PORT", "SLURM_NTASKS", "SLURM_PROCID", "FOVEA_RUN_DIR"} & set(env)

@@ -11,9 +11,8 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from fovea import errors
-from fovea.config import group_reset as members
 from fovea.config.paths import CONF
-from fovea.sweep import optuna as study
+from fovea.sweep.optuna import prepare, requeue, wrong_direction
 
 
 def optuna_config(tmp_path, *overrides, study="sweep=optuna"):
@@ -41,7 +40,7 @@ def test_trials_that_did_not_finish_are_queued_once():
     suggest(first, TrialState.FAIL, 0.4)
     suggest(first, TrialState.COMPLETE, 0.4, 2.0)  # repeated already
     for _ in range(2):
-        assert study.requeue(first) == 2
+        assert requeue(first) == 2
         waiting = [
             t.system_attrs["fixed_params"]["lr"] for t in first.trials if t.state == TrialState.WAITING
         ]
@@ -52,12 +51,12 @@ def test_trials_that_did_not_finish_are_queued_once():
 @pytest.mark.parametrize(("mode", "direction"), [("min", "minimize"), ("max", "maximize")])
 def test_the_direction_follows_the_mode(tmp_path, mode, direction):
     config = optuna_config(tmp_path, f"metrics.mode={mode}")
-    study.prepare(config)
+    prepare(config)
     assert config.hydra.sweeper.direction == direction
     assert f"hydra.sweeper.direction='{direction}'" in config.hydra.overrides.hydra
-    assert study.misdirected(config, config.hydra) is None
+    assert wrong_direction(config, config.hydra) is None
     config.metrics.mode = {"min": "max", "max": "min"}[mode]
-    assert "sweep these apart" in study.misdirected(config, config.hydra)
+    assert "sweep these apart" in wrong_direction(config, config.hydra)
 
 
 def test_a_stored_study_is_asked_for_what_it_lacks_with_another_seed(tmp_path):
@@ -67,7 +66,7 @@ def test_a_stored_study_is_asked_for_what_it_lacks_with_another_seed(tmp_path):
     suggest(stored, TrialState.COMPLETE, 0.1, 1.0)
     suggest(stored, TrialState.FAIL, 0.2)
     config = optuna_config(tmp_path, "hydra.sweeper.n_trials=5", "seed=3")
-    study.prepare(config)
+    prepare(config)
     assert config.hydra.sweeper.n_trials == 4
     assert config.hydra.sweeper.sampler.seed == 3 + 3
     assert "hydra.sweeper.n_trials=4" in config.hydra.overrides.hydra
@@ -76,12 +75,12 @@ def test_a_stored_study_is_asked_for_what_it_lacks_with_another_seed(tmp_path):
 def test_a_stored_study_of_the_other_direction_is_refused(tmp_path):
     optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/study.db", direction="minimize")
     with pytest.raises(errors.UsageError, match="another sweep_dir"):
-        study.prepare(optuna_config(tmp_path))
+        prepare(optuna_config(tmp_path))
 
 
 def test_a_plain_optuna_sweeper_is_stored_and_outlives_failures(tmp_path):
     config = optuna_config(tmp_path, study="hydra/sweeper=optuna")
-    study.prepare(config)
+    prepare(config)
     sweeper = config.hydra.sweeper
     assert (sweeper.study_name, sweeper.storage) == ("s", f"sqlite:///{tmp_path}/study.db")
     assert sweeper.max_failure_rate == 1.0 and sweeper.direction == "maximize"
@@ -90,7 +89,7 @@ def test_a_plain_optuna_sweeper_is_stored_and_outlives_failures(tmp_path):
 def test_other_sweepers_are_left_alone(tmp_path):
     config = optuna_config(tmp_path, study="sweep=lr")
     before = OmegaConf.to_container(config.hydra, resolve=False)
-    study.prepare(config)
+    prepare(config)
     assert OmegaConf.to_container(config.hydra, resolve=False) == before
 
 
@@ -99,17 +98,6 @@ def test_every_study_composes(name):
     with initialize_config_dir(str(CONF)):
         config = compose("train", overrides=[f"sweep={name}"], return_hydra_config=True)
     assert config.hydra.sweeper.params
-
-
-def test_what_a_study_sets_beside_hydra_reaches_its_jobs(tmp_path):
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults: [{override /trainer: cpu}, {override /hydra/sweeper: optuna}]\n"
-        "trainer: {max_epochs: 3}\nnote: 'a b'\nhydra: {sweeper: {n_trials: 2}}\n"
-    )
-    assert members.study_values(tmp_path, "mine") == [
-        ("trainer", "cpu"), ("++trainer.max_epochs", "3"), ("++note", "'a b'"),
-    ]  # fmt: skip
 
 
 def test_the_slurm_example_composes():

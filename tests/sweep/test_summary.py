@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from fovea.config.command_line import parse
+from fovea.config.overrides import parse
 from fovea.engine import rundir
-from fovea.sweep import job_dir as sweep_place
-from fovea.sweep import summary as sweep_report
+from fovea.sweep import job_dir, summary
 
 
 def finish(run_dir, status="finished", value=0.5, error=None):
@@ -22,8 +21,8 @@ def finish(run_dir, status="finished", value=0.5, error=None):
 
 def sweep_of(tmp_path, *jobs):
     for i, (overrides, status, value, error) in enumerate(jobs):
-        finish(sweep_place.claim(tmp_path, overrides, number=i), status, value, error)
-    return [sweep_report.row(d) for d in sweep_place.jobs(tmp_path)]
+        finish(job_dir.claim(tmp_path, overrides, number=i), status, value, error)
+    return [summary.row(d) for d in job_dir.jobs(tmp_path)]
 
 
 def test_the_table_shows_what_differs_and_the_csv_everything(tmp_path):
@@ -32,11 +31,14 @@ def test_the_table_shows_what_differs_and_the_csv_everything(tmp_path):
         (["model=mlp", "seed=0", "+n='a b'"], "finished", 0.5, None),
         (["model=mlp", "seed=1", "+n='a b'"], "failed", None, "too bad"),
     )
-    table = sweep_report.table(rows)
-    assert (
-        "seed=1" in table and "model=mlp" not in table and "val/acc" in table and str(tmp_path / "1") in table
-    )
-    sweep_report.write_csv(tmp_path / "sweep.csv", rows)
+    table = summary.table(rows)
+    head, _, *lines = [line.split() for line in table.splitlines()]
+    assert head == ["overrides", "status", "val/acc", "directory"]
+    assert lines == [
+        ["seed=0", "finished", "0.5000", str(tmp_path / "0")],
+        ["seed=1", "failed", "–", str(tmp_path / "1")],
+    ]
+    summary.write_csv(tmp_path / "sweep.csv", rows)
     with (tmp_path / "sweep.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert read[0]["overrides"] == """model=mlp seed=0 '+n='"'"'a b'"'"''"""
@@ -46,8 +48,8 @@ def test_the_table_shows_what_differs_and_the_csv_everything(tmp_path):
 
 
 def test_a_job_alone_shows_its_overrides():
-    assert sweep_report.differing([["a=1"]]) == [["a=1"]]
-    assert sweep_report.differing([["a=1", "b=2"], ["b=2"]]) == [["a=1"], []]
+    assert summary.differing([["a=1"]]) == [["a=1"]]
+    assert summary.differing([["a=1", "b=2"], ["b=2"]]) == [["a=1"], []]
 
 
 @pytest.mark.parametrize(
@@ -56,13 +58,13 @@ def test_a_job_alone_shows_its_overrides():
 )
 def test_the_exit_code_says_whether_all_finished(tmp_path, statuses, code):
     rows = sweep_of(tmp_path, *(([f"seed={i}"], s, 0.1, None) for i, s in enumerate(statuses)))
-    assert sweep_report.conclude(tmp_path, rows, mode="max", stopped=False) == code
+    assert summary.conclude(tmp_path, rows, mode="max", stopped=False) == code
 
 
 def test_the_best_job_follows_the_mode(tmp_path):
     rows = sweep_of(tmp_path, *(([f"seed={i}"], "finished", v, None) for i, v in enumerate([0.3, 0.9, 0.1])))
-    assert sweep_report.best_row(rows, mode="max")["job"] == "1"
-    assert sweep_report.best_row(rows, mode="min")["job"] == "2"
+    assert summary.best_row(rows, mode="max")["job"] == "1"
+    assert summary.best_row(rows, mode="min")["job"] == "2"
 
 
 def test_the_command_to_continue_is_shown(tmp_path, monkeypatch, caplog):
@@ -70,7 +72,7 @@ def test_the_command_to_continue_is_shown(tmp_path, monkeypatch, caplog):
     sweep_dir = tmp_path / "my sweep"
     rows = sweep_of(sweep_dir, (["seed=0"], "interrupted", None, None))
     with caplog.at_level(logging.INFO):
-        sweep_report.conclude(sweep_dir, rows, mode="max", stopped=True)
+        summary.conclude(sweep_dir, rows, mode="max", stopped=True)
     words = shlex.split(next(m for m in caplog.messages if "continue it" in m).splitlines()[-1])
     assert words[:5] == ["python", "src/train.py", "-m", "seed=0,1", "+n='a b'"]
     assert parse(words[2:]).choice("sweep_dir") == str(sweep_dir)

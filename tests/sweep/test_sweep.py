@@ -118,7 +118,7 @@ def test_ctrl_c_ends_job_and_sweep_in_order_and_the_shown_command_goes_on(tmp_pa
         tmp_path / "s/0/config.yaml",
     )
     code, shown = sweep(tmp_path, "-m", *TINY, *LONG, "seed=0")
-    assert code == 0 and "job 0 goes on" in shown
+    assert code == 0 and "job 0 resumes" in shown
     rows = list(csv.DictReader((tmp_path / "s/0/metrics.csv").open()))
     assert [int(float(r["epoch"])) for r in rows] == list(range(epochs + 1))
 

@@ -23,11 +23,11 @@ from fovea.compare.page import page
 from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
 from fovea.compare.verdicts import different_tests, paired_tests
 from fovea.config import build
-from fovea.config.command_line import nearest
+from fovea.config.overrides import nearest
 from fovea.config.paths import CONF
 from fovea.config.values import count, listed
-from fovea.engine import log as logs
 from fovea.engine import rundir
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
@@ -48,7 +48,7 @@ TRAINING = (
 
 def main(config: DictConfig) -> None:
     """Read the runs, measure their networks, write the tables and the page, print the table."""
-    logs.configure(None)
+    configure(None)
     if OmegaConf.is_missing(config, "runs"):
         raise UsageError("runs= is missing: say runs=DIR, runs='GLOB' or runs=[DIR,DIR] on the command line")
     with stop_signals():

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fovea.config.cli import RESULTS, WHITELIST
 from fovea.types import ViewFactory
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch.loggers import Logger
+    from torch import nn
+
+    from fovea.callbacks.checkpoint import BestAndLast
+    from fovea.callbacks.record import EpochRecord
+    from fovea.data.module import DataModule
+    from fovea.tasks.base import Task
+    from fovea.types import Preprocessing
 
 
 def make(node: Any, **kwargs: Any) -> Any:
@@ -29,38 +41,31 @@ def follow_aspect(config: DictConfig) -> None:
     config.data.image_size = dataset.func.find_size(longest=config.data.image_size, **dataset.keywords)
 
 
-def datamodule(config: DictConfig, preprocessing: dict[str, Any]) -> Any:
-    """Build the data module; nothing is read yet."""
-    from fovea.data.module import DataModule
-
-    data = config.data
-    same = (
-        "name", "num_classes", "batch_size", "num_workers", "val_fraction", "test_fraction", "split_seed",
-        "targets", "on_error", "cache", "download", "train_fraction", "limit_per_class", "fold", "num_folds",
-    )  # fmt: skip
-    plain = OmegaConf.to_container(OmegaConf.create({key: data[key] for key in same if key in data}))
-    return DataModule(
-        dataset=make(data.dataset),
-        preprocessing=preprocessing,  # type: ignore[arg-type]
+def datamodule(config: DictConfig, preprocessing: Preprocessing) -> DataModule:
+    """Build the data module from those options of `data` that its class takes; nothing is read yet."""
+    data: Any = OmegaConf.to_container(config.data, resolve=True)
+    module = make({"_target_": data["_target_"], "_partial_": True})
+    takes = inspect.signature(module.func).parameters
+    return module(
+        **make({key: value for key, value in data.items() if key in takes}),
+        preprocessing=preprocessing,
         seed=config.seed,
         augment_sample=make(config.augment.sample or {}),
         augment_batch=make(config.augment.batch or {}),
-        **plain,  # type: ignore[arg-type]
     )
 
 
-def network(config: DictConfig) -> Any:
+def network(config: DictConfig) -> nn.Module:
     """Build the network, with pretrained weights where asked for."""
     return make(config.model.net)
 
 
-def preprocessing(config: DictConfig, net: Any) -> dict[str, Any]:
+def preprocessing(config: DictConfig, net: nn.Module | None) -> Preprocessing:
     """Say how images become inputs: the network's own statistics when pretrained, else those of the data."""
     data = config.data
     size = data.image_size if data.image_size is not None else 224
-    size = [int(size)] * 2 if isinstance(size, int) else [int(s) for s in size]
-    found: dict[str, Any] = {
-        "image_size": size,
+    found: Preprocessing = {
+        "image_size": [size, size] if isinstance(size, int) else [int(s) for s in size],
         "channels": int(data.channels),
         "mean": [float(m) for m in data.mean],
         "std": [float(s) for s in data.std],
@@ -74,17 +79,16 @@ def preprocessing(config: DictConfig, net: Any) -> dict[str, Any]:
     return found
 
 
-def task(config: DictConfig, net: Any) -> Any:
+def task(config: DictConfig, net: nn.Module) -> Task:
     """Build the LightningModule around the network."""
     if config.channels_last:
         import torch
 
         net = net.to(memory_format=torch.channels_last)
-    metrics = {name: make(node) for name, node in config.metrics.get("values", {}).items()}
     built = make(
         config.task,
         net=net,
-        metrics=metrics,
+        metrics={name: make(node) for name, node in config.metrics.get("values", {}).items()},
         optimizer=make(config.optimizer),
         scheduler=make(config.scheduler),
         finetune=make(config.finetune),
@@ -95,8 +99,10 @@ def task(config: DictConfig, net: Any) -> Any:
     return built
 
 
-def trainer(config: DictConfig, *, callbacks: list[Any], loggers: list[Any], run_dir: Path) -> Any:
+def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     """Build the Trainer."""
+    from lightning.pytorch.callbacks import ProgressBar
+
     node = config.trainer.copy()
     with open_dict(node):
         plugins = node.pop("plugins", None)
@@ -105,15 +111,15 @@ def trainer(config: DictConfig, *, callbacks: list[Any], loggers: list[Any], run
         callbacks=[*callbacks, *(c for logger in loggers for c in getattr(logger, "callbacks", list)())],
         logger=loggers or False,
         plugins=make(plugins) if plugins else None,
-        default_root_dir=str(run_dir),
+        default_root_dir=str(config.run_dir),
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        enable_progress_bar=any(_is_bar(c) for c in callbacks),
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         use_distributed_sampler=False,
     )
 
 
-def callbacks(config: DictConfig, *, record: Any, keeper: Any) -> list[Any]:
+def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndLast) -> list[Callback]:
     """Build the callbacks of the config and those that every run has."""
     from fovea.callbacks.collector import Collector
     from fovea.callbacks.freezing import Freezing
@@ -124,7 +130,7 @@ def callbacks(config: DictConfig, *, record: Any, keeper: Any) -> list[Any]:
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
-    return [*own, *chosen, record, keeper]
+    return [*own, *chosen, record, checkpointer]
 
 
 def view(config: DictConfig, **options: Any) -> ViewFactory | None:
@@ -133,12 +139,6 @@ def view(config: DictConfig, **options: Any) -> ViewFactory | None:
     return None if node is None else make(node, **options)
 
 
-def loggers(config: DictConfig) -> list[Any]:
+def loggers(config: DictConfig) -> list[Logger]:
     """Build the loggers beyond `metrics.csv`."""
     return [make(node) for node in config.logger.values() if node]
-
-
-def _is_bar(callback: Any) -> bool:
-    from lightning.pytorch.callbacks import ProgressBar
-
-    return isinstance(callback, ProgressBar)

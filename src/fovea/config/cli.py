@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,8 +21,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fovea import errors
-from fovea.config import command_line as argv
 from fovea.config import resolvers
+from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
 
 resolvers.register()
@@ -31,6 +30,7 @@ resolvers.register()
 # Where the code of each command is: imported once it is known that the command line asks for it.
 COMMANDS = {
     "train": "fovea.engine.train",
+    "sweep": "fovea.sweep.sweep",  # train with -m: one job
     "eval": "fovea.engine.eval",
     "predict": "fovea.predict.command",
     "explain": "fovea.explain.command",
@@ -49,6 +49,7 @@ WHITELIST = [
         f"fovea.{p}.*"
         for p in ("models", "tasks", "optim", "metrics", "callbacks", "runs", "ops", "explain", "predict")
     ),
+    "fovea.data.module.DataModule",
     "fovea.data.datasets.*",
     "torch.optim.*",
     "torch.nn.*",
@@ -80,17 +81,17 @@ LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which 
 
 
 def command(name: str) -> None:
-    """Run a command: its root config is `conf/<name>.yaml`, its code the module that COMMANDS names."""
+    """Run a command: its root config is `conf/<name>.yaml`, its code what COMMANDS names."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
     try:
         if name == "train":
-            sys.argv[1:] = argv.rewrite(sys.argv[1:])
-        sys.argv[1:] = argv.bracketed(sys.argv[1:], LISTS.get(name, ()))
+            sys.argv[1:] = rewrite(sys.argv[1:])
+        sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))
         helps = {"-h", "--help"} & set(sys.argv[1:])
         with _narrow(HIDDEN.get(name, frozenset())) if helps else contextlib.nullcontext():
             _run(name)
-        sweep = sys.modules.get("fovea.sweep.sweep")
+        sweep = sys.modules.get(COMMANDS["sweep"])
         sys.exit(0 if sweep is None else sweep.exit_code)
     except errors.Interrupted as error:
         sys.exit(128 + error.signum)
@@ -107,17 +108,15 @@ def _run(name: str) -> None:
     """Have Hydra compose the config and hand it to the command's code."""
     stopped: list[BaseException] = []
 
-    def job(config: DictConfig) -> Any:
+    def job(config: DictConfig) -> float | None:
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        code = COMMANDS["sweep" if sweeping and name == "train" else name]
         try:
-            return importlib.import_module(COMMANDS[name]).main(config)
-        except (
-            Exception,
-            errors.Interrupted,
-        ) as error:  # raised again outside Hydra, which would print it too
+            return importlib.import_module(code).main(config)
+        except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's
                 raise
-            stopped.append(error)
+            stopped.append(error)  # raised again outside Hydra, which would print it too
             return None
 
     hydra.main(config_path=str(CONF), config_name=name, execution_whitelist=[*WHITELIST, *RESULTS])(job)()

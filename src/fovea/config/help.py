@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.command_line import nearest, parse
+from fovea.config.groups import REFUSALS, composing, groups, members
+from fovea.config.overrides import nearest, parse
 from fovea.config.paths import CONF
-from fovea.config.resolvers import members
 from fovea.errors import explain
 
 
@@ -26,9 +26,8 @@ def advice(error: BaseException, argv: list[str]) -> str:
         return _unknown_member(group[1], group[2])
     missing = re.search(r"You must specify '(\w+)'", text)
     if missing:
-        return (
-            f"{missing[1]}= is missing: say {missing[1]}=NAME\n  {missing[1]} can be: {members(missing[1])}"
-        )
+        name = missing[1]
+        return f"{name}= is missing: say {name}=NAME\n  {name} can be: {', '.join(members(name))}"
     return explain(error).split("\nConfig search path")[0]
 
 
@@ -43,46 +42,39 @@ def _unknown_key(key: str, argv: list[str]) -> str:
     near = nearest(key, known)
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"
-    groups = sorted({k.split(".")[0] for k in known})
+    top = sorted({k.split(".")[0] for k in known})
     hint = f"all keys: python src/{_command()}.py --cfg job"
-    return f"unknown key {key!r}; top-level keys: {', '.join(groups)} ({hint})"
+    return f"unknown key {key!r}; top-level keys: {', '.join(top)} ({hint})"
 
 
 def _unknown_member(group: str, member: str) -> str:
-    options = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    options = members(group)
     if not options:
-        groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
-        return f"unknown config group {group!r}; groups: {', '.join(groups)}"
+        return f"unknown config group {group!r}; groups: {', '.join(groups())}"
     near = nearest(member, options)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     return f"{group}={member} does not exist{hint}\n  {group} can be: {', '.join(options)}"
 
 
-def _compose(argv: list[str]) -> Any:
+def _compose(argv: list[str]) -> DictConfig:
     """Compose with the group choices of the command line alone, to learn which keys there are."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    groups = {p.name for p in CONF.iterdir() if p.is_dir()}
-    picks = [
-        o.input_line for o in parse(argv).overrides if o.key_or_group in groups and not o.is_sweep_override()
-    ]
-    with initialize_config_dir(str(CONF)):
+    given = [o for o in parse(argv).overrides if not o.is_sweep_override()]
+    picks = [str(o.input_line) for o in given if o.key_or_group in groups()]
+    with composing():
         for overrides in (picks, []):
             try:
-                return compose(_command(), overrides=[p for p in overrides if p])
-            except Exception:
+                return compose(_command(), overrides)
+            except REFUSALS:
                 continue
     return OmegaConf.create()
 
 
-def keys(node: Any, prefix: str = "") -> list[str]:
+def keys(node: DictConfig, prefix: str = "") -> list[str]:
     """Return every key of a config, with dots; values stay unresolved."""
     names = []
     for key in node:
-        names.append(f"{prefix}{key}")
+        names.append(f"{prefix}{key!s}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            names.extend(keys(child, f"{prefix}{key}."))
+            names.extend(keys(child, f"{prefix}{key!s}."))
     return names

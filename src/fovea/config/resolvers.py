@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fovea.config.paths import CONF
+from fovea.config.groups import members
 
 
 def height_width(size: Any) -> list[Any]:
@@ -14,12 +14,7 @@ def height_width(size: Any) -> list[Any]:
     return [size, size] if isinstance(size, int) else list(size)
 
 
-def members(group: str) -> str:
-    """List what a group can be."""
-    return ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
-
-
 def register() -> None:
     """Make the resolvers known to OmegaConf."""
     OmegaConf.register_resolver("hw", height_width, replace=True)
-    OmegaConf.register_resolver("members", members, replace=True)
+    OmegaConf.register_resolver("members", lambda group: ", ".join(members(group)), replace=True)

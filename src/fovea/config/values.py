@@ -1,10 +1,19 @@
-"""Read values of a command's config."""
+"""Read single values of a command's config, and refuse those that make no sense."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
+
+
+def require(config: DictConfig, *keys: str) -> None:
+    """Raise when a key without default was not given."""
+    for key in keys:
+        if OmegaConf.is_missing(config, key):
+            raise UsageError(
+                f"{key}= is missing: say {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
+            )
 
 
 def count(config: DictConfig, key: str, default: int | None = None) -> int:

@@ -66,8 +66,6 @@ class DataModule(L.LightningDataModule):
         download: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size={batch_size} must be at least 1")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"data.on_error={on_error!r} must be raise or skip")
         self.dataset, self.name, self.num_classes, self.batch_size = dataset, name, num_classes, batch_size

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config.cli import PACKAGES, RESULTS, WHITELIST
 from fovea.errors import UsageError
 
-# What a network may be built from; and what no config out of a checkpoint may call, though it is the suite's
-# own or a library's: it fetches, reads or writes files that the caller names, or starts processes.
+# What a network may be built from; and what no config out of a checkpoint may call, whitelisted or not: it
+# fetches, reads or writes files that the caller names.
 NETS = [
     *PACKAGES,
     "fovea.models.*",
@@ -27,10 +27,6 @@ NETS = [
     "segmentation_models_pytorch.*",
 ]
 FILES = (
-    "fovea.data.fetch.archive.",
-    "fovea.data.fetch.download.",
-    "fovea.data.images.",
-    "fovea.data.formats.masks.",
     "fovea.models._",
     "albumentations.core.serialization.",
     "segmentation_models_pytorch.from_pretrained",
@@ -57,7 +53,7 @@ def load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def refuse_foreign(config: Any, *, source: Path | str, at: str = "") -> None:
+def refuse_foreign(config: object, *, source: Path | str, at: str = "") -> None:
     """Raise, before any of it is used, when a config calls what is not whitelisted or looks anything up."""
     if isinstance(config, dict):
         if "_target_" in config and not _allowed(config["_target_"]):
@@ -112,7 +108,7 @@ def offline_model(config: DictConfig) -> DictConfig:
     return config
 
 
-def _allowed(target: Any) -> bool:
+def _allowed(target: object) -> bool:
     """Whether a target is on the whitelist and names a thing of a module there, not one that it has imported.
 
     A name that a module imported directly passes here; Hydra looks at the object itself and refuses that.
@@ -123,11 +119,11 @@ def _allowed(target: Any) -> bool:
         return False
     parts = target.split(".")
     spec = importlib.util.find_spec(parts[0])  # of a top-level package: found, not imported
-    place = Path((spec.submodule_search_locations or [""])[0] if spec else "")
+    folder = Path((spec.submodule_search_locations or [""])[0] if spec else "")
     rest = parts[1:]
-    while len(rest) > 1 and (place / rest[0]).is_dir():
-        place, rest = place / rest[0], rest[1:]
-    if len(rest) > 1 and (place / f"{rest[0]}.py").is_file():
+    while len(rest) > 1 and (folder / rest[0]).is_dir():
+        folder, rest = folder / rest[0], rest[1:]
+    if len(rest) > 1 and (folder / f"{rest[0]}.py").is_file():
         rest = rest[1:]
     return len(rest) == 1 and not rest[0].startswith("_")
 

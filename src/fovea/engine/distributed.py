@@ -9,6 +9,7 @@ from pathlib import Path
 from fovea.errors import UsageError
 from fovea.files import write_text
 
+ERROR_NOTE = ".error_of_rank_"
 VARIABLE = "FOVEA_RUN_DIR"
 INHERITED = (
     "LOCAL_RANK",
@@ -50,6 +51,11 @@ def find(*, timeout: float = 1800.0) -> Path:
             raise UsageError(f"rank {rank()} waited {timeout:.0f} s for rank 0 to set up the run ({_note()})")
         time.sleep(0.5)
     return Path(_note().read_text(encoding="utf-8"))
+
+
+def error_note(rank: int) -> Path:
+    """Return where a process of rank 1 or more leaves its error for the one of rank 0."""
+    return find() / f"{ERROR_NOTE}{rank}"
 
 
 def clean_environment() -> dict[str, str]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from fovea.config import build
-from fovea.engine import imports
-from fovea.engine import log as logs
+from fovea.config.values import count, require
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, count, device, open_run, require
+from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
-from fovea.files import write_text
+from fovea.files import write_json
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -28,8 +26,7 @@ def main(config: DictConfig) -> None:
     require(config, "run")
     if config.split not in SPLITS:
         raise UsageError(f"split is {config.split!r}; allowed: {', '.join(SPLITS)}")
-    logs.configure(None)
-    imports.quick()
+    configure(None)
     with stop_signals():
         trained = open_run(config.run, config.checkpoint)
         metrics = measure(trained, config)
@@ -37,7 +34,7 @@ def main(config: DictConfig) -> None:
     views = None if config.tta is None else list(config.tta)
     file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
     facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
-    write_text(file, json.dumps(facts, indent=2) + "\n")
+    write_json(file, facts)
     from fovea.page.text_table import text_table
 
     log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
@@ -47,7 +44,9 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
     """Return every metric of the task on one split, without augmentation."""
     import lightning.pytorch as L
 
-    place, run = device(str(config.accelerator)), _measured_as_asked(trained.config, config)
+    run = _measured_as_asked(trained.config, config)
+    if device(str(config.accelerator)).type == "cpu" and run.trainer.precision == "16-mixed":
+        run.trainer.precision = "32-true"
     datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
     if not len(datamodule.splits[config.split]):
         raise UsageError(f"the run's data has no {config.split} split")
@@ -57,18 +56,12 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
     datamodule.channels_last = bool(run.channels_last)
     task = build.task(run, trained.net)
     trainer = L.Trainer(
-        accelerator=config.accelerator, devices=1, precision=_precision(run, place.type), logger=False,
+        accelerator=config.accelerator, devices=1, precision=run.trainer.precision, logger=False,
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         use_distributed_sampler=False,
     )  # fmt: skip
     (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
     return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
-
-
-def _precision(run: DictConfig, device_type: str) -> Any:
-    """Return the precision in which the run measured, where the device has it."""
-    precision = run.trainer.precision
-    return "32-true" if precision == "16-mixed" and device_type == "cpu" else precision
 
 
 def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:

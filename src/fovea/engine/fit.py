@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from omegaconf import DictConfig
 
 from fovea.config import build
-from fovea.engine import distributed as rendezvous
-from fovea.engine import imports, processes, rundir
-from fovea.engine.processes import Family
+from fovea.engine import distributed, processes, rundir
+from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary, to_plain
 from fovea.page.formats import counted
+
+if TYPE_CHECKING:
+    import torch
+    from lightning.pytorch import Callback
+    from torch import nn
+
+    from fovea.callbacks.checkpoint import BestAndLast
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +30,11 @@ class Session:
     """The objects of one run and the order in which they act; `summary` is None in processes of rank > 0."""
 
     def __init__(
-        self, config: DictConfig, ckpt_path: Path | None, summary: Summary | None, family: Family
+        self, config: DictConfig, ckpt_path: Path | None, summary: Summary | None, children: ChildProcesses
     ) -> None:
-        self.config, self.ckpt_path, self.summary, self.family = config, ckpt_path, summary, family
-        self.keeper: Any = None
+        self.config, self.ckpt_path, self.summary, self.children = config, ckpt_path, summary, children
         self.run_dir = Path(config.run_dir)
+        self.checkpointer: BestAndLast = build.make(config.checkpoint)
 
     def run(self) -> float | None:
         """Run all stages; return the best value of the monitored metric."""
@@ -37,22 +43,14 @@ class Session:
             self._fit()
             self._test()
         finally:
-            self._note_best()
+            best = self.checkpointer.best
+            if self.summary is not None and best is not None:
+                self.summary.set(best={"value": best["value"], "epoch": best["epoch"]})
         if self.summary is not None:
             self._conclude(self.summary)
-        return None if self.best is None else self.best["value"]
-
-    @property
-    def best(self) -> dict[str, Any] | None:
-        """The best epoch so far."""
-        return None if self.keeper is None else self.keeper.best
-
-    def _note_best(self) -> None:
-        if self.summary is not None and self.best is not None:
-            self.summary.set(best={"value": self.best["value"], "epoch": self.best["epoch"]})
+        return None if best is None else best["value"]
 
     def _build(self) -> None:
-        imports.quick()
         from fovea.callbacks.record import EpochRecord
         from fovea.callbacks.seeding import seed_all
 
@@ -70,18 +68,15 @@ class Session:
             self.task.meta["classes"] = list(self.datamodule.classes)
             self.task.meta |= self.datamodule.labelling()
         self.record = EpochRecord(path=self.run_dir / "metrics.csv", on_epoch=self._epoch_done)
-        self.keeper = build.make(config.checkpoint)
-        callbacks = build.callbacks(config, record=self.record, keeper=self.keeper)
-        callbacks.append(processes.callback(self.family))
+        callbacks = build.callbacks(config, record=self.record, checkpointer=self.checkpointer)
+        callbacks.append(processes.callback(self.children))
         if self._stopped_early():
             callbacks.append(_stop_at_once())
-        self.trainer = build.trainer(
-            config, callbacks=callbacks, loggers=build.loggers(config), run_dir=self.run_dir
-        )
+        self.trainer = build.trainer(config, callbacks=callbacks, loggers=build.loggers(config))
         if self.summary is not None:
             self.summary.set(**self._facts())
 
-    def _prepare(self, net: Any) -> None:
+    def _prepare(self, net: nn.Module) -> None:
         """Have data and every automatic choice settled before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
@@ -90,38 +85,35 @@ class Session:
 
             precision.settle(self.config, net, self.datamodule, self.ckpt_path)
         rundir.write_config(self.run_dir, self.config)
-        rendezvous.publish(self.run_dir)
+        distributed.publish(self.run_dir)
 
     def _fit(self) -> None:
         path = None if self.ckpt_path is None else str(self.ckpt_path)
         self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
 
     def _test(self) -> None:
-        self.metrics = {k: v for row in self.record.rows[-1:] for k, v in row.items() if "/" in k}
+        self.metrics = _metrics(self.record.rows[-1]) if self.record.rows else {}
         if not self.config.test or not len(self.datamodule.test):
             return
-        best = self.keeper.best_path
-        use_best = best.is_file() and not self.trainer.fast_dev_run
+        best = self.checkpointer.best_path
+        path = str(best) if best.is_file() and not self.config.trainer.get("fast_dev_run") else None
         tested = self.trainer.test(
-            self.task,
-            datamodule=self.datamodule,
-            ckpt_path=str(best) if use_best else None,
-            verbose=False,
-            weights_only=True,
+            self.task, datamodule=self.datamodule, ckpt_path=path, verbose=False, weights_only=True
         )
         self.metrics |= {k: float(v) for row in tested for k, v in row.items()}
 
     def _facts(self) -> dict[str, Any]:
         parameters = list(self.task.net.parameters())
-        device = self.trainer.strategy.root_device
-        name = _device_name(device)
         return {
             "data": self.datamodule.summary(),
             "model": {
                 "params": sum(p.numel() for p in parameters),
                 "trainable_params": sum(p.numel() for p in parameters if p.requires_grad),
             },
-            "environment": {"device": name, "processes": self.trainer.world_size},
+            "environment": {
+                "device": _device_name(self.trainer.strategy.root_device),
+                "processes": self.trainer.world_size,
+            },
             "config": {"precision": str(self.config.trainer.precision)},
         }
 
@@ -138,7 +130,7 @@ class Session:
         if self.summary is None:
             return
         last = self.record.rows[-1]
-        metrics = {k: v for k, v in last.items() if "/" in k}
+        metrics = _metrics(last)
         text = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items())
         log.info("epoch %d  %s  (%.1f s)", last["epoch"], text, last["epoch_s"])
         self.summary.set(metrics=metrics, timing=self._timing(), model=self._facts()["model"])
@@ -146,11 +138,12 @@ class Session:
 
     def _conclude(self, summary: Summary) -> None:
         summary.set(metrics=self.metrics, timing=self._timing(), data=self.datamodule.summary())
-        if self.best is not None and self.best["epoch"] is not None:
-            best_row = [r for r in self.record.rows if r["epoch"] == self.best["epoch"]]
-            summary.set(metrics={k: v for r in best_row for k, v in r.items() if "/" in k})
+        best = self.checkpointer.best
+        for row in self.record.rows:
+            if best is not None and row["epoch"] == best["epoch"]:
+                summary.set(metrics=_metrics(row))
         summary.finish("finished")
-        if not self.trainer.fast_dev_run:
+        if not self.config.trainer.get("fast_dev_run"):
             write_report(self.run_dir, self.config)
         from fovea.runs.report import final_table
 
@@ -165,18 +158,23 @@ class Session:
         saved = load(self.ckpt_path)
         if int(saved["fovea"]["config"]["trainer"]["max_epochs"]) != int(self.config.trainer.max_epochs):
             return False
-        return bool(saved["callbacks"][self.keeper.state_key]["stopped"])
+        return bool(saved["callbacks"][self.checkpointer.state_key]["stopped"])
 
 
 def write_report(run_dir: Path, config: DictConfig) -> None:
     """Write `report.html` with the sections of the run's task."""
-    from fovea.runs import report as page
+    from fovea.runs import report
 
     parts = [build.make(node) for node in config.report.get("sections") or []]
-    page.write_report(run_dir, *parts, view=build.view(config))
+    report.write_report(run_dir, *parts, view=build.view(config))
 
 
-def _stop_at_once() -> Any:
+def _metrics(row: dict[str, float]) -> dict[str, float]:
+    """Return the metrics of an epoch: what is named `split/metric` in its row."""
+    return {k: v for k, v in row.items() if "/" in k}
+
+
+def _stop_at_once() -> Callback:
     import lightning.pytorch as L
 
     class StopAtOnce(L.Callback):
@@ -188,7 +186,7 @@ def _stop_at_once() -> Any:
     return StopAtOnce()
 
 
-def _device_name(device: Any) -> str:
+def _device_name(device: torch.device) -> str:
     import torch
 
     if device.type == "cuda":

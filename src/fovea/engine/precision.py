@@ -10,13 +10,16 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, open_dict
 
 from fovea.engine import checkpoint
+
+if TYPE_CHECKING:
+    from fovea.data.module import DataModule
 
 log = logging.getLogger(__name__)
 MARGIN = 0.95  # a candidate must be at least this much faster to be worth its rounding
@@ -25,7 +28,7 @@ ROUNDS = 2
 PART = 4  # a quarter of a batch tells the ratio in a quarter of the time
 
 
-def settle(config: DictConfig, net: torch.nn.Module, datamodule: Any, ckpt_path: Path | None) -> None:
+def settle(config: DictConfig, net: torch.nn.Module, datamodule: DataModule, ckpt_path: Path | None) -> None:
     """Choose for a new run; a resumed one keeps what its checkpoint says."""
     if ckpt_path is None:
         choose(config, net, datamodule)
@@ -39,7 +42,7 @@ def settle(config: DictConfig, net: torch.nn.Module, datamodule: Any, ckpt_path:
         )
 
 
-def choose(config: DictConfig, net: torch.nn.Module, datamodule: Any) -> None:
+def choose(config: DictConfig, net: torch.nn.Module, datamodule: DataModule) -> None:
     """Replace `trainer.precision: auto` by what is fastest here, and record why in the config.
 
     Candidates: fp32, and bf16 mixed with the channels-last layout (fp16 mixed on a GPU without bf16). They
@@ -94,7 +97,7 @@ def _same_random_numbers(device: torch.device) -> Iterator[None]:
         np.random.set_state(legacy)
 
 
-def _batch(datamodule: Any, device: torch.device) -> torch.Tensor:
+def _batch(datamodule: DataModule, device: torch.device) -> torch.Tensor:
     loader = datamodule.train_dataloader()
     image = next(iter(loader))["image"]
     if device.type == "cpu":  # on a GPU a whole batch takes no time, and a part of one would not fill it
@@ -140,12 +143,12 @@ def _trial(
         yield time.perf_counter() - start
 
 
-def _score(output: Any) -> torch.Tensor:
+def _score(output: object) -> torch.Tensor:
     """Reduce any output to a number whose gradient reaches all of it."""
     return sum((t.float().square().mean() for t in _tensors(output)), start=torch.zeros(()))
 
 
-def _tensors(output: Any) -> Iterator[torch.Tensor]:
+def _tensors(output: object) -> Iterator[torch.Tensor]:
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, dict | list | tuple):

@@ -8,10 +8,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
+from fovea.engine.distributed import error_note
 from fovea.errors import Interrupted, ProcessFailed
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds for a process to end by itself
@@ -32,7 +36,7 @@ class stop_signals:
         self._pid = os.getpid()
         self._old = {s: signal.signal(s, self._stop) for s in SIGNALS}
 
-    def _stop(self, signum: int, frame: Any) -> None:
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a worker of a data loader, forked with this handler; the run ends it
             if signum == signal.SIGTERM:
                 os._exit(0)
@@ -46,15 +50,15 @@ class stop_signals:
             signal.signal(s, signal.SIG_DFL if isinstance(error, Interrupted) else handler)
 
 
-class Family:
-    """The processes that this one started for a distributed run."""
+class ChildProcesses:
+    """The processes that this one started for a distributed run; `on_failure` hears why it has to die."""
 
-    def __init__(self, last_words: Callable[[ProcessFailed], None] | None = None) -> None:
-        self.last_words = last_words
-        self._others: list[subprocess.Popen[Any]] = []
+    def __init__(self, on_failure: Callable[[ProcessFailed], None] | None = None) -> None:
+        self.on_failure = on_failure
+        self._others: list[subprocess.Popen[bytes]] = []
         self._ending = False
 
-    def adopt(self, others: list[subprocess.Popen[Any]]) -> None:
+    def watch(self, others: list[subprocess.Popen[bytes]]) -> None:
         """Watch them in the Trainer's place, whose observer kills this process before it can say why."""
         self._others = list(others)
         others.clear()  # the observer shares the list, and ends when it is empty
@@ -68,12 +72,12 @@ class Family:
             os.kill(os.getpid(), signal.SIGTERM)
             self._wait(lambda: self._ending)
         if not self._ending:  # it hangs in a collective operation, out of reach of signals
-            if self.last_words is not None:
-                self.last_words(self._failure())
+            if self.on_failure is not None:
+                self.on_failure(self._failure())
             self.end()
             os._exit(1)
 
-    def blame(self, error: BaseException) -> BaseException:
+    def attribute_failure(self, error: BaseException) -> BaseException:
         """Return `error`, or the failure of another process that brought it about."""
         self._ending = True
         stopped = isinstance(error, Interrupted) and error.signum == signal.SIGTERM and self._failed()
@@ -117,17 +121,10 @@ class Family:
         return ProcessFailed(f"the process of rank {rank} {how}")
 
     @staticmethod
-    def _wait(ready: Callable[[], Any]) -> None:
+    def _wait(ready: Callable[[], object]) -> None:
         end = time.monotonic() + GRACE
         while not ready() and time.monotonic() < end:
             time.sleep(0.1)
-
-
-def error_note(rank: int) -> Path:
-    """Return where a process of rank 1 or more leaves its error for the one of rank 0."""
-    from fovea.engine import distributed as rendezvous
-
-    return rendezvous.find() / f".error_of_rank_{rank}"
 
 
 def follow_parent() -> None:
@@ -142,7 +139,7 @@ def follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def callback(family: Family) -> Any:
+def callback(children: ChildProcesses) -> Callback:
     """Return the callback that takes signals and processes back from the Trainer."""
     import lightning.pytorch as L
 
@@ -154,7 +151,7 @@ def callback(family: Family) -> Any:
                 self._handlers = {s: signal.getsignal(s) for s in SIGNALS}
             others = getattr(trainer.strategy.launcher, "procs", None)
             if others:
-                family.adopt(others)
+                children.watch(others)
 
         def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             for s, handler in getattr(self, "_handlers", {}).items():

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.command_line import nearest
+from fovea.config.groups import groups
 from fovea.config.help import keys
-from fovea.config.paths import CONF
+from fovea.config.overrides import nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
@@ -52,12 +51,9 @@ def start(config: DictConfig, given: list[str]) -> Start:
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
     """Put the values of the command line on top of a saved config."""
     OmegaConf.set_struct(saved, True)
-    groups = {p.name for p in CONF.iterdir() if p.is_dir()}
-    for override in OverridesParser.create().parse_overrides(
-        [g for g in given if g.split("=")[0] not in FREE]
-    ):
+    for override in parse([g for g in given if g.split("=")[0] not in FREE]).overrides:
         key = override.key_or_group
-        if key in groups:
+        if key in groups():
             if key == "experiment" and str(override.value()) == str(saved.experiment):
                 continue
             raise UsageError(

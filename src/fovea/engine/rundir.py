@@ -13,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.errors import UsageError
 from fovea.files import write_json, write_text
 
-STATUS = ("running", "finished", "failed", "interrupted")
-
 
 def claim(path: str | Path, *, fixed: bool) -> Path:
     """Create the directory of a new run, atomically; a default name that is taken gets a number.

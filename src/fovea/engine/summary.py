@@ -21,7 +21,6 @@ class Summary:
 
     def __init__(self, run_dir: Path, config: DictConfig) -> None:
         self.run_dir = run_dir
-        self.process = rundir.process()
         self.facts: dict[str, Any] = {
             "status": "running",
             "error": None,
@@ -59,7 +58,7 @@ class Summary:
     def write(self) -> None:
         """Write the facts so far."""
         self.facts["peak_memory_mb"] = peak_memory_mb()
-        rundir.write_summary(self.run_dir, {**self.facts, "process": {**self.process, "written": _now()}})
+        rundir.write_summary(self.run_dir, {**self.facts, "process": rundir.process()})
 
     def finish(self, status: str, *, error: str | None = None) -> None:
         """Write how the run ended."""
@@ -113,9 +112,3 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
-
-
-def _now() -> float:
-    import time
-
-    return time.time()

@@ -8,17 +8,15 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
+from fovea.config import build
 from fovea.config.validate import validate
-from fovea.engine import distributed as rendezvous
-from fovea.engine import log as logs
-from fovea.engine import processes, resume, rundir
-from fovea.engine.distributed import rank
+from fovea.engine import distributed, resume, rundir
 from fovea.engine.fit import Session, write_report
-from fovea.engine.processes import Family, stop_signals
+from fovea.engine.log import configure
+from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
 from fovea.engine.summary import Summary
 from fovea.files import write_text
 
@@ -26,11 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: DictConfig) -> float | None:
-    """Train one run, or hand a job of a sweep to a process of its own."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from fovea.sweep import sweep
-
-        return sweep.job(config)
+    """Train one run."""
     given = list(HydraConfig.get().overrides.task)
     config = plain(config)
     # a distributed run starts its other processes with this very command line, not with Hydra's job
@@ -43,12 +37,8 @@ def plain(config: DictConfig) -> DictConfig:
     config = config.copy()
     OmegaConf.set_struct(config, False)
     if config.data.get("num_classes", 0) is None:
-        from fovea.config import build
-
         build.count_classes(config)
     if config.data.get("keep_aspect") and isinstance(config.data.image_size, int):
-        from fovea.config import build
-
         build.follow_aspect(config)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
@@ -59,7 +49,7 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
     """Run one training from its resolved config; return the best monitored value."""
     begin = resume.start(config, given)
     validate(begin.config)
-    if rank() > 0:
+    if distributed.rank() > 0:
         return _other_process(begin.ckpt_path)
     config = begin.config
     if not begin.claimed:
@@ -67,21 +57,21 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
         config = rundir.move(config, rundir.claim(config.run_dir, fixed=fixed))
     run_dir = Path(config.run_dir)
     summary = Summary(run_dir, config)
-    logs.configure(run_dir)
-    family = Family(last_words=lambda error: _failed(summary, error, config))
+    configure(run_dir)
+    children = ChildProcesses(on_failure=lambda error: _failed(summary, error, config))
     try:
         with stop_signals():
-            value = Session(config, begin.ckpt_path, summary, family).run()
-            family.join()
+            value = Session(config, begin.ckpt_path, summary, children).run()
+            children.join()
         return value
     except BaseException as caught:
-        error = family.blame(caught)
+        error = children.attribute_failure(caught)
         if isinstance(error, errors.Interrupted):
             _interrupted(summary, error)
         else:
             _failed(summary, error, config)
-        family.end()
-        for note in run_dir.glob(".error_of_rank_*"):  # of processes that failed beside this one
+        children.end()
+        for note in run_dir.glob(f"{distributed.ERROR_NOTE}*"):  # of processes that failed beside this one
             note.unlink(missing_ok=True)
         _report(run_dir, config)
         if error is caught:
@@ -91,20 +81,21 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
 
 def _other_process(ckpt_path: Path | None) -> float | None:
     """Join a run as a process of rank 1 or more: same config, and nothing written but an error."""
-    config = rundir.read_config(rendezvous.find())
-    logs.configure(None)
+    config = rundir.read_config(distributed.find())
+    configure(None)
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.ERROR)  # the process of rank 0 has said the same
-    processes.follow_parent()
+    follow_parent()
     with stop_signals():
         try:
-            return Session(config, ckpt_path, None, Family()).run()
+            return Session(config, ckpt_path, None, ChildProcesses()).run()
         except errors.Interrupted as stop:
             sys.exit(128 + stop.signum)
         except Exception as error:  # one process speaks for all: that of rank 0
-            write_text(processes.error_note(rank()), errors.explain(error, config=config))
-            with (rendezvous.find() / "train.log").open("a", encoding="utf-8") as file:
-                file.write(f"rank {rank()}: {errors.details(error)}")
+            rank = distributed.rank()
+            write_text(distributed.error_note(rank), errors.explain(error, config=config))
+            with (distributed.find() / "train.log").open("a", encoding="utf-8") as file:
+                file.write(f"rank {rank}: {errors.details(error)}")
             sys.exit(1)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config import build
+from fovea.config.validate import ACCELERATORS, require_device
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from fovea.data.module import DataModule
+    from fovea.types import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Trained:
     path: Path
     checkpoint: dict[str, Any]
     config: DictConfig
-    net: Any
+    net: nn.Module
 
     @property
     def classes(self) -> list[str]:
@@ -36,7 +42,7 @@ class Trained:
         return {key: value for key, value in self.checkpoint["fovea"].items() if key not in known}
 
     @property
-    def preprocessing(self) -> Any:
+    def preprocessing(self) -> Preprocessing:
         """How images become inputs."""
         return self.checkpoint["fovea"]["preprocessing"]
 
@@ -47,7 +53,7 @@ class Trained:
         num_workers: int | None = 0,
         all_targets: bool = False,
         download: bool = True,
-    ) -> Any:
+    ) -> DataModule:
         """Return the data of the run, not augmented, and set up to be measured or shown.
 
         Args:
@@ -56,8 +62,6 @@ class Trained:
             all_targets: give everything that the data set knows of an image, not just what training needs.
             download: False never downloads, whatever the run says.
         """
-        from fovea.config import build
-
         config = moved(self.config, data_root=data_root, num_workers=num_workers)
         config.augment = {"sample": {}, "batch": {}}
         config.data.download = download and config.data.download
@@ -78,15 +82,6 @@ def moved(run: DictConfig, *, data_root: str | None, num_workers: int | None) ->
         data = OmegaConf.to_container(run.data)
         run.data = OmegaConf.create(rundir.replaced(data, str(run.data.root), str(data_root)))
     return run
-
-
-def require(config: DictConfig, *keys: str) -> None:
-    """Raise when a key without default was not given."""
-    for key in keys:
-        if OmegaConf.is_missing(config, key):
-            raise UsageError(
-                f"{key}= is missing: say {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
-            )
 
 
 def find_checkpoint(run: str, name: str) -> Path:
@@ -117,27 +112,13 @@ def open_run(run: str, name: str) -> Trained:
     return Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
 
 
-def count(config: DictConfig, key: str, default: int | None = None) -> int:
-    """Return a number of at least 1 from the command's config, `default` where it says null."""
-    value = default if config[key] is None else config[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{key} is {value!r}; allowed: an integer of at least 1")
-    return value
-
-
-def device(accelerator: str) -> Any:
+def device(accelerator: str) -> torch.device:
     """Return the torch device for an accelerator's name."""
     import torch
 
-    from fovea.config.validate import ACCELERATORS, require_device
-
     if accelerator not in ACCELERATORS:
         raise UsageError(f"accelerator is {accelerator!r}; allowed: {', '.join(ACCELERATORS)}")
-    try:
-        require_device(accelerator)
-    except UsageError as error:
-        text = str(error).replace("trainer.accelerator=", "accelerator=")
-        raise UsageError(text.replace("trainer=", "accelerator=")) from None
+    require_device(accelerator, key="accelerator")
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if accelerator == "mps" else "cpu")

@@ -11,11 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fovea.config.values import listed
-from fovea.engine import imports
-from fovea.engine import log as logs
+from fovea.config.values import count, listed
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import count, device
+from fovea.engine.trained import device
 from fovea.errors import UsageError
 from fovea.explain import open as explain_models
 from fovea.explain.open import Opened
@@ -28,8 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> None:
     """Write `explain.html`, a figure for each image, every map, and what the studies find."""
-    logs.configure(None)
-    imports.quick()
+    configure(None)
     with stop_signals():
         _explain(config, output(config))
 

@@ -117,7 +117,7 @@ def _of_name(name: str, config: DictConfig) -> Opened:
     source = "random weights"
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
-    how = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
+    how: Any = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
     classes = _classes(net, config)
     selector = partial(ClassQuestions, classes=classes)
     return Opened(name=name, net=net, classes=classes, preprocessing=how, source=source, selector=selector)

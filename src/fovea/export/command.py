@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fovea.engine import imports
-from fovea.engine import log as logs
+from fovea.config.values import count, require
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, count, open_run, require
+from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
+from fovea.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fovea.export.formats import Format
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +29,10 @@ def main(config: DictConfig) -> None:
     """Write the folder of one format; ExportError where the file differs from the network."""
     from fovea.export.formats import choose
 
-    logs.configure(None)
+    configure(None)
     require(config, "run")
     form = choose(config.format)
     _check(config)
-    imports.quick()
     with stop_signals():
         trained = open_run(str(config.run), str(config.checkpoint))
         run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent
@@ -55,73 +58,53 @@ def _check(config: DictConfig) -> None:
         raise UsageError(f"tolerance is {tolerance!r}; allowed: a number of at least 0, such as 1e-4")
 
 
-def export(trained: Trained, form: Any, folder: Path, config: DictConfig) -> dict[str, Any]:
-    """Write, check and time; the file gets its name, and replaces an older one, only when it has passed."""
-    from fovea.export import folder as export_folder
-    from fovea.export import formats as export_formats
-    from fovea.export import parity as export_parity
+def export(trained: Trained, form: Format, folder: Path, config: DictConfig) -> dict[str, Any]:
+    """Write, check and time; the file gets its name, and replaces an older one, only when it has passed.
+
+    One that does not compute what the network does is set aside, under a name that nobody loads.
+    """
+    from fovea.export import folder as contents
+    from fovea.export import formats, parity
 
     trained.net.float().eval().requires_grad_(False)
-    images, source = export_parity.images(trained, number=config.images, data_root=config.data_root)
-    about = export_folder.facts(trained, form, images[:2])
+    images, source = parity.images(trained, number=config.images, data_root=config.data_root)
+    about = contents.facts(trained, form, images[:2])
     file = folder / form.file
+    failed = file.with_name(f"{file.name}.failed")
     folder.mkdir(parents=True, exist_ok=True)
-    with _part(file) as part:
-        about |= export_formats.write(form, trained.net, images[:2].contiguous(), part, opset=config.opset)
-        about["bytes"] = part.stat().st_size
-        with _refused(part, file):
-            about |= _measure(trained.net, part, about, images, config)
-        os.replace(part, file)
-    about["parity"] |= {"images": len(images), "source": source, "batches": export_parity.BATCHES}
-    _failed(file).unlink(missing_ok=True)
-    export_folder.write(folder, about)
+    with replacing(file) as draft:
+        about |= formats.write(form, trained.net, images[:2].contiguous(), draft, opset=config.opset)
+        about["bytes"] = draft.stat().st_size
+        try:
+            about |= _measure(trained.net, draft, about, images, config)
+        except formats.ExportError as error:
+            os.replace(draft, failed)
+            older = f"; {file} is still the older export" if file.exists() else ""
+            raise formats.ExportError(
+                f"the exported file is refused: {error}\n  kept as {failed}{older}"
+            ) from error
+    about["parity"] |= {"images": len(images), "source": source, "batches": parity.BATCHES}
+    failed.unlink(missing_ok=True)
+    contents.write(folder, about)
     return about
 
 
-def _measure(net: Any, file: Path, about: dict[str, Any], images: Any, config: DictConfig) -> dict[str, Any]:
+def _measure(
+    net: nn.Module, file: Path, about: dict[str, Any], images: Tensor, config: DictConfig
+) -> dict[str, Any]:
     """Load the file as its users will; return how exact and how fast it is."""
     import torch
 
-    from fovea.export import formats as export_formats
-    from fovea.export import parity as export_parity
+    from fovea.export import formats, parity
     from fovea.export.predict_example import open_model
 
-    with export_formats.quiet():
+    with formats.quiet():
         model = open_model(file, about, threads=torch.get_num_threads())
-    checked = export_parity.compare(net, model, images)
+    checked = parity.compare(net, model, images)
     return {
-        "parity": export_parity.gate(checked, tolerance=float(config.tolerance)),
-        "latency": export_parity.latency(net, model, images[:1].contiguous(), rounds=config.rounds),
+        "parity": parity.gate(checked, tolerance=float(config.tolerance)),
+        "latency": parity.latency(net, model, images[:1].contiguous(), rounds=config.rounds),
     }
-
-
-@contextlib.contextmanager
-def _part(file: Path) -> Iterator[Path]:
-    """Give the name of a file in the making; nothing of it stays."""
-    part = file.with_name(f"{file.stem}.part{file.suffix}")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _failed(file: Path) -> Path:
-    return file.with_name(f"{file.name}.failed")
-
-
-@contextlib.contextmanager
-def _refused(part: Path, file: Path) -> Iterator[None]:
-    """Set a file that does not compute what the network does aside, under a name that nobody loads."""
-    from fovea.export.formats import ExportError
-
-    try:
-        yield
-    except ExportError as error:
-        os.replace(part, _failed(file))
-        older = f"; {file} is still the older export" if file.exists() else ""
-        raise ExportError(
-            f"the exported file is refused: {error}\n  kept as {_failed(file)}{older}"
-        ) from error
 
 
 def _table(about: dict[str, Any], folder: Path) -> str:

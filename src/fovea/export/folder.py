@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from importlib.metadata import version
@@ -12,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from fovea.engine.trained import Trained
-from fovea.export import predict_example as export_example
+from fovea.export import predict_example
 from fovea.export.formats import Format, leaves
-from fovea.files import finite, write_text
+from fovea.files import write_json, write_text
 
 README = """# {name}, exported as {format}
 
@@ -37,8 +36,7 @@ python predict_example.py IMAGE
 
 def facts(trained: Trained, form: Format, x: Tensor) -> dict[str, Any]:
     """Describe the network and what it takes and gives; `x` is a batch of at least 2 inputs."""
-    about, config = trained.checkpoint["fovea"], trained.config
-    further = {k: v for k, v in about.items() if k not in ("version", "config", "classes", "preprocessing")}
+    config = trained.config
     return {
         "format": form.name,
         "file": form.file,
@@ -47,7 +45,7 @@ def facts(trained: Trained, form: Format, x: Tensor) -> dict[str, Any]:
         "checkpoint": str(trained.path),
         "classes": trained.classes,
         "preprocessing": dict(trained.preprocessing),
-        **further,
+        **trained.labelling,
         "inputs": [_port("image", x, len(x))],
         "outputs": [_port(name, value, len(x)) for name, value in leaves(trained.net(x)).items()],
         "versions": {"python": platform.python_version()}
@@ -64,22 +62,21 @@ def _port(name: str, value: Tensor, batch: int) -> dict[str, Any]:
 
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Write everything beside the network's file."""
-    text = json.dumps(finite(about), indent=2, ensure_ascii=False) + "\n"
-    write_text(folder / "export.json", text)
+    write_json(folder / "export.json", about)
     write_text(folder / "README.md", page(about))
-    shutil.copyfile(export_example.__file__, folder / "predict_example.py")
+    shutil.copyfile(predict_example.__file__, folder / "predict_example.py")
 
 
 def page(about: dict[str, Any]) -> str:
     """Return the folder's README."""
-    how, parity, cost = about["preprocessing"], about["parity"], about["latency"]
+    options, parity, cost = about["preprocessing"], about["parity"], about["latency"]
     shown = [f"`{o['name']}` {_shape(o['shape'])}" for o in about["outputs"]]
-    colours = "RGB" if how["channels"] == 3 else "grey"
+    colours = "RGB" if options["channels"] == 3 else "grey"
     return README.replace("RGB", colours).format(
         name=about["model"]["name"], format=about["format"], file=about["file"],
         input=f"image {_shape(about['inputs'][0]['shape'])}", outputs=", ".join(shown),
-        size=" x ".join(map(str, how["image_size"])), resize=how.get("resize", "crop"),
-        interpolation=how["interpolation"], mean=how["mean"], std=how["std"],
+        size=" x ".join(map(str, options["image_size"])), resize=options.get("resize", "crop"),
+        interpolation=options["interpolation"], mean=options["mean"], std=options["std"],
         num_classes=len(about["classes"]), source=f"{parity['images']} {parity['source']}",
         difference=parity["max_abs_difference"], tolerance=parity["tolerance"], threads=cost["threads"],
         exported=cost["exported_p50_ms"], own=cost["torch_p50_ms"],

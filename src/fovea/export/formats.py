@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.config.command_line import nearest
+from fovea.config.overrides import nearest
 from fovea.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Flat(nn.Module):
         return leaves(self.net(x))
 
 
-def leaves(output: Any, name: str = "") -> dict[str, Tensor]:
+def leaves(output: object, name: str = "") -> dict[str, Tensor]:
     """Name every tensor of an output: `output` where it is one, else by its keys and places.
 
     Raises:
@@ -67,7 +67,7 @@ def leaves(output: Any, name: str = "") -> dict[str, Tensor]:
     return {k: v for key, value in parts for k, v in leaves(value, f"{name}_{key}" if name else key).items()}
 
 
-def choose(name: Any) -> Format:
+def choose(name: object) -> Format:
     """Return the format of this name; UsageError where there is none, or a package for it is missing."""
     if name not in FORMATS:
         near = nearest(name, list(FORMATS), n=1) if isinstance(name, str) else []
@@ -127,7 +127,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _program(net: nn.Module, x: Tensor) -> Any:
+def _program(net: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
     """Return the graph of the network for any number of images."""
     anyhow = ({0: torch.export.Dim("batch", min=1)},)
     try:

@@ -104,8 +104,8 @@ def images(trained: Trained, *, number: int, data_root: str | None) -> tuple[Ten
             raise
         why = errors.explain(error).splitlines()[0]
         log.warning("the run's data cannot be read, so noise is compared (data_root=DIR helps): %s", why)
-    how = trained.preprocessing
-    shape = (number, int(how["channels"]), *map(int, how["image_size"]))
+    options = trained.preprocessing
+    shape = (number, int(options["channels"]), *map(int, options["image_size"]))
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)), "seeded noise"
 
 

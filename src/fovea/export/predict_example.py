@@ -77,43 +77,43 @@ def read(path: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def preprocess(image: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+def preprocess(image: np.ndarray, options: dict[str, Any]) -> np.ndarray:
     """Turn an RGB image (H, W, 3) uint8 into the network's input (1, C, H, W) float32."""
-    if how["channels"] == 1:
+    if options["channels"] == 1:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    image = fit(image, tuple(how["image_size"]), how)
-    mean, std = np.array(how["mean"]), np.array(how["std"])
+    image = fit(image, tuple(options["image_size"]), options)
+    mean, std = np.array(options["mean"]), np.array(options["std"])
     x = image.astype(np.float32) * (1 / (255 * std)).astype(np.float32) + (-mean / std).astype(np.float32)
     return np.ascontiguousarray(x.transpose(2, 0, 1)[None])
 
 
-def fit(image: np.ndarray, size: tuple[int, ...], how: dict[str, Any]) -> np.ndarray:
+def fit(image: np.ndarray, size: tuple[int, ...], options: dict[str, Any]) -> np.ndarray:
     """Bring an image to the input size.
 
     crop: the centred part with the aspect of the input, `crop_pct` of what fits; pad: the whole image between
     black borders; stretch: the whole image, changing its aspect.
     """
-    (height, width), resize = image.shape[:2], how.get("resize", "crop")
+    (height, width), resize = image.shape[:2], options.get("resize", "crop")
     if (height, width) == size or resize == "stretch":
-        return _resized(image, size, how)
+        return _resized(image, size, options)
     ratios = size[0] / height, size[1] / width
     if resize == "pad":
         inner = [min(s, max(1, round(n * min(ratios)))) for s, n in zip(size, (height, width), strict=True)]
         top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
         out = np.zeros((*size, image.shape[2]), np.uint8)
-        out[top : top + inner[0], left : left + inner[1]] = _resized(image, tuple(inner), how)
+        out[top : top + inner[0], left : left + inner[1]] = _resized(image, tuple(inner), options)
         return out
-    scale = max(ratios) / how["crop_pct"]
+    scale = max(ratios) / options["crop_pct"]
     crop = [max(1, min(n, round(s / scale))) for s, n in zip(size, (height, width), strict=True)]
     top, left = round((height - crop[0]) / 2), round((width - crop[1]) / 2)
-    return _resized(image[top : top + crop[0], left : left + crop[1]], size, how)
+    return _resized(image[top : top + crop[0], left : left + crop[1]], size, options)
 
 
-def _resized(image: np.ndarray, size: tuple[int, ...], how: dict[str, Any]) -> np.ndarray:
+def _resized(image: np.ndarray, size: tuple[int, ...], options: dict[str, Any]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
-    flag = cv2.INTER_AREA if shrinks else INTERPOLATION[how["interpolation"]]
+    flag = cv2.INTER_AREA if shrinks else INTERPOLATION[options["interpolation"]]
     return cv2.resize(image, size[::-1], interpolation=flag).reshape(*size, -1)
 
 

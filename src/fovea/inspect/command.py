@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
-from fovea.engine import log as logs
+from fovea.config.values import count
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import count
 from fovea.errors import UsageError
 from fovea.files import write_json, write_text
 from fovea.page.progress import progress
@@ -38,7 +38,7 @@ def main(config: DictConfig) -> None:
     actions: dict[str, Callable[[DictConfig, Path], int]] = {
         "prepare": prepare, "check": check, "preview": preview, "stats": stats,
     }  # fmt: skip
-    logs.configure(None)
+    configure(None)
     action = None if OmegaConf.is_missing(config, "action") else config.action
     if action not in actions:
         said = "action= is missing" if action is None else f"action is {action!r}"
@@ -148,12 +148,11 @@ def resolved(config: DictConfig) -> DictConfig:
     config.data.accepts = bool(config.data.get("subset", False))  # asked for: fewer images are no finding
     config.data.subset, config.data.batch_size = True, 1
     if "augment" not in config or config.augment is None:
-        from fovea.config.group_reset import member
-        from fovea.config.paths import CONF
+        from fovea.config.groups import member
 
         size = config.data.image_size or 224
         longest = size if isinstance(size, int) else max(size)
-        config.augment = member(CONF, "augment", "light" if longest <= SMALL else "standard")
+        config.augment = member("augment", "light" if longest <= SMALL else "standard")
     return config
 
 

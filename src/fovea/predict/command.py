@@ -11,11 +11,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from fovea.config import build
+from fovea.config.values import count, require
 from fovea.data import ground_truth as truth
 from fovea.data.find_images import MEMORY, find_images, unreadable
-from fovea.engine import log as logs
+from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, count, device, open_run, require
+from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
 from fovea.predict.writer import PredictionWriter
 from fovea.types import TaskView
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> None:
     """Write `predictions.csv` and annotated images; list unreadable files at the end."""
-    logs.configure(None)
+    configure(None)
     require(config, "run", "input")
     with stop_signals():
         out_dir = _output(config)

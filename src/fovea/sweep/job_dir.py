@@ -26,26 +26,21 @@ _held: list[int] = []  # open for as long as this process lives
 
 
 @dataclass(frozen=True)
-class Place:
+class JobDir:
     """The directory of a job, held under a lock; `state` is new, begun (to be resumed) or finished."""
 
     run_dir: Path
     state: str
-    lock: IO[Any]
+    lock: IO[str]
 
     @property
     def name(self) -> str:
         """The job's number."""
         return self.run_dir.name
 
-    @property
-    def verb(self) -> str:
-        """What happens to the job now."""
-        return {"new": "starts", "begun": "goes on", "finished": "is finished"}[self.state]
-
 
 @contextlib.contextmanager
-def place(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[Place]:
+def open_job(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[JobDir]:
     """Hold the directory of a job: the one that it has already, or a new one with the first free number.
 
     A job is known by its overrides, so a sweep that is started again, or grows, finds its own jobs. The lock
@@ -56,7 +51,7 @@ def place(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[Pla
         if not _try_lock(lock.fileno()):
             log.info("job %s runs already; waiting for it to end", run_dir.name)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Place(run_dir, _state(run_dir), lock)
+        yield JobDir(run_dir, _state(run_dir), lock)
 
 
 def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
@@ -92,7 +87,7 @@ def hold(sweep_dir: Path) -> None:
     sweep_dir.mkdir(parents=True, exist_ok=True)
     directory = os.open(sweep_dir, os.O_RDONLY)
     if not _try_lock(directory):
-        raise UsageError(f"a sweep is at work in {sweep_dir}; wait for it, or choose another sweep_dir")
+        raise UsageError(f"a sweep is running in {sweep_dir}; wait for it, or choose another sweep_dir")
     _held.append(directory)
 
 
@@ -109,7 +104,7 @@ def stop(sweep_dir: Path, signum: int, *, seconds: float) -> None:
 
 
 def settle(sweep_dir: Path, *, seconds: float) -> None:
-    """Wait until no job is at work in its directory, but not for longer than `seconds`."""
+    """Wait until no job is running in its directory, but not for longer than `seconds`."""
     end = time.monotonic() + seconds
     for run_dir in jobs(sweep_dir):
         with (run_dir / RECIPE).open("r+", encoding="utf-8") as lock:
@@ -119,8 +114,8 @@ def settle(sweep_dir: Path, *, seconds: float) -> None:
 
 def release(sweep_dir: Path, *, empty: bool) -> None:
     """Remove what only a running sweep needs; and the directory of a sweep that never had a job."""
-    for name in (CLAIMS, "multirun.yaml"):
-        (sweep_dir / name).unlink(missing_ok=True)
+    (sweep_dir / CLAIMS).unlink(missing_ok=True)
+    (sweep_dir / "multirun.yaml").unlink(missing_ok=True)
     if empty:
         with contextlib.suppress(OSError):
             sweep_dir.rmdir()

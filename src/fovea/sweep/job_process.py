@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from fovea import errors
-from fovea.engine import distributed as rendezvous
+from fovea.engine.distributed import clean_environment
 from fovea.errors import Interrupted
 
 
@@ -27,13 +27,13 @@ class End:
     error: str | None
 
 
-def call(command: list[str], *, output: Path | None, error_file: Path, keep: IO[Any]) -> End:
+def call(command: list[str], *, output: Path | None, error_file: Path, keep: IO[str]) -> End:
     """Run a command to its end; the file `keep` stays open, and locked, for as long as it runs.
 
     The process has a process group of its own, so that Ctrl-C reaches it once: through the sweep.
     `output` takes what it prints; None: the terminal.
     """
-    env = rendezvous.clean_environment() | {errors.FILE: str(error_file.resolve())}
+    env = clean_environment() | {errors.FILE: str(error_file.resolve())}
     with contextlib.ExitStack() as stack:
         stream = None if output is None else stack.enter_context(output.open("ab"))
         process = subprocess.Popen(

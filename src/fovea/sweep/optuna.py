@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from fovea.config.command_line import quote
+from fovea.config.overrides import quote
 from fovea.errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+    from optuna import Study
 
 log = logging.getLogger(__name__)
 DIRECTION = {"min": "minimize", "max": "maximize"}
@@ -36,11 +39,10 @@ def prepare(config: DictConfig) -> None:
     _continue(config)
 
 
-def misdirected(config: DictConfig, hydra: Any) -> str | None:
+def wrong_direction(config: DictConfig, hydra: HydraConf) -> str | None:
     """Say what is wrong when a job's metric is better the other way round than the study takes it."""
-    direction = OmegaConf.select(hydra, "sweeper.direction")
-    wanted = DIRECTION[config.metrics.mode]
-    if direction is None or str(direction).rsplit(".", 1)[-1] == wanted:
+    direction = hydra.sweeper.get("direction")
+    if direction is None or str(direction).rsplit(".", 1)[-1] == DIRECTION[config.metrics.mode]:
         return None
     return (
         f"the study is to {direction} its metric, but metrics.mode={config.metrics.mode}; sweep these apart"
@@ -73,7 +75,7 @@ def _continue(config: DictConfig) -> None:
     _change(config, changes)
 
 
-def requeue(study: Any) -> int:
+def requeue(study: Study) -> int:
     """Queue the trials that did not finish for another try; return how many finished."""
     from optuna.trial import TrialState
 
@@ -82,17 +84,11 @@ def requeue(study: Any) -> int:
     trials = study.get_trials(deepcopy=False)
     done = [t.params for t in trials if t.state == TrialState.COMPLETE]
     known = [*done, *(t.system_attrs.get("fixed_params") for t in trials if t.state == TrialState.WAITING)]
-    for params in _lacking((t.params for t in trials if t.state == TrialState.FAIL), known):
-        study.enqueue_trial(params)
+    for params in (t.params for t in trials if t.state == TrialState.FAIL):
+        if params and params not in known:
+            study.enqueue_trial(params)
+            known.append(params)
     return len(done)
-
-
-def _lacking(wanted: Iterable[dict[str, Any]], known: list[Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for params in wanted:
-        if params and params not in known and params not in found:
-            found.append(params)
-    return found
 
 
 def _change(config: DictConfig, changes: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import csv
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from fovea.engine import rundir
 from fovea.files import replacing
 from fovea.page.formats import MISSING, metric
 from fovea.page.text_table import text_table
-from fovea.runs.read import UNFINISHED
 from fovea.sweep.job_dir import recipe
 
 log = logging.getLogger(__name__)
@@ -76,27 +75,11 @@ def table(rows: Sequence[Row]) -> str:
     """Lay the jobs out with the overrides in which they differ."""
     name = next((str(r["monitor"]) for r in rows if r["monitor"]), "metric")
     shown = differing([r["overrides"] for r in rows])
-    return sweep_table(
-        [{**r, "overrides": o, "metric": r["value"]} for r, o in zip(rows, shown, strict=True)],
-        metric_name=name,
-    )
-
-
-def sweep_table(rows: Sequence[Mapping[str, Any]], *, metric_name: str = "metric") -> str:
-    """Lay the runs of a sweep out in the given order; keys: `overrides`, `status`, `metric`, `directory`."""
-    lines = []
-    for row in rows:
-        overrides = row.get("overrides") or ""
-        text = overrides if isinstance(overrides, str) else " ".join(map(str, overrides))
-        lines.append(
-            (
-                text or MISSING,
-                row.get("status") or UNFINISHED,
-                metric(row.get("metric")),
-                row.get("directory"),
-            )
-        )
-    return text_table(lines, ("overrides", "status", metric_name, "directory"), align="llrl")
+    lines = [
+        (" ".join(overrides) or MISSING, r["status"], metric(r["value"]), r["directory"])
+        for r, overrides in zip(rows, shown, strict=True)
+    ]
+    return text_table(lines, ("overrides", "status", name, "directory"), align="llrl")
 
 
 def differing(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -124,9 +107,7 @@ def write_csv(file: Path, rows: Sequence[Row]) -> None:
 
 def continue_command(argv: Sequence[str], sweep_dir: Path) -> str:
     """Return the command that repeats what did not finish."""
-    from fovea.config.command_line import quote
+    from fovea.runs.commands import override
 
     words = [a for a in argv if not a.startswith("sweep_dir=")]
-    text = str(sweep_dir)
-    safe = all(c.isalnum() or c in "/._-" for c in text)
-    return shlex.join(["python", "src/train.py", *words, f"sweep_dir={text if safe else quote(text)}"])
+    return f"{shlex.join(['python', 'src/train.py', *words])} {override('sweep_dir', str(sweep_dir))}"

@@ -10,22 +10,21 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
-from fovea.config.command_line import quote
-from fovea.config.group_reset import study_values
-from fovea.config.paths import CONF, ROOT
-from fovea.engine import log as logs
+from fovea.config.overrides import quote
+from fovea.config.paths import ROOT
 from fovea.engine import rundir
-from fovea.sweep import job_process as sweep_process
-from fovea.sweep import optuna as study
-from fovea.sweep import summary as sweep_report
-from fovea.sweep.job_dir import STOPPED, Place, hold, jobs, place, release, settle, stop
+from fovea.engine.log import configure
+from fovea.sweep import job_process, optuna, summary
+from fovea.sweep.job_dir import STOPPED, JobDir, hold, jobs, open_job, release, settle, stop
 
 log = logging.getLogger(__name__)
 OWN = ("sweep", "sweep_dir", "sweep_name", "hydra")
@@ -34,7 +33,7 @@ exit_code = 0
 controller = False  # True in the process that the user started, False in those of a launcher
 
 
-def job(config: DictConfig) -> float:
+def main(config: DictConfig) -> float:
     """Run one job of a sweep in a fresh process; return its monitored value, NaN when it failed.
 
     A fresh process is what lets a job start distributed processes of its own: these repeat the command line
@@ -42,81 +41,72 @@ def job(config: DictConfig) -> float:
     """
     hydra = HydraConfig.get()
     if not controller:
-        logs.configure(None)
+        configure(None)
         if sys.platform == "linux":  # the end of this process ends the job; elsewhere Ctrl-C does
             signal.signal(signal.SIGINT, lambda *_: None)
-    overrides = [o for o in hydra.overrides.task if not _own(o)]
-    if (Path(str(config.sweep_dir)) / STOPPED).exists():  # a launcher's process took it up after Ctrl-C
+    sweep_dir, overrides = Path(str(config.sweep_dir)), [o for o in hydra.overrides.task if not _own(o)]
+    if (sweep_dir / STOPPED).exists():  # a launcher's process took it up after Ctrl-C
         return math.nan
-    with place(Path(str(config.sweep_dir)), overrides, number=hydra.job.num) as where:
-        if where.state == "finished":
-            log.info("job %s is finished already: %s", where.name, shlex.join(overrides))
-            return _value(rundir.read_summary(where.run_dir))
-        error = study.misdirected(config, hydra)
+    with open_job(sweep_dir, overrides, number=hydra.job.num) as job:
+        if job.state == "finished":
+            log.info("job %s is finished already: %s", job.name, shlex.join(overrides))
+            return _value(rundir.read_summary(job.run_dir))
+        error = optuna.wrong_direction(config, hydra)
         if error is not None:
-            return _failed(where, rundir.read_summary(where.run_dir), error)
-        log.info("job %s %s: %s", where.name, where.verb, shlex.join(overrides))
-        return _run(where, [*_sources(hydra), *_study_values(hydra, overrides), *overrides])
+            return _failed(job, rundir.read_summary(job.run_dir), error)
+        verb = "starts" if job.state == "new" else "resumes"
+        log.info("job %s %s: %s", job.name, verb, shlex.join(overrides))
+        return _run(job, [*_sources(hydra), *_preset(hydra), *overrides])
 
 
-def _run(where: Place, overrides: list[str]) -> float:
+def _run(job: JobDir, overrides: list[str]) -> float:
     """Run a job to its end and settle what its summary says."""
     start = time.monotonic()
-    given = ["resume=true"] if where.state == "begun" else overrides  # the run directory holds the config
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *given, f"run_dir={quote(str(where.run_dir))}"]
-    output = None if controller else where.run_dir / "output.log"
-    end = sweep_process.call(command, output=output, error_file=where.run_dir / "error.txt", keep=where.lock)
-    summary = rundir.read_summary(where.run_dir)
-    value = _value(summary)
-    if end.code == 0 and summary["status"] == "finished":
-        log.info("job %s finished: %s (%.0f s)", where.name, _measured(summary), time.monotonic() - start)
-    elif end.stopped is None and summary["status"] == "interrupted" and end.code in (130, 143):
-        log.warning("job %s was stopped: %s", where.name, summary.get("error"))
-        value = math.nan
-    elif end.stopped is None:
-        value = _failed(where, summary, _own_error(summary) or end.error or f"exit code {end.code}")
+    given = ["resume=true"] if job.state == "begun" else overrides  # the run directory holds the config
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *given, f"run_dir={quote(str(job.run_dir))}"]
+    output = None if controller else job.run_dir / "output.log"
+    end = job_process.call(command, output=output, error_file=job.run_dir / "error.txt", keep=job.lock)
     if end.stopped is not None:
         raise errors.Interrupted(end.stopped)
-    return value
+    facts = rundir.read_summary(job.run_dir)
+    value, status = _value(facts), facts["status"]
+    if end.code == 0 and status == "finished":
+        said = "no value" if math.isnan(value) else f"{facts['best']['monitor']} {value:.4f}"
+        log.info("job %s finished: %s (%.0f s)", job.name, said, time.monotonic() - start)
+        return value
+    if status == "interrupted" and end.code in (130, 143):
+        log.warning("job %s was stopped: %s", job.name, facts.get("error"))
+        return math.nan
+    own = facts.get("error") if status == "failed" else None
+    return _failed(job, facts, own or end.error or f"exit code {end.code}")
 
 
-def _failed(where: Place, summary: dict[str, Any], error: str) -> float:
-    rundir.write_summary(where.run_dir, {"metrics": {}, **summary, "status": "failed", "error": error})
-    log.warning("job %s failed: %s", where.name, error)
+def _failed(job: JobDir, facts: dict[str, Any], error: str) -> float:
+    rundir.write_summary(job.run_dir, {"metrics": {}, **facts, "status": "failed", "error": error})
+    log.warning("job %s failed: %s", job.name, error)
     return math.nan
 
 
-def _own_error(summary: dict[str, Any]) -> str | None:
-    return summary.get("error") if summary["status"] == "failed" else None
-
-
-def _value(summary: dict[str, Any]) -> float:
-    value = (summary.get("best") or {}).get("value")
+def _value(facts: dict[str, Any]) -> float:
+    value = (facts.get("best") or {}).get("value")
     return math.nan if value is None else float(value)
-
-
-def _measured(summary: dict[str, Any]) -> str:
-    best = summary.get("best") or {}
-    return "no value" if best.get("value") is None else f"{best['monitor']} {best['value']:.4f}"
 
 
 def _own(override: str) -> bool:
     return override.lstrip("+~").split("=")[0].split(".")[0].split("/")[0] in OWN
 
 
-def _sources(hydra: Any) -> list[str]:
+def _sources(hydra: HydraConf) -> list[str]:
     """Return where else the sweep found its configs, for its jobs to look there too."""
     found = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
     paths = [o for o in hydra.overrides.hydra if o.startswith("hydra.searchpath=")]
     return [word for path in found for word in ("--config-dir", path)] + paths
 
 
-def _study_values(hydra: Any, overrides: list[str]) -> list[str]:
-    """Return what a study sets beside Hydra's options, for the job that runs without the study."""
+def _preset(hydra: HydraConf) -> list[str]:
+    """Return what composes a job with the preset of its sweep, but runs it alone."""
     name = hydra.runtime.choices.get("sweep")
-    given = {o.split("=")[0].lstrip("+~") for o in overrides}
-    values = [] if name is None else study_values(CONF, str(name))
-    return [f"{key}={value}" for key, value in values if key.strip("+") not in given]
+    return [] if name is None else [f"sweep={name}", "hydra.mode=RUN"]
 
 
 class SweepReport(Callback):
@@ -126,7 +116,7 @@ class SweepReport(Callback):
         """Set the sweep up; Hydra would only warn of an exception here, so a refusal ends the process."""
         global controller, exit_code
         controller, exit_code = True, 1
-        logs.configure(None)
+        configure(None)
         try:
             self._start(config)
         except Exception as error:
@@ -142,14 +132,14 @@ class SweepReport(Callback):
         # The processes of a launcher import the suite, which is a script's neighbour and not installed.
         path = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         os.environ["PYTHONPATH"] = os.pathsep.join(p for p in path if p)
-        study.prepare(config)
+        optuna.prepare(config)
         # Joblib would kill the jobs together with its own processes.
         self.kills = "joblib" in str(config.hydra.launcher._target_)
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._stop)
 
-    def _stop(self, signum: int, frame: Any) -> None:
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
         if self.kills:
             stop(self.sweep_dir, signum, seconds=20)
         raise errors.Interrupted(signum)
@@ -163,10 +153,10 @@ class SweepReport(Callback):
         stopped = isinstance(cause, errors.Interrupted | KeyboardInterrupt)
         if stopped:  # jobs in a launcher's processes end in their own time
             settle(self.sweep_dir, seconds=20)
-        rows = [sweep_report.row(run_dir) for run_dir in jobs(self.sweep_dir)]
+        rows = [summary.row(run_dir) for run_dir in jobs(self.sweep_dir)]
         release(self.sweep_dir, empty=not rows)
         if rows:
             mode = OmegaConf.select(config, "metrics.mode", default="max")
-            exit_code = sweep_report.conclude(self.sweep_dir, rows, mode=mode, stopped=stopped)
+            exit_code = summary.conclude(self.sweep_dir, rows, mode=mode, stopped=stopped)
             if isinstance(cause, ValueError) and "n_trials" in config.hydra.sweeper and exit_code:
                 raise SystemExit(exit_code)  # Optuna, which has no best trial when none finished

@@ -202,7 +202,9 @@ def test_a_net_in_half_precision(name):
 
 
 def test_which_methods_a_net_gives(monkeypatch):
-    monkeypatch.setattr(explain_methods, "group", lambda: ["eigen_cam", "rollout", "saliency", "score_cam"])
+    monkeypatch.setattr(
+        explain_methods, "members", lambda group: ["eigen_cam", "rollout", "saliency", "score_cam"]
+    )
     passes = []
     net = explained_nets.built("our_tiny")
     net.register_forward_hook(lambda *_: passes.append(1))

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from fovea.config.values import count
 from fovea.data import ground_truth as truth
 from fovea.data.choose import choose
 from fovea.data.find_images import MEMORY, find_images, unreadable
-from fovea.engine.trained import Trained, count
+from fovea.engine.trained import Trained
 from fovea.errors import UsageError
 from fovea.explain.open import Opened
 from fovea.types import Sample

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
-from fovea.config.group_reset import member
-from fovea.config.paths import CONF
+from fovea.config.groups import member, members
 from fovea.errors import UsageError
 
 ENOUGH = 3  # forward passes after which a method that has not refused a net is one that takes it
@@ -43,7 +42,7 @@ def make(config: DictConfig) -> tuple[list[Way], dict[str, Any]]:
 
     nodes = config.get("method") or {}
     if not nodes:
-        raise UsageError(f"method= is missing: say one or more of {', '.join(group())}")
+        raise UsageError(f"method= is missing: say one or more of {', '.join(members('method'))}")
     ways: list[Way] = []
     studies: dict[str, Any] = {}
     for name, node in nodes.items():
@@ -76,14 +75,9 @@ def check_layers(ways: Sequence[Way], nets: Sequence[Any]) -> None:
             raise UsageError(f"layer={path}: {'; '.join(problems)}")
 
 
-def group() -> list[str]:
-    """Name the members of the group `method`."""
-    return sorted(p.stem for p in (CONF / "method").glob("*.yaml"))
-
-
 def possible(net: Any, image: Any, target: Any = None) -> list[str]:
     """Name the methods of the group that give maps of this net, by trying each on one image (1, C, H, W)."""
-    return [name for name in group() if _gives(name, net, image, target)]
+    return [name for name in members("method") if _gives(name, net, image, target)]
 
 
 class _Enough(Exception):
@@ -103,7 +97,7 @@ def _gives(name: str, net: Any, image: Any, target: Any) -> bool:
 
     hook = None
     try:
-        node = OmegaConf.create({"layer": None, "method": {name: member(CONF, "method", name)}})
+        node = OmegaConf.create({"layer": None, "method": {name: member("method", name)}})
         method = build.make(OmegaConf.to_container(node.method[name], resolve=True))
         if isinstance(method, Study):
             return False

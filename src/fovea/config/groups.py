@@ -1,0 +1,49 @@
+"""Name the config groups of the suite and their members, and compose one of them on its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fovea.config.paths import CONF
+
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)  # what `compose` says of what cannot be
+
+
+def groups() -> list[str]:
+    """Name the groups."""
+    return sorted(p.name for p in CONF.iterdir() if p.is_dir())
+
+
+def members(group: str) -> list[str]:
+    """Name what a group can be."""
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+def member(group: str, name: str) -> dict[str, Any]:
+    """Return what a group member says, those it builds on included; interpolations stay as written."""
+    with composing():
+        node = compose(f"{group}/{name}")[group]
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    return plain.get(name, plain)  # `method/rollout.yaml` fills the package `method.rollout`
+
+
+@contextlib.contextmanager
+def composing(conf: Path = CONF) -> Iterator[None]:
+    """Let Hydra compose further configs, also while a command runs that it has composed."""
+    state = GlobalHydra.instance()
+    running = state.hydra
+    state.clear()
+    try:
+        with initialize_config_dir(str(conf)):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
