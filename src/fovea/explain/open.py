@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,15 @@ from fovea.config import build
 from fovea.config.paths import CONF
 from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
+from fovea.explain.core.class_choice import ClassSelector, LogitSelector
+from fovea.explain.core.model import OpenedModel
 
 log = logging.getLogger(__name__)
 TIMM = "fovea.models.timm.create"
 RESIZE = {"center": "crop", "squash": "stretch", "border": "pad"}  # timm's crop_mode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A network with what it needs to look at images, and the run that it comes from."""
-
-    name: str
-    net: Any
-    classes: list[str]
-    preprocessing: dict[str, Any]
-    source: str
-    trained: Trained | None = None
-
-    @property
-    def questions(self) -> Any:
-        """The node that builds what is asked about an image, where the run's task has its own."""
-        return None if self.trained is None else self.trained.config.report.get("explain")
-
-
-def open_models(config: DictConfig) -> list[Opened]:
+def open_models(config: DictConfig) -> list[OpenedModel]:
     """Open every run and every named model, each with a name of its own."""
     runs = listed(config, "run")
     if not runs and config.get("model") is None:
@@ -54,7 +40,7 @@ def open_models(config: DictConfig) -> list[Opened]:
         found += [_of_name(str(name), config) for name in names]
     return [
         replace(model, name=name, net=_plain(model.net))
-        for model, name in zip(found, _told_apart(found), strict=True)
+        for model, name in zip(found, _unique(found), strict=True)
     ]
 
 
@@ -67,12 +53,12 @@ def _plain(net: Any) -> Any:
     return getattr(net, "_orig_mod", net).eval()
 
 
-def _told_apart(models: list[Opened]) -> list[str]:
-    """Name models shortly, safe as folders; those of one name by their place, else by number."""
+def _unique(models: list[OpenedModel]) -> list[str]:
+    """Name models shortly, safe as folders; those of one name by their source, else by number."""
     names = [model.name for model in models]
-    for one in (lambda m: f"{m.name}_{Path(m.source).name}", lambda m: f"{m.name}_{m.source}"):
+    for longer in (lambda m: f"{m.name}_{Path(m.source).name}", lambda m: f"{m.name}_{m.source}"):
         count = Counter(names)
-        names = [one(m) if count[n] > 1 else n for m, n in zip(models, names, strict=True)]
+        names = [longer(m) if count[n] > 1 else n for m, n in zip(models, names, strict=True)]
     found: list[str] = []
     for name in names:
         safe, number = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "model", 1
@@ -84,23 +70,31 @@ def _told_apart(models: list[Opened]) -> list[str]:
     return found
 
 
-def _of_run(run: str, config: DictConfig) -> Opened:
+def _of_run(run: str, config: DictConfig) -> OpenedModel:
     trained = open_run(run, config.checkpoint)
-    if trained.config.report.get("explain", "classes") is None:
+    selector = _selector(trained)
+    if selector is None:
         raise UsageError(
-            f"run={run}: {trained.config.experiment} has no classes to ask about; see its report.html"
+            f"run={run}: {trained.config.experiment} has no classes to explain; see its report.html"
         )
-    return Opened(
+    return OpenedModel(
         name=str(trained.config.model.name),
         net=trained.net,
         classes=trained.classes,
         preprocessing=dict(trained.preprocessing),
         source=run,
-        trained=trained,
+        selector=selector,
+        data=trained.datamodule,
     )
 
 
-def _of_name(name: str, config: DictConfig) -> Opened:
+def _selector(trained: Trained) -> Callable[..., ClassSelector] | None:
+    """Return what builds the class selector of a run's task; None of a task without classes."""
+    node = trained.config.report.get("explain", "logits")
+    return LogitSelector if node == "logits" else None if node is None else build.make(node)
+
+
+def _of_name(name: str, config: DictConfig) -> OpenedModel:
     config = _filled(name, config)
     try:
         net = build.network(config)
@@ -114,8 +108,10 @@ def _of_name(name: str, config: DictConfig) -> Opened:
     source = "random weights"
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
-    how = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
-    return Opened(name=name, net=net, classes=_classes(net, config), preprocessing=how, source=source)
+    preprocessing = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
+    return OpenedModel(
+        name=name, net=net, classes=_classes(config), preprocessing=preprocessing, source=source
+    )
 
 
 def _is_timm(config: DictConfig) -> bool:
@@ -151,7 +147,7 @@ def _per_channel(values: Any, channels: int) -> list[float]:
 
 
 def _count_of(name: str) -> int:
-    """Return the number of classes that timm's weights of this name tell apart."""
+    """Return the number of classes that timm's weights of this name distinguish."""
     import timm
 
     base = name.partition(".")[0]
@@ -182,7 +178,7 @@ def _of_timm(config: DictConfig, net: Any) -> dict[str, Any]:
     return found
 
 
-def _classes(net: Any, config: DictConfig) -> list[str]:
+def _classes(config: DictConfig) -> list[str]:
     """Name the classes of ImageNet where there are as many, else number them."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 

@@ -17,7 +17,7 @@ from fovea.explain.core.windows import Layout, find_layout
 SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
 
 
-class Maps(dict[str, Tensor]):
+class AttentionMaps(dict[str, Tensor]):
     """Hold the maps of each attention module of the last forward pass by its dotted path, in order.
 
     A map is (B, heads, N, N), of windowed attention (B windows, heads, n, n); rows sum to 1. `layouts` says
@@ -83,7 +83,7 @@ def _attends(module: nn.Module) -> bool:
 
 
 @contextmanager
-def capture(net: nn.Module) -> Iterator[Maps]:
+def capture(net: nn.Module) -> Iterator[AttentionMaps]:
     """Yield the attention maps of every layer and head, filled by a forward pass within the block.
 
     For the time of the block each attention module computes its softmax in the open: the output agrees with
@@ -97,13 +97,13 @@ def capture(net: nn.Module) -> Iterator[Maps]:
     modules = attention_modules(net)
     if not modules:
         raise ValueError(f"{type(net).__name__} has no attention: use a CAM or a gradient method")
-    maps = Maps()
+    maps = AttentionMaps()
     with ExitStack() as stack:
         _open(net, modules, maps, stack)
         yield maps
 
 
-def _open(net: nn.Module, modules: dict[str, nn.Module], maps: Maps, stack: ExitStack) -> None:
+def _open(net: nn.Module, modules: dict[str, nn.Module], maps: AttentionMaps, stack: ExitStack) -> None:
     if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules()):
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     image_grid = _watch_patches(net, stack)
@@ -131,7 +131,7 @@ def _keep_shape(seen: list[tuple[int, ...]]) -> Callable[..., None]:
 def _opened(
     forward: Callable[..., Any],
     path: str,
-    maps: Maps,
+    maps: AttentionMaps,
     block: nn.Module,
     seen: list[tuple[int, ...]],
     image_grid: Callable[[], tuple[int, int] | None],
