@@ -21,16 +21,9 @@ QUICK = {
 }  # fmt: skip
 NETS = [
     ("resnet10t", 64, [*CNN, *RELU, "cam", "score_cam"]),
-    ("vgg11", 32, [*CNN, *RELU]),
-    ("efficientnet_b0", 64, [*CNN, "cam"]),
     ("mobilenetv2_035", 64, [*CNN, *RELU, "cam"]),
-    ("densenet121", 64, [*CNN, *RELU, "cam"]),
-    ("wide_resnet50_2", 64, ["grad_cam", *RELU, "cam"]),
     ("vit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
-    ("deit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
-    ("deit_tiny_distilled_patch16_224", 64, ["grad_cam", "saliency", *ATTENTION]),
     ("swin_tiny_patch4_window7_224", 64, ["grad_cam", "saliency", *ATTENTION]),
-    ("maxvit_rmlp_pico_rw_256", 64, ["grad_cam", "saliency", *ATTENTION]),
 ]
 
 

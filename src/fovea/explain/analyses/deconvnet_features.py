@@ -92,9 +92,9 @@ def _channel(
     ):
         x1, y1, x2, y2 = box
         part = change[:, y1:y2, x1:x2]
-        seen = 0.5 + 0.5 * part / part.abs().max().clamp(min=torch.finfo(part.dtype).tiny)
+        grey = 0.5 + 0.5 * part / part.abs().max().clamp(min=torch.finfo(part.dtype).tiny)
         pieces.append(Cell(picture=to_uint8(picture[:, y1:y2, x1:x2]), lines=[f"{activation:.3g}"]))
-        back.append(Cell(picture=to_uint8(seen)))
+        back.append(Cell(picture=to_uint8(grey)))
         values = (layer, channel, rank, model.ids[row], activation, *box)
         table.append(dict(zip(COLUMNS, values, strict=True)))
     return [pieces, back], projected.cpu().numpy(), table

@@ -118,11 +118,11 @@ def with_gradients(
     """Run the net and give its maps, and the gradient of the target's score with respect to each."""
     with explaining(net), capture(net) as maps:
         score = (target or ClassScore())(net(image.clone())).sum()  # a tensor of inference mode has no graph
-        seen = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
-        found = torch.autograd.grad(score, list(seen.values()), allow_unused=True, materialize_grads=True)
+        own = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
+        found = torch.autograd.grad(score, list(own.values()), allow_unused=True, materialize_grads=True)
     maps.clear()
-    maps.update({path: precise(weights.detach()) for path, weights in seen.items()})
-    return maps, {path: precise(grad) for path, grad in zip(seen, found, strict=True)}
+    maps.update({path: precise(weights.detach()) for path, weights in own.items()})
+    return maps, {path: precise(grad) for path, grad in zip(own, found, strict=True)}
 
 
 class GradientRollout:

@@ -62,7 +62,7 @@ class ClassArea:
         return (logits * region).sum((1, 2)) / region.sum((1, 2))
 
     def pin(self, output: Tensor) -> ClassArea:
-        """Settle the region, so that a changed image is asked about the same one."""
+        """Settle the region, so that it stays the same for a changed image."""
         return self if self.region is not None else ClassArea(self.labels, region=self._found(output))
 
     def take(self, rows: Tensor) -> ClassArea:
