@@ -72,6 +72,7 @@ GLOBAL = (
     "vit", "vit_mean", "timm_vit", "timm_any_size", "distilled", "registers", "registers_token", "gap",
     "eva", "beit",
 )  # fmt: skip
+KINDS = ("vit", "distilled", "registers", "timm_any_size", "swin_padded", "maxvit")  # one of each
 WINDOWED = ("swin", "swin_padded", "swin_any_size", "swin_v2", "maxvit", "maxvit_bias")
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from fovea.explain.core.method import enlarge
 from fovea.explain.core.targets import ClassScore
 from fovea.explain.methods.relevance import Relevance, weighted
-from helpers.attention_nets import MADE, assert_untouched, net_and_image
+from helpers.attention_nets import KINDS, assert_untouched, net_and_image
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def test_the_method_on_a_tiny_net_by_hand():
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", KINDS)
 def test_it_works_on_every_net_and_leaves_it_alone(name):
     net, image = net_and_image(name)
     found = Relevance()(net, image)

@@ -17,7 +17,7 @@ from fovea.explain.methods.rollout import (
     layer_matrix,
     with_gradients,
 )
-from helpers.attention_nets import GLOBAL, MADE, assert_untouched, dense, net_and_image
+from helpers.attention_nets import GLOBAL, KINDS, assert_untouched, dense, net_and_image
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_follow_keeps_what_prefix_tokens_carry_and_drops_padding():
 
 @pytest.mark.parametrize("method", [Rollout(), Rollout(discard_ratio=0.5, head_discard_ratio=0.5),
                                     Rollout(fuse=min_heads), GradientRollout()])  # fmt: skip
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", KINDS)
 def test_methods_work_on_every_net_and_leave_it_alone(name, method):
     net, image = net_and_image(name)
     found = method(net, image)
