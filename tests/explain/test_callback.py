@@ -16,12 +16,11 @@ from torch import nn
 from fovea.callbacks.ema import EMA
 from fovea.callbacks.wandb import RunLogger
 from fovea.data.module import DataModule
-from fovea.explain.callback import Explain
+from fovea.explain.callback import Explain, preserve_state
 from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.methods.rollout import Rollout
 from fovea.explain.methods.saliency import Saliency
-from fovea.explain.undisturbed import undisturbed
-from fovea.explain.view.sheet import write_sheet
+from fovea.explain.view.figure import write_sheet
 from fovea.tasks.classification.task import Classification
 from helpers import wandb_reader
 
@@ -80,7 +79,7 @@ def noisy(net, image, target=None):
 
 
 def explain(folder, **options):
-    return Explain(run_dir=str(folder), draw=write_sheet, **options)
+    return Explain(run_dir=str(folder), **options)
 
 
 def fit(folder, *callbacks, net=None, epochs=2, seed=0, logger=False, **options):
@@ -123,19 +122,20 @@ def test_methods_work_where_nothing_else_has_gradients(tmp_path, caplog):
     trainer.state.fn = TrainerFn.FITTING
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         callback.on_validation_epoch_end(trainer, trainer.lightning_module)
-    assert "training goes on" not in caplog.text
+    assert "training continues" not in caplog.text
     assert len(list((tmp_path / "explain").iterdir())) == 1
 
 
 @pytest.mark.parametrize("order", [(0, 1), pytest.param((1, 0), marks=pytest.mark.slow)])
-def test_the_average_is_explained_where_one_is_kept(tmp_path, order):
+def test_the_average_is_explained_where_one_is_kept(tmp_path, order, monkeypatch):
     seen = []
 
     def draw(folder, **facts):
         seen.append(facts["predicted"][0].probability)
         return write_sheet(folder, **facts)
 
-    watcher, ema = Explain(run_dir=str(tmp_path), draw=draw), EMA(decay=0.9)
+    monkeypatch.setattr("fovea.explain.callback.write_sheet", draw)
+    watcher, ema = explain(tmp_path), EMA(decay=0.9)
     *_, trainer = fit(tmp_path, *[(watcher, ema)[i] for i in order])
     batch = watcher._batch["image"]  # after the training the net holds the average
     net = trainer.lightning_module.net.eval()
@@ -143,20 +143,21 @@ def test_the_average_is_explained_where_one_is_kept(tmp_path, order):
     same(fit(tmp_path / "plain", EMA(decay=0.9)), fit(tmp_path / "two", explain(tmp_path), EMA(decay=0.9)))
 
 
-def test_the_images_are_the_same_every_time_and_can_be_chosen(tmp_path):
+def test_the_images_are_the_same_every_time_and_can_be_chosen(tmp_path, monkeypatch):
     drawn = []
 
     def draw(folder, *, ids, truth, **facts):
         drawn.append((ids, truth, facts["pictures"]))
         return write_sheet(folder, ids=ids, truth=truth, **facts)
 
-    fit(tmp_path, Explain(run_dir=str(tmp_path), draw=draw, number=3, every_n_epochs=2), epochs=4)
+    monkeypatch.setattr("fovea.explain.callback.write_sheet", draw)
+    fit(tmp_path, explain(tmp_path, number=3, every_n_epochs=2), epochs=4)
     (ids, truth, pictures), again = drawn
     assert (ids, truth) == again[:2] and (pictures == again[2]).all()
     assert ids == ["val/0.png", "val/3.png", "val/6.png"] and truth == ["ant"] * 3
     assert (pictures[1] == Toy("val").load(3)["image"]).all()  # the normalisation is undone
     drawn.clear()
-    fit(tmp_path, Explain(run_dir=str(tmp_path), draw=draw, ids=["val/7.png"]), epochs=1)
+    fit(tmp_path, explain(tmp_path, ids=["val/7.png"]), epochs=1)
     assert drawn[0][0] == ["val/7.png"] and drawn[0][1] == ["bee"]
 
 
@@ -187,7 +188,7 @@ def test_modes_and_generators_are_restored_after_an_error():
     net = Net().train()
     net.conv[1].eval()
     before = [m.training for m in net.modules()], torch.get_rng_state(), random.getstate()
-    with pytest.raises(RuntimeError, match="stop"), torch.inference_mode(), undisturbed(net):
+    with pytest.raises(RuntimeError, match="stop"), torch.inference_mode(), preserve_state(net):
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled() and not net.training
         noisy(net, torch.zeros(1))
         raise RuntimeError("stop")
@@ -202,7 +203,7 @@ def test_a_compiled_net_is_explained_as_it_was_written(tmp_path, caplog):
         net.compile(backend="eager")
     plain = fit(tmp_path, net=one)
     same(plain, fit(tmp_path, explain(tmp_path, methods=METHODS), net=two))
-    assert "training goes on" not in caplog.text
+    assert "training continues" not in caplog.text
     assert (tmp_path / "explain" / "epoch_0001.png").is_file()
 
 

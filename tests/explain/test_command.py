@@ -2,11 +2,13 @@ import csv
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
+from fovea.config.command_line import bracketed
 from fovea.errors import UsageError
+from fovea.explain import command
 
-pytestmark = pytest.mark.slow
 CNN = [
     "grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "saliency", "input_times_gradient",
     "integrated_gradients", "smooth_grad", "occlusion",
@@ -19,16 +21,9 @@ QUICK = {
 }  # fmt: skip
 NETS = [
     ("resnet10t", 64, [*CNN, *RELU, "cam", "score_cam"]),
-    ("vgg11", 32, [*CNN, *RELU]),
-    ("efficientnet_b0", 64, [*CNN, "cam"]),
     ("mobilenetv2_035", 64, [*CNN, *RELU, "cam"]),
-    ("densenet121", 64, [*CNN, *RELU, "cam"]),
-    ("wide_resnet50_2", 64, ["grad_cam", *RELU, "cam"]),
     ("vit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
-    ("deit_tiny_patch16_224", 64, [*CNN, *ATTENTION]),
-    ("deit_tiny_distilled_patch16_224", 64, ["grad_cam", "saliency", *ATTENTION]),
     ("swin_tiny_patch4_window7_224", 64, ["grad_cam", "saliency", *ATTENTION]),
-    ("maxvit_rmlp_pico_rw_256", 64, ["grad_cam", "saliency", *ATTENTION]),
 ]
 
 
@@ -66,6 +61,7 @@ def explain(call, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side", "methods"), NETS, ids=[n[0] for n in NETS])
 def test_every_method_of_every_architecture(explain, photos, tmp_path, name, side, methods):
     keys = {k: v for k, v in QUICK.items() if k.split(".")[1] in methods}
@@ -78,6 +74,7 @@ def test_every_method_of_every_architecture(explain, photos, tmp_path, name, sid
         assert np.ptp(one) > 0 or row["method"].endswith(("cam", "plus"))  # ReLU of all may leave nothing
 
 
+@pytest.mark.slow
 def test_any_image_of_a_run(untrained_run, explain, photos, tmp_path, capsys):
     found = explain(["saliency"], run=str(untrained_run), input=str(photos))
     assert sorted(row["image"].rsplit("/", 1)[-1] for row in found) == [
@@ -89,6 +86,7 @@ def test_any_image_of_a_run(untrained_run, explain, photos, tmp_path, capsys):
     assert len(list((tmp_path / "out" / "figures").iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(untrained_run, explain, photos, tmp_path):
     for size in (1, 4):
         explain(
@@ -103,12 +101,14 @@ def test_batches_change_nothing(untrained_run, explain, photos, tmp_path):
         np.testing.assert_allclose(np.load(one), np.load(other), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_with_its_true_classes(trained_run, explain):
     found = explain(["saliency"], run=str(trained_run), input="val", number=10, target="true")
     assert sorted(row["true"] for row in found) == [str(d) for d in range(10)]
     assert all(row["class"] == row["true"] for row in found)
 
 
+@pytest.mark.slow
 def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
     names = ["resnet10t", "vit_tiny_patch16_224"]
     keys = {"model": "timm", "model.name": names, "model.pretrained": False, "data.image_size": 32}
@@ -119,6 +119,7 @@ def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
     assert refused == [("resnet10t", "rollout", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -145,3 +146,33 @@ def test_bad_input(untrained_run, explain, photos, keys, message):
     keys = {k: filled(v) if isinstance(v, str) else v for k, v in keys.items()}
     with pytest.raises(UsageError, match=message):
         explain(keys.pop("method", ["grad_cam"]), **keys)
+
+
+def test_lists_without_brackets():
+    keys = ("run", "method", "model.name", "layer")
+    given = ["run=logs/a,logs/b=1", "method=cam", "model.name=[a,b]", "target=a,b", "layer='x,y'", "-m"]
+    assert bracketed(given, keys) == ["run=[logs/a,'logs/b=1']", *given[1:]]
+    assert bracketed(["method=cam, grad_cam,"], keys) == ["method=[cam,grad_cam]"]
+
+
+def test_one_method_for_every_layer():
+    node = {"_target_": "fovea.explain.methods.grad_cam.GradCAM", "layer": "${layer}"}
+    config = OmegaConf.create({"layer": ["features.0", "nowhere"], "method": {"grad_cam": node}})
+    methods, analyses = command.make(config)
+    assert [(m.key, m.layer, m.path) for m in methods] == [
+        ("grad_cam__features.0", "features.0", "features.0"),
+        ("grad_cam__nowhere", "nowhere", "nowhere"),
+    ]
+    assert not analyses
+    config.layer = None
+    assert [(m.key, m.layer) for m in command.make(config)[0]] == [("grad_cam", None)]
+
+
+def test_where_results_go(tmp_path):
+    def at(**keys):
+        base = {"run": None, "output": None, "paths": {"logs": "logs"}}
+        return command.output(OmegaConf.create(base | keys))
+
+    assert str(at(run="logs/a")) == "logs/a/explain" and str(at(output="x", run="a")) == "x"
+    for several in (at(run=["a", "b"]), at(model={"name": "x"}), at(run="a", model={"name": "x"})):
+        assert several.parts[:2] == ("logs", "explain")

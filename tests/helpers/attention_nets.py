@@ -4,8 +4,9 @@ from functools import cache, partial
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fovea.explain.core.windows import Layout
 from fovea.models.vit import ViT
 
 SWIN = {"window_size": 4, "depths": (2, 2), "num_heads": (2, 4), "embed_dim": 16}
@@ -71,7 +72,22 @@ GLOBAL = (
     "vit", "vit_mean", "timm_vit", "timm_any_size", "distilled", "registers", "registers_token", "gap",
     "eva", "beit",
 )  # fmt: skip
+KINDS = ("vit", "distilled", "registers", "timm_any_size", "swin_padded", "maxvit")  # one of each
 WINDOWED = ("swin", "swin_padded", "swin_any_size", "swin_v2", "maxvit", "maxvit_bias")
+
+
+def dense(weights: Tensor, layout: Layout) -> Tensor:
+    """Put maps of windows on the whole grid: (B windows, heads, n, n) to (B, heads, h w, h w).
+
+    Row i says where patch i looks, 0 outside its window; the share that goes to prefix tokens and padding
+    is left out.
+    """
+    split = layout.split(weights).transpose(1, 2)  # (B, heads, windows, n, n)
+    size = layout.tokens + 1
+    out = split.new_zeros(*split.shape[:2], size, size)
+    index = layout.index.to(weights.device)
+    out[:, :, index[:, :, None], index[:, None, :]] = split
+    return out[:, :, : layout.patches, : layout.patches]
 
 
 @cache

@@ -61,6 +61,9 @@ TRANSFORMERS = {
     "maxvit": maxvit,
 }
 NETS = CNNS | TRANSFORMERS
+KINDS = (  # one each: residual, chain, ReLU6, dense, changed in place, two prefix tokens, windows, both
+    "resnet", "our_vgg", "mobilenetv2", "densenet", "our_tiny", "deit", "swin", "maxvit",
+)  # fmt: skip
 
 
 def built(name, *, seed=0):

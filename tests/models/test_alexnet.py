@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from fovea.explain.studies.filter_tiles import first_filters
+from fovea.explain.analyses.filters import filter_weights
 from fovea.models.alexnet import AlexNet
 from helpers.net_protocol import assert_groups, assert_learns, assert_protocol, from_config, size
 
@@ -65,9 +65,9 @@ def test_smallest_image_is_the_smallest_that_runs(options):
         net(small)
 
 
-def test_first_filters_can_stand_side_by_side():
-    pictures = [first_filters(AlexNet(**{**THIN, **options})) for options in ({}, ZF)]
-    assert [tuple(p.shape) for p in pictures] == [(4, 3, 11, 11), (4, 3, 7, 7)]
+def test_first_filters_have_the_papers_size():
+    filters = [filter_weights(AlexNet(**{**THIN, **options})) for options in ({}, ZF)]
+    assert [tuple(f.shape) for f in filters] == [(4, 3, 11, 11), (4, 3, 7, 7)]
 
 
 def test_wrong_sizes_are_refused():

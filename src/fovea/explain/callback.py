@@ -1,9 +1,11 @@
-"""Show, epoch after epoch, what the net sees in the same few validation images."""
+"""Explain the same few validation images epoch after epoch, without disturbing the training."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,35 @@ from torch import Tensor, nn
 
 from fovea.callbacks.wandb import RunLogger
 from fovea.data.collate import collate
-from fovea.explain.core.class_choice import ClassQuestions, Questions
-from fovea.explain.core.method import Method
+from fovea.explain.core.class_choice import ClassSelector, LogitSelector
+from fovea.explain.core.method import Method, explaining
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.methods.grad_cam import GradCAM
-from fovea.explain.undisturbed import undisturbed
+from fovea.explain.view.figure import write_sheet
 from fovea.types import Batch, ViewFactory
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def preserve_state(net: nn.Module) -> Iterator[None]:
+    """Run `net` as `explaining` does, in the precision of its weights, without touching any generator.
+
+    The generators of Python, numpy and torch stand where they stood, also after an error.
+    """
+    python, numpy, device = random.getstate(), np.random.get_state(), _device(net)
+    cards = [device.index or 0] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(cards), torch.autocast(device.type, enabled=False), explaining(net):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _device(net: nn.Module) -> torch.device:
+    first = next(net.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 class Explain(L.Callback):
@@ -35,7 +58,6 @@ class Explain(L.Callback):
 
     Args:
         run_dir: where `explain/` goes.
-        draw: writes a sheet, as `fovea.explain.view.sheet.write_sheet` does.
         methods: of fovea.explain, by name; None: Grad-CAM. One that cannot explain the net is named once.
         view: of the task: what is explained of an image; None: its predicted class.
         every_n_epochs: how often; the first sheet comes after as many epochs.
@@ -47,7 +69,6 @@ class Explain(L.Callback):
         self,
         *,
         run_dir: str,
-        draw: Callable[..., Path],
         methods: Mapping[str, Method] | None = None,
         view: ViewFactory | None = None,
         every_n_epochs: int = 1,
@@ -58,7 +79,7 @@ class Explain(L.Callback):
             raise ValueError(f"every_n_epochs={every_n_epochs} and number={number} must be at least 1")
         chosen = {k: v for k, v in (methods or {}).items() if v is not None}
         self.methods: dict[str, Method] = chosen or {"grad_cam": GradCAM()}
-        self.folder, self.draw = Path(run_dir) / "explain", draw
+        self.folder = Path(run_dir) / "explain"
         self.view = view
         self.every_n_epochs, self.number, self.ids = every_n_epochs, number, ids
         self._batch: Batch | None = None  # on the CPU
@@ -82,7 +103,7 @@ class Explain(L.Callback):
         task: Any = pl_module
         net: nn.Module = task.net
         try:
-            with undisturbed(net):
+            with preserve_state(net):
                 path = self._sheet(trainer, net)
                 self._show(trainer, path)
         except Exception as error:  # a picture is never worth a training run; train.log has the traceback
@@ -93,25 +114,25 @@ class Explain(L.Callback):
         batch = self._images(data)
         weight = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
         image = batch["image"].to(device=weight.device, dtype=weight.dtype)
-        questions = self._questions(data)
+        selector = self._selector(data)
         with torch.no_grad():
-            best = questions.best(net(image))
-        target = questions.target(best)
+            predicted = selector.predicted(net(image))
+        target = selector.target(predicted)
         maps = {name: self._maps(name, method, net, image, target) for name, method in self.methods.items()}
-        return self.draw(
+        return write_sheet(
             self.folder,
             epoch=trainer.current_epoch,
             ids=self._names,
             pictures=_pictures(batch["image"], data.preprocessing),
-            predicted=best,
+            predicted=predicted,
             truth=_truth(batch, data.classes),
             maps=maps,
             signed=[k for k, method in self.methods.items() if getattr(method, "signed", False)],
         )
 
-    def _questions(self, data: Any) -> Questions:
+    def _selector(self, data: Any) -> ClassSelector:
         if self.view is None:
-            return ClassQuestions(classes=data.classes)
+            return LogitSelector(classes=data.classes)
         view = self.view(classes=data.classes, labelling=data.labelling())
         if view.selector is None:
             raise ValueError("its task has nothing that can be explained: take the explain callback out")
@@ -158,7 +179,7 @@ class Explain(L.Callback):
 
     def _warn(self, what: str, error: Exception) -> None:
         if what not in self._warned:
-            log.warning("%s: %s; training goes on", what, str(error) or type(error).__name__)
+            log.warning("%s: %s; training continues", what, str(error) or type(error).__name__)
             logging.getLogger("traceback").info("%s failed", what, exc_info=True)  # train.log only
         self._warned.add(what)
 

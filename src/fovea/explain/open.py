@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,17 @@ from fovea import errors
 from fovea.config import build
 from fovea.config.paths import CONF
 from fovea.config.values import listed
-from fovea.engine.trained import Trained, open_run
+from fovea.engine.trained import open_run
 from fovea.errors import UsageError
+from fovea.explain.core.class_choice import LogitSelector
+from fovea.explain.core.model import OpenedModel
 
 log = logging.getLogger(__name__)
 TIMM = "fovea.models.timm.create"
 RESIZE = {"center": "crop", "squash": "stretch", "border": "pad"}  # timm's crop_mode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A network with what it needs to look at images, and the run that it comes from."""
-
-    name: str
-    net: Any
-    classes: list[str]
-    preprocessing: dict[str, Any]
-    source: str
-    selector: Callable[..., Any]  # builds what is explained of an image, from `target`
-    trained: Trained | None = None
-
-
-def open_models(config: DictConfig) -> list[Opened]:
+def open_models(config: DictConfig) -> list[OpenedModel]:
     """Open every run and every named model, each with a name of its own."""
     runs = listed(config, "run")
     if not runs and config.get("model") is None:
@@ -52,7 +40,7 @@ def open_models(config: DictConfig) -> list[Opened]:
         found += [_of_name(str(name), config) for name in names]
     return [
         replace(model, name=name, net=_plain(model.net))
-        for model, name in zip(found, _told_apart(found), strict=True)
+        for model, name in zip(found, _unique(found), strict=True)
     ]
 
 
@@ -65,12 +53,12 @@ def _plain(net: Any) -> Any:
     return getattr(net, "_orig_mod", net).eval()
 
 
-def _told_apart(models: list[Opened]) -> list[str]:
-    """Name models shortly, safe as folders; those of one name by their place, else by number."""
+def _unique(models: list[OpenedModel]) -> list[str]:
+    """Name models shortly, safe as folders; those of one name by their source, else by number."""
     names = [model.name for model in models]
-    for one in (lambda m: f"{m.name}_{Path(m.source).name}", lambda m: f"{m.name}_{m.source}"):
+    for longer in (lambda m: f"{m.name}_{Path(m.source).name}", lambda m: f"{m.name}_{m.source}"):
         count = Counter(names)
-        names = [one(m) if count[n] > 1 else n for m, n in zip(models, names, strict=True)]
+        names = [longer(m) if count[n] > 1 else n for m, n in zip(models, names, strict=True)]
     found: list[str] = []
     for name in names:
         safe, number = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "model", 1
@@ -82,28 +70,27 @@ def _told_apart(models: list[Opened]) -> list[str]:
     return found
 
 
-def _of_run(run: str, config: DictConfig) -> Opened:
+def _of_run(run: str, config: DictConfig) -> OpenedModel:
     trained = open_run(run, config.checkpoint)
     make = build.view(trained.config)
     view = None if make is None else make(classes=trained.classes, labelling=trained.labelling)
     if view is None or view.selector is None:
         raise UsageError(
-            f"run={run}: {trained.config.experiment} has no classes to ask about; see its report.html"
+            f"run={run}: {trained.config.experiment} has no classes to explain; see its report.html"
         )
-    return Opened(
+    return OpenedModel(
         name=str(trained.config.model.name),
         net=trained.net,
         classes=trained.classes,
         preprocessing=dict(trained.preprocessing),
         source=run,
         selector=view.selector,
-        trained=trained,
+        data=trained.datamodule,
     )
 
 
-def _of_name(name: str, config: DictConfig) -> Opened:
+def _of_name(name: str, config: DictConfig) -> OpenedModel:
     config = _filled(name, config)
-    from fovea.explain.core.class_choice import ClassQuestions
 
     try:
         net = build.network(config)
@@ -117,10 +104,16 @@ def _of_name(name: str, config: DictConfig) -> Opened:
     source = "random weights"
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
-    how: Any = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
-    classes = _classes(net, config)
-    selector = partial(ClassQuestions, classes=classes)
-    return Opened(name=name, net=net, classes=classes, preprocessing=how, source=source, selector=selector)
+    preprocessing: Any = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
+    classes = _classes(config)
+    return OpenedModel(
+        name=name,
+        net=net,
+        classes=classes,
+        preprocessing=preprocessing,
+        source=source,
+        selector=partial(LogitSelector, classes=classes),
+    )
 
 
 def _is_timm(config: DictConfig) -> bool:
@@ -156,7 +149,7 @@ def _per_channel(values: Any, channels: int) -> list[float]:
 
 
 def _count_of(name: str) -> int:
-    """Return the number of classes that timm's weights of this name tell apart."""
+    """Return the number of classes that timm's weights of this name distinguish."""
     import timm
 
     base = name.partition(".")[0]
@@ -187,7 +180,7 @@ def _of_timm(config: DictConfig, net: Any) -> dict[str, Any]:
     return found
 
 
-def _classes(net: Any, config: DictConfig) -> list[str]:
+def _classes(config: DictConfig) -> list[str]:
     """Name the classes of ImageNet where there are as many, else number them."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 

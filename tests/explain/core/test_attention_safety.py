@@ -1,4 +1,4 @@
-"""Reading attention leaves the net as it was, and works in every mode in which nets are run."""
+"""AttentionReader attention leaves the net as it was, and works in every mode in which nets are run."""
 
 import copy
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fovea.explain.core.class_choice import ClassQuestions
+from fovea.explain.core.class_choice import LogitSelector
 from fovea.explain.core.targets import ClassScore
 
 CLASSES = ["tench, Tinca tinca", "tabby, tabby cat", "Egyptian cat", "crane", "crane"]
@@ -10,7 +10,7 @@ UNKNOWN = torch.tensor([-1, -1])
 
 
 def labels(target, known=UNKNOWN):
-    asked = ClassQuestions(classes=CLASSES, target=target).ask(LOGITS, known)
+    asked = LogitSelector(classes=CLASSES, target=target).select(LOGITS, known)
     return [[a.label for a in row] for row in asked]
 
 
@@ -24,15 +24,15 @@ def test_what_is_asked():
 
 
 def test_names_and_probabilities():
-    questions = ClassQuestions(classes=CLASSES[:2])
-    best = questions.best(LOGITS)
+    selector = LogitSelector(classes=CLASSES[:2])
+    best = selector.predicted(LOGITS)
     assert [a.name for a in best] == ["tabby, tabby cat", "tench, Tinca tinca"]
     assert best[0].probability == pytest.approx(float(LOGITS.softmax(1)[0, 1]))
-    assert torch.equal(questions.target(best)(LOGITS), ClassScore([1, 0])(LOGITS))
+    assert torch.equal(selector.target(best)(LOGITS), ClassScore([1, 0])(LOGITS))
 
 
 def test_a_class_named_by_a_number_comes_before_the_index():
-    assert ClassQuestions(classes=["1", "2", "0"], target=1).index == 0
+    assert LogitSelector(classes=["1", "2", "0"], target=1).index == 0
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_a_class_named_by_a_number_comes_before_the_index():
 )
 def test_a_class_that_is_not_there(target, message):
     with pytest.raises(ValueError, match=message):
-        ClassQuestions(classes=CLASSES, target=target)
+        LogitSelector(classes=CLASSES, target=target)
 
 
 def test_a_misspelt_part_of_a_name_finds_the_class():
     with pytest.raises(ValueError, match=r"near it are 'tabby, tabby cat'"):
-        ClassQuestions(classes=["tub, vat", "tabby, tabby cat", "tractor"], target="tabi_cat")
+        LogitSelector(classes=["tub, vat", "tabby, tabby cat", "tractor"], target="tabi_cat")

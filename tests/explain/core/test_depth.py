@@ -1,7 +1,7 @@
 import pytest
 
+from fovea.explain.analyses.feature_maps import feature_maps
 from fovea.explain.core.depth import spread_layers
-from fovea.explain.studies.feature_tiles import feature_maps
 from helpers.explained_nets import NETS, SIDE, built, images
 from helpers.inner_nets import linear, pictures, untouched
 

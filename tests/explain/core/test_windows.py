@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fovea.explain.core.attention import capture
-from fovea.explain.core.windows import dense, dilated_layout, global_layout, shifted_layout, token_map
-from helpers.attention_nets import GLOBAL, WINDOWED, net_and_image
+from fovea.explain.core.windows import dilated_layout, global_layout, shifted_layout
+from helpers.attention_nets import GLOBAL, WINDOWED, dense, net_and_image
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +44,6 @@ def test_every_patch_lies_in_one_window_and_its_map_is_in_place(name):
         real = layout.index[layout.index < layout.tokens]
         assert sorted(real.tolist()) == list(range(layout.patches))
         whole = dense(maps[path], layout)  # (B, heads, h w, h w)
-        row, column = layout.grid[0] - 1, layout.grid[1] // 2
-        one = token_map(maps[path], layout, row=row, column=column)
-        assert torch.equal(one.flatten(2), whole[:, :, row * layout.grid[1] + column])
         full = (layout.index < layout.tokens).all()
         total = whole.sum(-1)
         assert total.amax() < 1 + 1e-5 and (not full or total.amin() > 1 - 1e-5)
@@ -109,16 +106,10 @@ def test_global_maps_lose_only_the_prefix(name):
     patch = {"vit": 4, "vit_mean": 4, "eva": 14, "registers_token": 14}.get(name, 16)
     assert layout.grid == (image.shape[2] // patch, image.shape[3] // patch)
     assert torch.equal(dense(maps[path], layout), maps[path][:, :, prefix:, prefix:])
-    assert torch.equal(
-        token_map(maps[path], layout, row=1, column=0).flatten(2),
-        maps[path][:, :, prefix + layout.grid[1], prefix:],
-    )
 
 
 def test_errors_name_the_remedy():
     layout = global_layout((2, 3))
     weights = torch.rand(1, 1, 6, 6)
-    with pytest.raises(ValueError, match="outside the grid of 2 x 3"):
-        token_map(weights, layout, row=2, column=0)
     with pytest.raises(ValueError, match="1 windows of 6 tokens"):
         dense(weights[..., :5], layout)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fovea.explain.core.attention import capture
-from fovea.explain.core.windows import dense, global_layout
+from fovea.explain.core.windows import global_layout
 from fovea.explain.methods.class_attention import (
     ClassAttention,
     class_map,
@@ -15,7 +15,7 @@ from fovea.explain.methods.class_attention import (
     min_heads,
     readout,
 )
-from helpers.attention_nets import GLOBAL, MADE, WINDOWED, assert_untouched, net_and_image
+from helpers.attention_nets import GLOBAL, KINDS, WINDOWED, assert_untouched, dense, net_and_image
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def test_heads_that_look_everywhere_are_discarded():
         discard_heads(weights, 1)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_method_works_on_every_net(name):
     net, image = net_and_image(name)
     found = ClassAttention()(net, image)

@@ -9,13 +9,13 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.transforms.functional import pil_to_tensor
 
+from fovea.explain.analyses.faithfulness.scores import pointing_game
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.methods.cam import CAM
 from fovea.explain.methods.eigen_cam import EigenCAM
 from fovea.explain.methods.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from fovea.explain.methods.guided_backprop import GuidedBackprop, GuidedGradCAM
 from fovea.explain.methods.occlusion import Occlusion
-from fovea.explain.studies.faithfulness.scores import pointing_game
 from fovea.models.timm import create
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.explain.core.class_choice import ClassQuestions
+from fovea.explain.core.class_choice import LogitSelector
 from fovea.page.label import to_rgb
 from fovea.types import Batch, Measured, Output, TaskView, Truth
 
@@ -44,6 +44,6 @@ class NumberView(TaskView):
         """Return the number."""
         return {"value": float(answer)}
 
-    def selector(self, target: str | int = "predicted") -> ClassQuestions:
+    def selector(self, target: str | int = "predicted") -> LogitSelector:
         """Explain the number: the only output."""
-        return ClassQuestions(classes=["value"], target=target)
+        return LogitSelector(classes=["value"], target=target)

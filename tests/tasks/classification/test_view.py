@@ -50,7 +50,7 @@ def test_equal_probabilities_name_the_first_class():
 
 
 def test_a_class_is_explained_by_its_logit(view):
-    (best,) = view.selector(target="owl").ask(torch.tensor([[2.0, 1, 0]]), torch.tensor([-1]))[0]
+    (best,) = view.selector(target="owl").select(torch.tensor([[2.0, 1, 0]]), torch.tensor([-1]))[0]
     assert best.name == "owl"
     with pytest.raises(ValueError, match="target=fox"):
         view.selector(target="fox")

@@ -4,7 +4,7 @@ from torch import nn
 
 from fovea.explain.core.targets import MaskArea, pin, take
 from fovea.explain.methods.grad_cam import GradCAM
-from fovea.tasks.segmentation.explain import ClassArea, MaskQuestions
+from fovea.tasks.segmentation.explain import ClassArea, MaskSelector
 
 CLASSES = ["background", "cat", "dog"]
 
@@ -24,39 +24,39 @@ OUTPUT = logits("00000012", "00022211", "00000000")
 
 
 def test_the_largest_class_is_asked_about_and_background_last():
-    questions = MaskQuestions(classes=CLASSES)
-    assert labels(questions.ask(OUTPUT, UNKNOWN)) == [[1], [2], [0]]
-    assert [(b.label, b.name, b.probability) for b in questions.best(OUTPUT)] == [
+    selector = MaskSelector(classes=CLASSES)
+    assert labels(selector.select(OUTPUT, UNKNOWN)) == [[1], [2], [0]]
+    assert [(b.label, b.name, b.probability) for b in selector.predicted(OUTPUT)] == [
         (1, "cat", 0.125), (2, "dog", 0.375), (0, "background", 1.0),
     ]  # fmt: skip
-    assert labels(MaskQuestions(classes=CLASSES, target="top-3").ask(OUTPUT, UNKNOWN)) == [
+    assert labels(MaskSelector(classes=CLASSES, target="top-3").select(OUTPUT, UNKNOWN)) == [
         [1, 2, 0], [2, 1, 0], [0, 1, 2],
     ]  # fmt: skip
-    assert labels(MaskQuestions(classes=["sky", "b", "c"]).ask(OUTPUT, UNKNOWN)) == [[0], [0], [0]]
+    assert labels(MaskSelector(classes=["sky", "b", "c"]).select(OUTPUT, UNKNOWN)) == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize(("target", "wanted"), [("dog", 2), (1, 1), ("1", 1), ("background", 0)])
 def test_one_class_by_name_or_index(target, wanted):
-    found = MaskQuestions(classes=CLASSES, target=target).ask(OUTPUT, UNKNOWN)
+    found = MaskSelector(classes=CLASSES, target=target).select(OUTPUT, UNKNOWN)
     assert labels(found) == [[wanted]] * 3
     with pytest.raises(ValueError, match="target=dgo is no class; near it are 'dog'"):
-        MaskQuestions(classes=CLASSES, target="dgo")
+        MaskSelector(classes=CLASSES, target="dgo")
 
 
 def test_the_true_class_is_the_largest_of_the_mask():
-    questions = MaskQuestions(classes=CLASSES, target="true")
+    selector = MaskSelector(classes=CLASSES, target="true")
     mask = torch.full((3, 2, 4), 255)
     mask[0, 0] = torch.tensor([0, 0, 0, 2])
     mask[1] = 0
-    assert questions.label_of(mask).tolist() == [2, 0, -1]
-    assert labels(questions.ask(OUTPUT, questions.label_of(mask))) == [[2], [0], []]
+    assert selector.label_of(mask).tolist() == [2, 0, -1]
+    assert labels(selector.select(OUTPUT, selector.label_of(mask))) == [[2], [0], []]
 
 
 def test_the_target_is_the_mask_area_where_the_class_is_predicted():
-    questions, output = MaskQuestions(classes=CLASSES), torch.randn(3, 3, 2, 4)
-    target = questions.target(questions.best(output))
+    selector, output = MaskSelector(classes=CLASSES), torch.randn(3, 3, 2, 4)
+    target = selector.target(selector.predicted(output))
     scores = target(output)
-    for i, best in enumerate(questions.best(output)):
+    for i, best in enumerate(selector.predicted(output)):
         region = (output[i : i + 1].argmax(1) == best.label).float()
         torch.testing.assert_close(
             scores[i], MaskArea(best.label, region=region)(output[i : i + 1])[0] / region.sum()
@@ -80,8 +80,8 @@ def test_a_class_that_is_nowhere_is_asked_about_everywhere():
 
 def test_one_logit_stands_for_two_classes():
     output = torch.tensor([2.0, -1.0]).view(1, 1, 1, 2)
-    questions = MaskQuestions(classes=["background", "lesion"])
-    assert questions.best(output)[0].probability == 0.5 and questions.best(output)[0].label == 1
+    selector = MaskSelector(classes=["background", "lesion"])
+    assert selector.predicted(output)[0].probability == 0.5 and selector.predicted(output)[0].label == 1
     assert ClassArea([1])(output).item() == 2.0 and ClassArea([0])(output).item() == 1.0
 
 
@@ -96,6 +96,6 @@ def test_gradients_reach_the_image():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
     image = torch.randn(2, 3, 8, 8)
-    questions = MaskQuestions(classes=CLASSES)
-    maps = GradCAM(layer="1")(net, image, questions.target(questions.best(net(image))))
+    selector = MaskSelector(classes=CLASSES)
+    maps = GradCAM(layer="1")(net, image, selector.target(selector.predicted(net(image))))
     assert maps.shape == (2, 8, 8) and maps.isfinite().all()

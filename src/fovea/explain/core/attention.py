@@ -17,7 +17,7 @@ from fovea.explain.core.windows import Layout, find_layout
 SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
 
 
-class Maps(dict[str, Tensor]):
+class AttentionMaps(dict[str, Tensor]):
     """Hold the maps of each attention module of the last forward pass by its dotted path, in order.
 
     A map is (B, heads, N, N), of windowed attention (B windows, heads, n, n); rows sum to 1. `layouts` says
@@ -83,7 +83,7 @@ def _attends(module: nn.Module) -> bool:
 
 
 @contextmanager
-def capture(net: nn.Module) -> Iterator[Maps]:
+def capture(net: nn.Module) -> Iterator[AttentionMaps]:
     """Yield the attention maps of every layer and head, filled by a forward pass within the block.
 
     For the time of the block each attention module computes its softmax in the open: the output agrees with
@@ -97,22 +97,22 @@ def capture(net: nn.Module) -> Iterator[Maps]:
     modules = attention_modules(net)
     if not modules:
         raise ValueError(f"{type(net).__name__} has no attention: use a CAM or a gradient method")
-    maps = Maps()
+    maps = AttentionMaps()
     with ExitStack() as stack:
         _open(net, modules, maps, stack)
         yield maps
 
 
-def _open(net: nn.Module, modules: dict[str, nn.Module], maps: Maps, stack: ExitStack) -> None:
+def _open(net: nn.Module, modules: dict[str, nn.Module], maps: AttentionMaps, stack: ExitStack) -> None:
     if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules()):
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     image_grid = _watch_patches(net, stack)
     for path, module in modules.items():
         block = net.get_submodule(path.rpartition(".")[0])
-        seen: list[tuple[int, ...]] = []
+        shapes: list[tuple[int, ...]] = []
         if block is not module:
-            stack.callback(block.register_forward_pre_hook(_keep_shape(seen)).remove)
-        _replace(module, _opened(module.forward, path, maps, block, seen, image_grid), stack)
+            stack.callback(block.register_forward_pre_hook(_keep_shape(shapes)).remove)
+        _replace(module, _opened(module.forward, path, maps, block, shapes, image_grid), stack)
 
 
 def _replace(module: nn.Module, forward: Callable[..., Any], stack: ExitStack) -> None:
@@ -121,9 +121,9 @@ def _replace(module: nn.Module, forward: Callable[..., Any], stack: ExitStack) -
     stack.callback(module.__dict__.pop if own is None else module.__dict__.__setitem__, "forward", own)
 
 
-def _keep_shape(seen: list[tuple[int, ...]]) -> Callable[..., None]:
+def _keep_shape(shapes: list[tuple[int, ...]]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen[:] = [tuple(args[0].shape)] if args else []
+        shapes[:] = [tuple(args[0].shape)] if args else []
 
     return hook
 
@@ -131,9 +131,9 @@ def _keep_shape(seen: list[tuple[int, ...]]) -> Callable[..., None]:
 def _opened(
     forward: Callable[..., Any],
     path: str,
-    maps: Maps,
+    maps: AttentionMaps,
     block: nn.Module,
-    seen: list[tuple[int, ...]],
+    shapes: list[tuple[int, ...]],
     image_grid: Callable[[], tuple[int, int] | None],
 ) -> Callable[..., Any]:
     def opened(*args: Any, **kwargs: Any) -> Any:
@@ -145,7 +145,7 @@ def _opened(
         if found:
             maps.pop(path, None)  # in the order of the last pass
             maps[path] = found[0]
-            layout = find_layout(block, seen, tuple(x.shape), tuple(found[0].shape), image_grid())
+            layout = find_layout(block, shapes, tuple(x.shape), tuple(found[0].shape), image_grid())
             maps.layouts.pop(path, None)
             if layout is not None:
                 maps.layouts[path] = layout
@@ -159,13 +159,13 @@ def _watch_patches(net: nn.Module, stack: ExitStack) -> Callable[[], tuple[int, 
     owner: Any = next((m for m in net.modules() if "patch_embed" in dict(m.named_children())), None)
     if owner is None:
         return lambda: None
-    seen: list[tuple[int, ...]] = []
-    stack.callback(owner.patch_embed.register_forward_pre_hook(_keep_shape(seen)).remove)
+    shapes: list[tuple[int, ...]] = []
+    stack.callback(owner.patch_embed.register_forward_pre_hook(_keep_shape(shapes)).remove)
 
     def grid() -> tuple[int, int] | None:
         size = getattr(owner.patch_embed, "dynamic_feat_size", None)
-        if size is not None and seen and len(seen[0]) == 4:
-            height, width = size(seen[0][-2:])
+        if size is not None and shapes and len(shapes[0]) == 4:
+            height, width = size(shapes[0][-2:])
             return int(height), int(width)
         found = getattr(owner.patch_embed, "grid_size", None) or getattr(owner, "grid_size", None)
         return found and (int(found[0]), int(found[1]))

@@ -1,7 +1,8 @@
-"""Settle what is asked about each image: the predicted class, the true one, a named one, the likeliest."""
+"""Select the classes that are explained: the predicted, the true, a named one, the likeliest."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,35 +15,39 @@ from fovea.explain.core.targets import ClassScore, Target
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Name one class that an image is asked about."""
+class SelectedClass:
+    """A class that is explained for an image, with the probability that the net gives it."""
 
     label: int
     name: str
     probability: float
 
+    def __str__(self) -> str:
+        """Name the class with its probability."""
+        return f"{self.name} {self.probability:.3f}"
 
-class Questions(Protocol):
-    """Choose the classes of each image, and what of the output they stand for."""
 
-    def ask(self, output: Any, label: Tensor) -> list[list[Asked]]:
-        """Return the classes asked about each image (B lists); `label` (B,) is -1 where it is not known.
+class ClassSelector(Protocol):
+    """Select the classes of each image, and say what of the output they stand for."""
 
-        Every image has as many, except that one whose true class is asked for and not known has none.
+    def select(self, output: Any, label: Tensor) -> list[list[SelectedClass]]:
+        """Return the selected classes of each image (B lists); `label` (B,) is -1 where it is not known.
+
+        Every image has as many, except that one whose true class is selected and not known has none.
         """
         ...
 
-    def best(self, output: Any) -> list[Asked]:
+    def predicted(self, output: Any) -> list[SelectedClass]:
         """Return the predicted class of each image."""
         ...
 
-    def target(self, asked: Sequence[Asked]) -> Target:
+    def target(self, selected: Sequence[SelectedClass]) -> Target:
         """Return the target of a batch with one class for each image."""
         ...
 
 
-class ClassQuestions:
-    """Ask about classes of logits (B, num_classes).
+class LogitSelector:
+    """Select among the classes of logits (B, num_classes).
 
     Args:
         classes: names in the order of the logits.
@@ -57,38 +62,44 @@ class ClassQuestions:
         self.count, self.index = _read(target, self.classes)
         self.true = target == "true"
 
-    def ask(self, output: Tensor, label: Tensor) -> list[list[Asked]]:
-        """Return the classes asked about each image."""
-        probs = output.detach().float().softmax(1).cpu()  # (B, num_classes)
+    def select(self, output: Tensor, label: Tensor) -> list[list[SelectedClass]]:
+        """Return the selected classes of each image."""
+        probs = self.probabilities(output)
         if self.index is not None:
             chosen = torch.full((len(probs), 1), self.index)
         elif self.true:
             chosen = label.cpu()[:, None]
         else:
-            chosen = probs.topk(min(self.count, probs.shape[1]), dim=1).indices  # (B, count)
+            chosen = self.ranked(probs)[:, : self.count]  # (B, count)
+        rows = zip(chosen.tolist(), probs, strict=True)
+        return [[self._selected(k, row) for k in labels if k >= 0] for labels, row in rows]
+
+    def predicted(self, output: Tensor) -> list[SelectedClass]:
+        """Return the predicted class of each image."""
+        probs = self.probabilities(output)
         return [
-            [self._asked(k, row) for k in ks if k >= 0]
-            for ks, row in zip(chosen.tolist(), probs, strict=True)
+            self._selected(k, row) for k, row in zip(self.ranked(probs)[:, 0].tolist(), probs, strict=True)
         ]
 
-    def best(self, output: Tensor) -> list[Asked]:
-        """Return the predicted class of each image."""
-        probs = output.detach().float().softmax(1).cpu()
-        return [self._asked(int(row.argmax()), row) for row in probs]
-
-    def target(self, asked: Sequence[Asked]) -> Target:
+    def target(self, selected: Sequence[SelectedClass]) -> Target:
         """Return the logits of these classes as the target."""
-        return ClassScore([a.label for a in asked])
+        return ClassScore([one.label for one in selected])
 
-    def _asked(self, label: int, probs: Tensor) -> Asked:
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Return the probability (B, num_classes) of each class, on the CPU."""
+        return output.detach().float().softmax(1).cpu()
+
+    def ranked(self, probs: Tensor) -> Tensor:
+        """Order the classes (B, num_classes), the likeliest first."""
+        return probs.argsort(dim=1, descending=True, stable=True)
+
+    def _selected(self, label: int, probs: Tensor) -> SelectedClass:
         name = self.classes[label] if label < len(self.classes) else str(label)
-        return Asked(label, name, float(probs[label]))
+        return SelectedClass(label, name, float(probs[label]) if label < len(probs) else 0.0)
 
 
 def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
-    """Return how many of the likeliest classes are asked about, and the one class where it is named."""
-    import difflib
-
+    """Return how many of the likeliest classes are selected, and the one class where it is named."""
     text = str(target).strip()
     if text in ("predicted", "true"):
         return 1, None
@@ -102,16 +113,14 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
         if int(text) >= len(classes):
             raise ValueError(f"target={text}: the classes are 0 to {len(classes) - 1}")
         return 1, int(text)
-    lower = [name.lower() for name in classes]
-    same = [
-        i for i, name in enumerate(lower) if text.lower() in re.split(r",\s*", name) or text.lower() == name
-    ]
-    if same:
+    lower = text.lower()
+    synonyms = [[*re.split(r",\s*", name.lower()), name.lower()] for name in classes]  # "tabby, tabby cat"
+    if same := [i for i, names in enumerate(synonyms) if lower in names]:
         return 1, _only(same, text)
-    inside = [classes[i] for i, name in enumerate(lower) if text.lower() in name]
-    parts = {part: name for name in classes for part in re.split(r",\s*", name.lower())}  # "tabby, tabby cat"
-    alike = difflib.get_close_matches(text.lower(), parts, n=5, cutoff=0.0)
-    near = inside[:5] or list(dict.fromkeys(parts[part] for part in alike))
+    inside = [name for name in classes if lower in name.lower()]
+    full = {synonym: name for name, names in zip(classes, synonyms, strict=True) for synonym in names[:-1]}
+    alike = difflib.get_close_matches(lower, full, n=5, cutoff=0.0)
+    near = inside[:5] or list(dict.fromkeys(full[synonym] for synonym in alike))
     raise ValueError(
         f"target={text} is no class; near it are {', '.join(map(repr, near))}; other targets: predicted, "
         "true, top-3, a class's index"

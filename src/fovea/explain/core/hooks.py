@@ -23,10 +23,10 @@ def record(net: nn.Module, *paths: str) -> Iterator[dict[str, Tensor]]:
         KeyError: a path that the net has not, with those near it.
     """
     modules = {path: find(net, path) for path in paths}
-    seen: dict[str, Tensor] = {}
-    handles = [module.register_forward_hook(partial(_tap, seen, path)) for path, module in modules.items()]
+    outputs: dict[str, Tensor] = {}
+    handles = [module.register_forward_hook(partial(_tap, outputs, path)) for path, module in modules.items()]
     try:
-        yield seen
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -41,11 +41,11 @@ def find(net: nn.Module, path: str) -> nn.Module:
     return modules[path]
 
 
-def _tap(seen: dict[str, Tensor], path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+def _tap(outputs: dict[str, Tensor], path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
     if isinstance(output, Tensor):
-        seen[path] = output
+        outputs[path] = output
         return output.clone()  # an in-place ReLU above would overwrite what is collected
     first = next((o for o in output if isinstance(o, Tensor)), None) if isinstance(output, tuple) else None
     if first is not None:
-        seen[path] = first
+        outputs[path] = first
     return output

@@ -30,7 +30,7 @@ def explaining(net: nn.Module) -> Iterator[None]:
     """Run `net` in evaluation mode with gradients on, and put the mode of every module back.
 
     Also within `torch.no_grad` and `torch.inference_mode`, where `watch` makes images that have gradients.
-    What is compiled runs as it was written, so that hooks see it and nothing is compiled anew.
+    What is compiled runs as it was written, so that hooks see it and nothing is compiled again.
     """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()

@@ -1,25 +1,45 @@
-"""Hold one model together with the images that it is asked about."""
+"""A model that is to be explained, as it was opened and together with its images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fovea.explain.core.class_choice import Questions
-from fovea.explain.core.method import Method
+from fovea.explain.core.class_choice import ClassSelector
+from fovea.explain.core.method import Method, explaining
 from fovea.explain.core.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
-    """Hold some images as the net sees them, with what is known about them.
+class OpenedModel:
+    """A network with what it needs to take images, and with the data of the run that it comes from.
+
+    Attributes:
+        source: the run or the weights, for people.
+        selector: builds the class selector of its task, called with `target`.
+        data: sets the data of its run up, called with `data_root` and `all_targets`; None without a run.
+    """
+
+    name: str
+    net: nn.Module
+    classes: list[str]
+    preprocessing: dict[str, Any]
+    source: str
+    selector: Callable[..., ClassSelector]
+    data: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBatch:
+    """Some images as the net takes them, with what is known about them.
 
     Attributes:
         image: (B, C, H, W), normalised, on the CPU.
-        rows: which of the subject's images these are; one that could not be read is missing.
+        rows: which of the model's images these are; one that could not be read is missing.
         label: (B,) int64, -1 where the class is not known.
         boxes: per image (N, 4), x1 y1 x2 y2 in pixels of `image`; None where none are known.
         box_labels: per image the classes (N,) of the boxes.
@@ -35,18 +55,18 @@ class Views:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Hold a model, its classes, and a list of images that are read when they are needed.
+class ExplainedModel:
+    """A model, its classes, and a list of images that are read when they are needed.
 
     Attributes:
-        name: short, and no other subject's of the same call; also the name of a folder.
+        name: short, and no other model's of the same call; also the name of a folder.
         net: on `device`; whoever uses it leaves it as it was.
         classes: names in the order of the outputs.
         pixels: between pictures in 0…1 and inputs of the net.
         size: (H, W) of the net's input.
         ids: of the images: paths, or the ids that a data set gives.
         load: reads the images of these rows; what it returns is kept by nobody.
-        questions: what is asked about an image: the predicted class, the true one, …
+        selector: selects the classes that are explained for an image.
         methods: the methods of this call that give maps, by their names.
     """
 
@@ -57,15 +77,25 @@ class Subject:
     pixels: Pixels
     size: tuple[int, int]
     ids: Sequence[str]
-    load: Callable[[Sequence[int]], Views]
-    questions: Questions
+    load: Callable[[Sequence[int]], ImageBatch]
+    selector: ClassSelector
     methods: Mapping[str, Method] = field(default_factory=dict)
     batch_size: int = 16
 
-    def batches(self, limit: int | None = None) -> Iterator[Views]:
+    @property
+    def mask_offset(self) -> int:
+        """What masks add to the number of a class: in them the background comes first."""
+        return 0 if self.classes[0] == "background" else 1
+
+    def output(self, image: Tensor) -> Any:
+        """Return the net's output for normalised images (B, C, H, W), without gradients."""
+        with explaining(self.net), torch.no_grad():
+            return self.net(image.to(self.device))
+
+    def batches(self, limit: int | None = None) -> Iterator[ImageBatch]:
         """Read the images, or the first `limit`, batch by batch."""
         rows = range(len(self.ids) if limit is None else min(limit, len(self.ids)))
         for start in range(0, len(rows), self.batch_size):
-            views = self.load(rows[start : start + self.batch_size])
-            if views.rows:
-                yield views
+            batch = self.load(rows[start : start + self.batch_size])
+            if batch.rows:
+                yield batch

@@ -41,7 +41,7 @@ class ClassScore:
         return output
 
     def pin(self, output: Tensor) -> ClassScore:
-        """Settle the class, so that a changed image is asked about the same one."""
+        """Settle the class, so that it stays the same for a changed image."""
         return self if self.index is not None else type(self)(output.detach().argmax(1))
 
     def take(self, rows: Tensor) -> ClassScore:

@@ -121,33 +121,3 @@ def find_layout(
 
 def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def dense(weights: Tensor, layout: Layout) -> Tensor:
-    """Put maps of windows on the whole grid: (B windows, heads, n, n) to (B, heads, h w, h w).
-
-    Row i says where patch i looks, 0 outside its window; the share that goes to prefix tokens and padding
-    is left out. It takes (h w)^2 numbers per head: `token_map` gives one row alone.
-    """
-    split = layout.split(weights).transpose(1, 2)  # (B, heads, windows, n, n)
-    size = layout.tokens + 1
-    out = split.new_zeros(*split.shape[:2], size, size)
-    index = layout.index.to(weights.device)
-    out[:, :, index[:, :, None], index[:, None, :]] = split
-    return out[:, :, : layout.patches, : layout.patches]
-
-
-def token_map(weights: Tensor, layout: Layout, *, row: int, column: int) -> Tensor:
-    """Map where the patch at (row, column) of the grid looks: (B windows, heads, n, n) to (B, heads, h, w).
-
-    Windows are put back at their place in the image, cyclic shift undone; outside the window it is 0.
-    """
-    height, width = layout.grid
-    if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(f"patch ({row}, {column}) is outside the grid of {height} x {width} patches")
-    at = (layout.index == row * width + column).nonzero()
-    window, slot = at[0].tolist()
-    line = layout.split(weights)[:, window, :, slot]  # (B, heads, n)
-    out = line.new_zeros(*line.shape[:2], layout.tokens + 1)
-    out[:, :, layout.index[window].to(line.device)] = line
-    return out[:, :, : layout.patches].unflatten(2, layout.grid)

@@ -33,11 +33,11 @@ class ActivationMap:
     def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the net's output, and the layer's as the module gives it, both in one graph."""
         layer = self._own_layer(net, image) if self.layer is None else self.layer
-        with record(net, layer) as seen:
+        with record(net, layer) as outputs:
             output = net(image)
-        if layer not in seen:
+        if layer not in outputs:
             raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
-        return output, seen[layer]
+        return output, outputs[layer]
 
     def _own_layer(self, net: nn.Module, image: Tensor) -> str:
         """Find the layer once for each net and size of image: the search costs about a forward pass."""

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.explain.core.attention import Maps, capture, precise
+from fovea.explain.analyses.attention.statistics import entropy
+from fovea.explain.core.attention import AttentionMaps, capture, precise
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.targets import Target
 from fovea.explain.core.windows import Layout
-from fovea.explain.studies.attention.statistics import entropy
 
 Fuse = Callable[[Tensor], Tensor]
 
@@ -91,7 +91,7 @@ def class_map(net: nn.Module, weights: Tensor, layout: Layout) -> Tensor:
     return torch.stack(rows, dim=1)[:, :, : layout.patches].unflatten(2, layout.grid)
 
 
-def placed(net: nn.Module, maps: Maps) -> list[str]:
+def placed(net: nn.Module, maps: AttentionMaps) -> list[str]:
     """List the layers with a known layout, in order; ValueError where there is none."""
     if not maps.layouts:
         raise ValueError(

@@ -68,8 +68,8 @@ def _whole(net: nn.Module, image: Tensor) -> bool:
         chained = sum(isinstance(module, nn.Conv2d) for _, module in _chain(net))
         return chained == sum(isinstance(module, nn.Conv2d) for module in net.modules())
     with explaining(net), torch.no_grad():
-        seen = net.forward_features(image)  # type: ignore[operator]
-    return torch.equal(chain_output(net, image, list(_chain(net))[-1][0]), seen)
+        features = net.forward_features(image)  # type: ignore[operator]
+    return torch.equal(chain_output(net, image, list(_chain(net))[-1][0]), features)
 
 
 def project(net: nn.Module, image: Tensor, *, layer: str, channel: int) -> tuple[Tensor, Tensor]:

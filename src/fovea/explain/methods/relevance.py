@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -18,25 +16,6 @@ def weighted(weights: Tensor, grads: Tensor) -> Tensor:
     Chefer et al. (2021), Eq. 5, https://arxiv.org/abs/2103.15679.
     """
     return (weights * grads).clamp_min(0).mean(dim=1)
-
-
-def relevance(maps: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
-    """Add up the relevance of self-attention layers, R = I, then R + A R from first to last: (B, N, N).
-
-    Chefer et al. (2021), Eq. 1 and 6, https://arxiv.org/abs/2103.15679; the row of the class token, without
-    its own column, is the map of the image.
-
-    Args:
-        maps: attention of each layer, (B, heads, N, N), first layer first.
-        grads: of the score of one class with respect to each.
-    """
-    if not maps:
-        raise ValueError("relevance needs the maps of at least one layer")
-    total = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
-    total = total.expand(len(maps[0]), -1, -1)
-    for weights, grad in zip(maps, grads, strict=True):
-        total = total + weighted(weights, grad) @ total
-    return total
 
 
 class Relevance:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fovea.explain.core.attention import Maps, capture, precise
+from fovea.explain.core.attention import AttentionMaps, capture, precise
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.targets import ClassScore, Target
 from fovea.explain.core.windows import Layout
@@ -36,31 +36,11 @@ def layer_matrix(fused: Tensor, *, residual: bool = True, discard_ratio: float =
     return matrix / matrix.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(matrix.dtype).tiny)
 
 
-def rollout(
-    maps: Sequence[Tensor],
-    *,
-    fuse: Fuse = mean_heads,
-    residual: bool = True,
-    discard_ratio: float = 0.0,
-) -> Tensor:
-    """Multiply the layers, last times ... times first: maps (B, heads, N, N) to (B, N, N).
-
-    Abnar and Zuidema (2020), Eq. 1. Row i says how much of token i after the last layer comes from each token
-    before the first.
-    """
-    out: Tensor | None = None
-    for weights in maps:
-        matrix = layer_matrix(fuse(weights), residual=residual, discard_ratio=discard_ratio)
-        out = matrix if out is None else matrix @ out
-    if out is None:
-        raise ValueError("rollout needs the maps of at least one layer")
-    return out
-
-
 def follow(row: Tensor, layers: Iterable[tuple[Tensor, Layout]]) -> Tensor:
     """Carry rows (B, tokens) through the layers, the last first: (B, tokens) of the first layer.
 
-    This is one row of the product of the matrices, at the cost of vectors; where the grid changes, as in Swin
+    This is one row of the product of the matrices, last times ... times first (Abnar and Zuidema 2020,
+    Eq. 1), at the cost of vectors; where the grid changes, as in Swin
     and MaxViT, a patch shares its weight among those it was merged from.
     """
     last: Layout | None = None
@@ -82,7 +62,7 @@ def _share(row: Tensor, coarse: Layout, fine: Layout) -> Tensor:
     return torch.cat([spread, prefix], dim=1)
 
 
-def read(net: nn.Module, maps: Maps, matrices: dict[str, Tensor]) -> Tensor:
+def read(net: nn.Module, maps: AttentionMaps, matrices: dict[str, Tensor]) -> Tensor:
     """Follow what the head reads through the matrices to the patches of the first layer: (B, h, w)."""
     paths = placed(net, maps)
     last, first = maps.layouts[paths[-1]], maps.layouts[paths[0]]
@@ -132,15 +112,17 @@ class Rollout:
         return enlarge(read(net, maps, matrices), (image.shape[2], image.shape[3]))
 
 
-def with_gradients(net: nn.Module, image: Tensor, target: Target | None) -> tuple[Maps, dict[str, Tensor]]:
+def with_gradients(
+    net: nn.Module, image: Tensor, target: Target | None
+) -> tuple[AttentionMaps, dict[str, Tensor]]:
     """Run the net and give its maps, and the gradient of the target's score with respect to each."""
     with explaining(net), capture(net) as maps:
         score = (target or ClassScore())(net(image.clone())).sum()  # a tensor of inference mode has no graph
-        seen = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
-        found = torch.autograd.grad(score, list(seen.values()), allow_unused=True, materialize_grads=True)
+        own = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
+        found = torch.autograd.grad(score, list(own.values()), allow_unused=True, materialize_grads=True)
     maps.clear()
-    maps.update({path: precise(weights.detach()) for path, weights in seen.items()})
-    return maps, {path: precise(grad) for path, grad in zip(seen, found, strict=True)}
+    maps.update({path: precise(weights.detach()) for path, weights in own.items()})
+    return maps, {path: precise(grad) for path, grad in zip(own, found, strict=True)}
 
 
 class GradientRollout:

@@ -22,8 +22,8 @@ def scorer(net: nn.Module, image: Tensor, target: Target | None) -> Callable[[Te
         settled = pin(target, net(image))
 
     def score(images: Tensor) -> Tensor:
-        asked = tile(settled, batch=len(image), length=len(images), device=images.device)
-        return asked(net(images.to(image)))  # noise makes full precision of half
+        tiled = tile(settled, batch=len(image), length=len(images), device=images.device)
+        return tiled(net(images.to(image)))  # noise makes full precision of half
 
     return score
 

@@ -1,22 +1,24 @@
-"""Find the images that are to be explained, and read them a few at a time."""
+"""Find the images that are to be explained, and read them a few at a time, as a model takes them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+import torch
+from torch import Tensor
 
-from fovea.config.values import count
-from fovea.data import ground_truth as truth
+from fovea.data import ground_truth
 from fovea.data.choose import choose
 from fovea.data.find_images import MEMORY, find_images, unreadable
-from fovea.engine.trained import Trained
+from fovea.data.images import read_image, to_channels
+from fovea.data.module import DataModule
+from fovea.data.preprocess import Preprocess
 from fovea.errors import UsageError
-from fovea.explain.open import Opened
+from fovea.explain.core.model import ImageBatch, OpenedModel
 from fovea.types import Sample
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,8 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """Name images, their true classes where known, and what reads one: any model can be shown them.
+class ExplainedImages:
+    """The ids of images, their true classes where known, and what reads one for any model.
 
     Attributes:
         about: where they come from.
@@ -40,7 +42,7 @@ class Images:
     names: list[str]
     masked: bool = False
 
-    def take(self, rows: Sequence[int]) -> Images:
+    def take(self, rows: Sequence[int]) -> ExplainedImages:
         """Return some of them."""
         return replace(
             self,
@@ -50,34 +52,48 @@ class Images:
         )
 
 
-def find(config: DictConfig, models: Sequence[Opened], *, without: set[Path]) -> Images:
-    """Return the images that `input=` names, at most `number` of them, those of all classes in turn.
+def find(
+    wanted: str | None,
+    models: Sequence[OpenedModel],
+    *,
+    truth: str | None,
+    data_root: str | None,
+    without: set[Path],
+) -> ExplainedImages:
+    """Return the images of a file, folder or glob, or of a split of the data of the first run.
 
-    `without` are files that an earlier call wrote.
+    Args:
+        wanted: `input=` of the command; None: the test split of a run.
+        models: name the classes; the first that has data gives its splits.
+        truth: a CSV of true classes.
+        data_root: where the data of the run lie.
+        without: files that an earlier call wrote.
     """
-    run = next((m.trained for m in models if m.trained is not None), None)
-    wanted = config.input if config.input is not None else "test" if run is not None else None
+    data = next((model.data for model in models if model.data is not None), None)
+    wanted = "test" if wanted is None and data is not None else wanted
     if wanted is None:
         raise UsageError("input= is missing: say input=PATH on the command line")
-    if run is not None and wanted in SPLITS:
-        found = _of_split(run, str(wanted), config)
-    elif wanted in SPLITS and not Path(str(wanted)).exists():
+    if data is not None and wanted in SPLITS:
+        if truth is not None:
+            raise UsageError(f"truth= is for files; the true classes of input={wanted} are those of the data")
+        return _of_split(data(data_root=data_root, all_targets=True), wanted)
+    if wanted in SPLITS and not Path(wanted).exists():
         raise UsageError(f"input={wanted} is a split of the data of a run: say run=DIR")
-    else:
-        found = _of_files(str(wanted), config, models, without)
-    if _asks_true(config) and not any(found.truth) and not found.masked:
+    names = list(dict.fromkeys(name for model in models for name in model.classes))
+    return _of_files(wanted, names, truth, without)
+
+
+def require_truth(images: ExplainedImages) -> None:
+    """Refuse images of which no true class is known."""
+    if not any(images.truth) and not images.masked:
         raise UsageError(
             "target=true needs true classes: images in folders named like the classes, or truth=CSV with "
             "columns path and label"
         )
-    return _some(found, None if config.number is None else count(config, "number"))
 
 
-def _asks_true(config: DictConfig) -> bool:
-    return str(config.target).lower() == "true"
-
-
-def _some(images: Images, number: int | None) -> Images:
+def at_most(images: ExplainedImages, number: int | None) -> ExplainedImages:
+    """Return `number` of the images, those of all classes in turn."""
     size = len(images.ids)
     if number is None or number >= size:
         return images
@@ -88,19 +104,16 @@ def _some(images: Images, number: int | None) -> Images:
     return images.take(list(rows))
 
 
-def _of_files(pattern: str, config: DictConfig, models: Sequence[Opened], without: set[Path]) -> Images:
-    from fovea.data.images import read_image
-
+def _of_files(pattern: str, names: list[str], truth: str | None, without: set[Path]) -> ExplainedImages:
     paths = [p for p in find_images(pattern) if p.resolve() not in without]
     if not paths:
         raise UsageError("the images are what explain wrote; choose another input=PATH or output=DIR")
-    names = list(dict.fromkeys(name for model in models for name in model.classes))
-    if config.truth is not None:
-        known = truth.from_table(Path(config.truth), paths, names)
+    if truth is not None:
+        known = ground_truth.from_table(Path(truth), paths, names)
     else:
-        known = truth.from_folders(paths, names, top=Path(pattern))
+        known = ground_truth.from_folders(paths, names, top=Path(pattern))
     labels = [known[path] for path in paths]
-    return Images(
+    return ExplainedImages(
         ids=[str(path) for path in paths],
         truth=[None if label is None else names[label] for label in labels],
         sample=lambda row: {"image": read_image(paths[row], channels=3)},
@@ -109,27 +122,24 @@ def _of_files(pattern: str, config: DictConfig, models: Sequence[Opened], withou
     )
 
 
-def _of_split(trained: Trained, split: str, config: DictConfig) -> Images:
+def _of_split(module: DataModule, split: str) -> ExplainedImages:
     """Return a split of a run's data with everything that its data set knows of the images."""
-    if config.truth is not None:
-        raise UsageError(f"truth= is for files; the true classes of input={split} are those of the data")
-    module = trained.datamodule(data_root=config.data_root, all_targets=True)
     view = module.splits[split]
     if not len(view):
         raise UsageError(f"the run's data has no {split} split")
     names = list(view.classes)
     labels = None if view.labels is None or np.ndim(view.labels) != 1 else view.labels.tolist()
-    return Images(
+    return ExplainedImages(
         ids=list(view.ids),
         truth=[None] * len(view) if labels is None else [names[label] for label in labels],
         sample=view.load,
-        about=f"{split} split of {trained.config.data.name}",
+        about=f"{split} split of {module.name}",
         names=names,
         masked="mask" in view.targets,
     )
 
 
-def chunks(images: Images, *, size: int, failed: list[str]) -> Iterator[dict[int, Sample]]:
+def chunks(images: ExplainedImages, *, size: int, failed: list[str]) -> Iterator[dict[int, Sample]]:
     """Read up to `size` images at a time; say in `failed` why some could not be read.
 
     Large photos make a chunk end early, so that memory stays bounded.
@@ -147,3 +157,54 @@ def chunks(images: Images, *, size: int, failed: list[str]) -> Iterator[dict[int
             chunk, held = {}, 0
     if chunk:
         yield chunk
+
+
+class ImageReader:
+    """Turn samples into what one model takes; `label_of` tells the classes (B,) of masks (B, H, W)."""
+
+    def __init__(
+        self, images: ExplainedImages, model: OpenedModel, label_of: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.label_of = label_of
+        self.images, self.preprocess = images, Preprocess(model.preprocessing)  # type: ignore[arg-type]
+        number = {name: i for i, name in enumerate(model.classes)}
+        self.label = [-1 if name is None else number.get(name, -1) for name in images.truth]
+        self.numbers = np.array([number.get(name, -1) for name in images.names], dtype=np.int64)
+
+    def load(self, rows: Sequence[int]) -> ImageBatch:
+        """Read images; leave out those that cannot be read."""
+        found: dict[int, Sample] = {}
+        for row in rows:
+            try:
+                found[row] = self.images.sample(row)
+            except (OSError, ValueError) as error:  # said once, when the maps are made
+                log.debug("%s: %s", self.images.ids[row], error)
+        return self.batch(found)[0]
+
+    def batch(self, samples: Mapping[int, Sample]) -> tuple[ImageBatch, np.ndarray]:
+        """Return the images as an `ImageBatch`, and as pictures uint8 (B, H, W, 3)."""
+        height, width = self.preprocess.size
+        fitted = [self._fitted(sample) for sample in samples.values()]
+        arrays = [sample["image"] for sample in fitted]
+        stacked = np.stack(arrays) if arrays else np.zeros((0, height, width, 3), np.uint8)
+        boxed, masked = (bool(fitted) and all(key in s for s in fitted) for key in ("boxes", "mask"))
+        mask = torch.from_numpy(np.stack([s["mask"] for s in fitted])).long() if masked else None
+        label = torch.tensor([self.label[row] for row in samples], dtype=torch.int64)
+        if mask is not None and self.label_of is not None:
+            label = self.label_of(mask)
+        found = ImageBatch(
+            image=self.preprocess.to_input(torch.from_numpy(stacked).permute(0, 3, 1, 2)),
+            rows=list(samples),
+            label=label,
+            boxes=[torch.from_numpy(s["boxes"]) for s in fitted] if boxed else None,
+            box_labels=[torch.from_numpy(self.numbers[s["labels"]]) for s in fitted] if boxed else None,
+            mask=mask,
+        )
+        return found, np.stack([to_channels(a, channels=3) for a in stacked]) if arrays else stacked
+
+    def _fitted(self, sample: Sample) -> Sample:
+        """Bring a sample to the model's size and channels, as in training without augmentation."""
+        fit = self.preprocess
+        image = to_channels(sample["image"], channels=fit.channels)
+        fitted = fit.fit({**sample, "image": image})
+        return {**fitted, "image": np.ascontiguousarray(fitted["image"].reshape(*fit.size, -1))}

@@ -1,10 +1,9 @@
-"""Ask one model about images with every method, and go on where a method cannot answer."""
+"""Make the maps of one model with every method, and go on where a method cannot give one."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,13 +11,12 @@ from torch import Tensor
 
 from fovea import errors
 from fovea.errors import UsageError
-from fovea.explain.core.method import explaining
-from fovea.explain.run.methods import Way, possible, reason
-from fovea.explain.view.attribution import Seen
-
-if TYPE_CHECKING:
-    from fovea.explain.core.class_choice import Asked
-    from fovea.explain.core.model import Subject, Views
+from fovea.explain.core.class_choice import SelectedClass
+from fovea.explain.core.method import Method
+from fovea.explain.core.model import ExplainedModel, ImageBatch
+from fovea.explain.core.targets import Target
+from fovea.explain.run.methods import LayerMethod, possible, reason
+from fovea.explain.view.attribution import Attribution
 
 log = logging.getLogger(__name__)
 UNKNOWN = "its true class is not known"
@@ -27,112 +25,120 @@ UNKNOWN = "its true class is not known"
 class Mapper:
     """Make the maps of one model.
 
-    A method that fails on the first images that it is shown is not tried again; `problems` says why.
+    A method that fails on the first images that it is given is not tried again; `problems` says why.
+
+    Args:
+        every: gives all methods that there are, to name those that work where one does not.
     """
 
-    def __init__(self, subject: Subject, ways: Sequence[Way]) -> None:
-        self.subject, self.ways = subject, list(ways)
+    def __init__(
+        self,
+        model: ExplainedModel,
+        methods: Sequence[LayerMethod],
+        every: Callable[[], Mapping[str, Method]] = dict,
+    ) -> None:
+        self.model, self.methods, self.every = model, list(methods), every
         self.problems: dict[str, str] = {}
         self.worked: set[str] = set()
-        self.silent: list[str] = []  # of the problems, those that `report` has not said
+        self.unsaid: list[str] = []  # of the problems, those that `report` has not said
         self.first: Tensor | None = None
 
     def __call__(
-        self, views: Views, advance: Callable[[int], object] = lambda done: None
-    ) -> tuple[list[Asked], list[list[Seen]]]:
-        """Return of each image the predicted class, and what every method says of it."""
-        subject = self.subject
-        image = views.image.to(subject.device, _dtype(subject.net))
-        with explaining(subject.net), torch.no_grad():
-            output = subject.net(image)
-        asked = subject.questions.ask(output, views.label)
-        found: list[list[Seen]] = [[] for _ in views.rows]
-        for way in self.ways:
-            for seen, more in zip(found, self._of(way, image, asked), strict=True):
-                seen += more
+        self, batch: ImageBatch, advance: Callable[[int], object] = lambda done: None
+    ) -> tuple[list[SelectedClass], list[list[Attribution]]]:
+        """Return of each image the predicted class, and the maps of every method."""
+        image = batch.image.to(self.model.device, _dtype(self.model.net))
+        output = self.model.output(image)
+        selected = self.model.selector.select(output, batch.label)
+        found: list[list[Attribution]] = [[] for _ in batch.rows]
+        for method in self.methods:
+            for row, more in zip(found, self._of(method, image, selected), strict=True):
+                row += more
             advance(len(image))
-        return subject.questions.best(output), found
+        return self.model.selector.predicted(output), found
 
-    def _of(self, way: Way, image: Tensor, asked: Sequence[Sequence[Asked]]) -> list[list[Seen]]:
+    def _of(
+        self, method: LayerMethod, image: Tensor, selected: Sequence[Sequence[SelectedClass]]
+    ) -> list[list[Attribution]]:
         """Return the maps of one method: one for each class, or a single one where classes play no part."""
-        targeted = getattr(way.call, "targeted", True)
-        why = self.problems.get(way.key)
+        targeted = getattr(method.call, "targeted", True)
+        why = self.problems.get(method.key)
         if why is None:
             try:
-                found = (
-                    _of_classes(self.subject, way, image, asked)
-                    if targeted
-                    else _of_images(self.subject, way, image)
-                )
-                self.worked.add(way.key)
+                if targeted:
+                    found = self._of_classes(method, image, selected)
+                else:
+                    found = [[_attribution(method, None, one)] for one in self._maps(method, image, None)]
+                self.worked.add(method.key)
                 return found
             except Exception as error:  # of one method on one architecture; the others go on
-                why = self._refused(way, image, error)
-        empty = (row or [None] if targeted else [None] for row in asked)  # type: ignore[list-item]
-        return [[Seen(method=way.name, layer=way.layer, asked=a, problem=why) for a in row] for row in empty]
+                why = self._refused(method, image, error)
+        nothing: list[SelectedClass | None] = [None]
+        rows = [[*row] or nothing if targeted else nothing for row in selected]
+        return [[_attribution(method, one, problem=why) for one in row] for row in rows]
 
-    def _refused(self, way: Way, image: Tensor, error: Exception) -> str:
+    def _of_classes(
+        self, method: LayerMethod, image: Tensor, selected: Sequence[Sequence[SelectedClass]]
+    ) -> list[list[Attribution]]:
+        found: list[list[Attribution]] = [[] for _ in selected]
+        for rank in range(max(map(len, selected), default=0)):
+            rows = [i for i, classes in enumerate(selected) if len(classes) > rank]
+            target = self.model.selector.target([selected[i][rank] for i in rows])
+            some = image if len(rows) == len(image) else image[rows]
+            for i, one in zip(rows, self._maps(method, some, target), strict=True):
+                found[i].append(_attribution(method, selected[i][rank], one))
+        return [row or [_attribution(method, None, problem=UNKNOWN)] for row in found]
+
+    def _maps(self, method: LayerMethod, image: Tensor, target: Target | None) -> np.ndarray:
+        """Run a method, and return its maps (B, H, W) as float32."""
+        maps = method.call(self.model.net, image, target)
+        if maps.shape != (len(image), *image.shape[2:]):
+            raise ValueError(
+                f"{method.key} gives {tuple(maps.shape)} of images {tuple(image.shape)}, not (B, H, W)"
+            )
+        return maps.detach().float().cpu().numpy()
+
+    def _refused(self, method: LayerMethod, image: Tensor, error: Exception) -> str:
         if errors.is_out_of_memory(error):
             raise UsageError(
-                f"{self.subject.name}: {way.key} ran out of memory: try batch_size="
+                f"{self.model.name}: {method.key} ran out of memory: try batch_size="
                 f"{max(1, len(image) // 2)}, or smaller images"
             ) from error
         why = reason(error)
-        log.debug("%s: %s", self.subject.name, way.key, exc_info=error)
-        if way.key in self.worked:
-            log.warning("%s: %s: %s", self.subject.name, way.key, why)
+        log.debug("%s: %s", self.model.name, method.key, exc_info=error)
+        if method.key in self.worked:
+            log.warning("%s: %s: %s", self.model.name, method.key, why)
             return why
-        self.problems[way.key], self.first = why, image[:1]
-        self.silent.append(way.key)
+        self.problems[method.key], self.first = why, image[:1]
+        self.unsaid.append(method.key)
         return why
 
     def report(self) -> list[str]:
         """Say, once, why methods give nothing here, and which do."""
-        said = [f"{self.subject.name}: {key}: {self.problems[key]}" for key in self.silent]
-        self.silent = []
-        if said and self.first is not None:
-            can = possible(self.subject.net, self.first, self._usual_target(self.first))
-            said.append(f"{self.subject.name} gives {', '.join(can) or 'none of the methods'}")
-        return said
-
-    def _usual_target(self, image: Tensor) -> Any:
-        with explaining(self.subject.net), torch.no_grad():
-            output = self.subject.net(image)
-        return self.subject.questions.target(self.subject.questions.best(output))
+        lines = [f"{self.model.name}: {key}: {self.problems[key]}" for key in self.unsaid]
+        self.unsaid = []
+        if lines and self.first is not None:
+            selector = self.model.selector
+            target = selector.target(selector.predicted(self.model.output(self.first)))
+            can = possible(self.every(), self.model.net, self.first, target)
+            lines.append(f"{self.model.name} gives {', '.join(can) or 'none of the methods'}")
+        return lines
 
 
-def _dtype(net: Any) -> torch.dtype:
+def _dtype(net: torch.nn.Module) -> torch.dtype:
     return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _of_images(subject: Subject, way: Way, image: Tensor) -> list[list[Seen]]:
-    return [[_seen(way, one, None)] for one in _maps(subject, way, image, None)]
-
-
-def _of_classes(
-    subject: Subject, way: Way, image: Tensor, asked: Sequence[Sequence[Asked]]
-) -> list[list[Seen]]:
-    found: list[list[Seen]] = [[] for _ in asked]
-    for rank in range(max(map(len, asked), default=0)):
-        rows = [i for i, classes in enumerate(asked) if len(classes) > rank]
-        target = subject.questions.target([asked[i][rank] for i in rows])
-        some = image if len(rows) == len(image) else image[rows]
-        for i, one in zip(rows, _maps(subject, way, some, target), strict=True):
-            found[i].append(_seen(way, one, asked[i][rank]))
-    return [seen or [Seen(method=way.name, layer=way.layer, problem=UNKNOWN)] for seen in found]
-
-
-def _maps(subject: Subject, way: Way, image: Tensor, target: Any) -> np.ndarray:
-    """Run a method, and return its maps (B, H, W) as float32."""
-    maps = way.call(subject.net, image, target)
-    if maps.shape != (len(image), *image.shape[2:]):
-        raise ValueError(f"{way.key} gives {tuple(maps.shape)} of images {tuple(image.shape)}, not (B, H, W)")
-    return maps.detach().float().cpu().numpy()
-
-
-def _seen(way: Way, one: np.ndarray, asked: Asked | None) -> Seen:
-    signed = bool(getattr(way.call, "signed", False))
-    if not np.isfinite(one).all():
-        problem = "the map has values that are not finite"
-        return Seen(method=way.name, layer=way.layer, asked=asked, problem=problem)
-    return Seen(method=way.name, layer=way.layer, asked=asked, map=one, signed=signed)
+def _attribution(
+    method: LayerMethod,
+    selected: SelectedClass | None,
+    one: np.ndarray | None = None,
+    *,
+    problem: str | None = None,
+) -> Attribution:
+    if one is not None and not np.isfinite(one).all():
+        one, problem = None, "the map has values that are not finite"
+    signed = one is not None and bool(getattr(method.call, "signed", False))
+    return Attribution(
+        method=method.name, layer=method.layer, selected=selected, map=one, signed=signed, problem=problem
+    )

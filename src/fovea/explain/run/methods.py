@@ -1,24 +1,24 @@
-"""Build the methods of a call, and find out which of them an architecture can give."""
+"""The methods of a call, at their layers, and which of them an architecture can give."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
 from fovea import errors
-from fovea.config import build
-from fovea.config.groups import member, members
 from fovea.errors import UsageError
+from fovea.explain.core.hooks import record
+from fovea.explain.core.method import Method
+from fovea.explain.core.targets import Target
 
 ENOUGH = 3  # forward passes after which a method that has not refused a net is one that takes it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """Hold one method that gives maps, at one layer.
+class LayerMethod:
+    """A method that gives maps, at one layer.
 
     Attributes:
         layer: where several are asked for.
@@ -26,7 +26,7 @@ class Way:
     """
 
     name: str
-    call: Any
+    call: Method
     layer: str | None = None
     path: str | None = None
 
@@ -36,34 +36,9 @@ class Way:
         return self.name if self.layer is None else f"{self.name}__{self.layer}"
 
 
-def make(config: DictConfig) -> tuple[list[Way], dict[str, Any]]:
-    """Return the methods that give maps, one for each layer asked for, and the studies by their names."""
-    from fovea.explain.studies.base import Study
-
-    nodes = config.get("method") or {}
-    if not nodes:
-        raise UsageError(f"method= is missing: say one or more of {', '.join(members('method'))}")
-    ways: list[Way] = []
-    studies: dict[str, Any] = {}
-    for name, node in nodes.items():
-        options: Any = OmegaConf.to_container(node, resolve=True)
-        layers: Any = options.get("layer")
-        several = isinstance(layers, list)
-        for layer in layers if several else [layers]:
-            made = build.make(options | {"layer": layer} if several else options)
-            if isinstance(made, Study):
-                studies[str(name)] = made
-                break
-            path = layer if isinstance(layer, str) else None
-            ways.append(Way(name=str(name), call=made, layer=str(layer) if several else None, path=path))
-    return ways, studies
-
-
-def check_layers(ways: Sequence[Way], nets: Sequence[Any]) -> None:
+def check_layers(methods: Sequence[LayerMethod], nets: Sequence[nn.Module]) -> None:
     """Refuse a layer that none of the nets has, with those near it."""
-    from fovea.explain.core.hooks import record
-
-    for path in dict.fromkeys(way.path for way in ways if way.path is not None):
+    for path in dict.fromkeys(method.path for method in methods if method.path is not None):
         problems = []
         for net in nets:
             try:
@@ -75,33 +50,28 @@ def check_layers(ways: Sequence[Way], nets: Sequence[Any]) -> None:
             raise UsageError(f"layer={path}: {'; '.join(problems)}")
 
 
-def possible(net: Any, image: Any, target: Any = None) -> list[str]:
-    """Name the methods of the group that give maps of this net, by trying each on one image (1, C, H, W)."""
-    return [name for name in members("method") if _gives(name, net, image, target)]
+def possible(
+    methods: Mapping[str, Method], net: nn.Module, image: Tensor, target: Target | None = None
+) -> list[str]:
+    """Name the methods that give maps of this net, by trying each on one image (1, C, H, W)."""
+    return [name for name, method in methods.items() if _gives(method, net, image, target)]
 
 
 class _Enough(Exception):
     """A method has run the net often enough to show that it takes it."""
 
 
-def _gives(name: str, net: Any, image: Any, target: Any) -> bool:
-    from fovea.explain.studies.base import Study
-
+def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None) -> bool:
     passes = 0
 
-    def count(*_: Any) -> None:
+    def count(*_: object) -> None:
         nonlocal passes
         passes += 1
         if passes > ENOUGH:
             raise _Enough
 
-    hook = None
+    hook = net.register_forward_pre_hook(count)
     try:
-        node = OmegaConf.create({"layer": None, "method": {name: member("method", name)}})
-        method = build.make(OmegaConf.to_container(node.method[name], resolve=True))
-        if isinstance(method, Study):
-            return False
-        hook = net.register_forward_pre_hook(count)
         method(net, image, target)
         return True
     except _Enough:
@@ -109,8 +79,7 @@ def _gives(name: str, net: Any, image: Any, target: Any) -> bool:
     except Exception:  # the question is only whether it can be had
         return False
     finally:
-        if hook is not None:
-            hook.remove()
+        hook.remove()
 
 
 def reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fovea.explain.core.class_choice import SelectedClass
+from fovea.explain.view.attribution import Attribution, ImageAttributions
 from fovea.files import unique_names, write_text
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
@@ -29,8 +31,8 @@ def written(folder: Path) -> set[Path]:
     return {path for path in found if top in path.parents}  # also where somebody edited the list
 
 
-class Folder:
-    """Hold the results of one call; what an earlier one wrote is removed.
+class ResultFolder:
+    """The results of one call; what an earlier one wrote is removed.
 
     Args:
         path: the folder, which may hold other files; those stay.
@@ -40,7 +42,6 @@ class Folder:
     """
 
     def __init__(self, path: Path, *, parts: Sequence[str], ids: Sequence[str], several: bool) -> None:
-
         self.path, self.parts, self.several = path, parts, several
         names = (name.removesuffix(".png") for name in unique_names(ids))
         self.names = dict(zip(ids, names, strict=True))
@@ -51,14 +52,14 @@ class Folder:
         self._table = csv.DictWriter(self._csv, COLUMNS, restval="")
         self._table.writeheader()
 
-    def add(self, shown: Any) -> None:
+    def add(self, record: ImageAttributions) -> None:
         """Write the maps of one image and model, and a row for each."""
-        for seen in shown.seen:
-            row = _row(shown, seen)
-            if seen.map is not None:
-                file = self._place(shown, seen)
+        for one in record.attributions:
+            row = _row(record, one)
+            if one.map is not None:
+                file = self._file(record, one)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                np.save(file, seen.map)
+                np.save(file, one.map)
                 row["map"] = file.relative_to(self.path).as_posix()
             self._table.writerow(row)
 
@@ -68,11 +69,11 @@ class Folder:
         own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
         write_text(self.path / LIST, "\n".join([*own, ""]))
 
-    def _place(self, shown: Any, seen: Any) -> Path:
-        parts = [self.names[shown.id], seen.method]
-        parts += [] if seen.layer is None else [_safe(seen.layer)]
-        parts += [_class_part(seen.asked)] if self.several and seen.asked else []
-        return self.path / "maps" / shown.model / f"{'__'.join(parts)}.npy"
+    def _file(self, record: ImageAttributions, one: Attribution) -> Path:
+        parts = [self.names[record.id], one.method]
+        parts += [] if one.layer is None else [_safe(one.layer)]
+        parts += [_class_part(one.selected)] if self.several and one.selected else []
+        return self.path / "maps" / record.model / f"{'__'.join(parts)}.npy"
 
     def _files(self) -> Iterable[Path]:
         for name in ("explain.html", "explain.csv"):
@@ -93,27 +94,27 @@ def _remove(folder: Path) -> None:
     (folder / LIST).unlink(missing_ok=True)
 
 
-def _class_part(asked: Any) -> str:
+def _class_part(selected: SelectedClass) -> str:
     """Name a class with its number: names may be long, and the same for two classes."""
-    return f"{asked.label}_{_safe(asked.name.split(',')[0])}"
+    return f"{selected.label}_{_safe(selected.name.split(',')[0])}"
 
 
 def _safe(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text)[:NAME].strip("_.")
 
 
-def _row(shown: Any, seen: Any) -> dict[str, Any]:
+def _row(record: ImageAttributions, one: Attribution) -> dict[str, Any]:
+    predicted, selected = record.predicted, one.selected
     row: dict[str, Any] = {
-        "image": shown.id, "model": shown.model, "method": seen.method, "layer": seen.layer or "",
-        "predicted": shown.predicted.name, "predicted_probability": f"{shown.predicted.probability:.6f}",
-        "true": shown.truth or "", "correct": "" if shown.correct is None else str(shown.correct).lower(),
-        "problem": seen.problem or "",
+        "image": record.id, "model": record.model, "method": one.method, "layer": one.layer or "",
+        "predicted": predicted.name, "predicted_probability": f"{predicted.probability:.6f}",
+        "true": record.truth or "", "correct": "" if record.correct is None else str(record.correct).lower(),
+        "problem": one.problem or "",
     }  # fmt: skip
-    if seen.asked is not None:
-        asked = seen.asked
-        row |= {"index": asked.label, "class": asked.name, "probability": f"{asked.probability:.6f}"}
-    if seen.map is not None:
-        y, x = np.unravel_index(np.abs(seen.map).argmax(), seen.map.shape)
-        row |= {"lowest": f"{seen.map.min():.6g}", "highest": f"{seen.map.max():.6g}"}
+    if selected is not None:
+        row |= {"index": selected.label, "class": selected.name, "probability": f"{selected.probability:.6f}"}
+    if one.map is not None:
+        y, x = np.unravel_index(np.abs(one.map).argmax(), one.map.shape)
+        row |= {"lowest": f"{one.map.min():.6g}", "highest": f"{one.map.max():.6g}"}
         row |= {"peak_x": int(x), "peak_y": int(y)}
     return row

@@ -1,20 +1,16 @@
-"""Go through the images batch by batch, then through the studies; hand on what is found at once."""
+"""Go through the images batch by batch, then through the analyses; hand on what is found at once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from fovea.errors import UsageError
-from fovea.explain.core.model import Subject
-from fovea.explain.run.images import Images, chunks
+from fovea.explain.analyses.base import Analysis
+from fovea.explain.run.images import ExplainedImages, ImageReader, chunks
 from fovea.explain.run.mapper import Mapper
-from fovea.explain.run.methods import Way
-from fovea.explain.run.output import Folder
-from fovea.explain.run.reader import Reader
-from fovea.explain.studies.base import Study
-from fovea.explain.view.attribution import Explained
+from fovea.explain.run.output import ResultFolder
+from fovea.explain.view.attribution import ImageAttributions
 from fovea.explain.view.page import ExplainPage
 from fovea.page.blocks import Text
 from fovea.page.progress import progress
@@ -23,31 +19,29 @@ from fovea.types import Sample
 log = logging.getLogger(__name__)
 
 
-class Session:
+class ExplainSession:
     """Explain images with all models and methods of one call; memory holds one batch."""
 
     def __init__(
         self,
         *,
-        images: Images,
-        readers: Sequence[Reader],
-        subjects: Sequence[Subject],
-        ways: Sequence[Way],
-        studies: Mapping[str, Study],
+        images: ExplainedImages,
+        readers: Sequence[ImageReader],
+        mappers: Sequence[Mapper],
+        analyses: Mapping[str, Analysis],
     ) -> None:
-        self.images, self.readers, self.studies = images, list(readers), studies
-        self.mappers = [Mapper(subject, ways) for subject in subjects]
-        self.steps = len(images.ids) * len(ways) * len(subjects)
+        self.images, self.readers, self.mappers, self.analyses = images, readers, mappers, analyses
+        self.steps = len(images.ids) * sum(len(mapper.methods) for mapper in mappers)
         self.failed: list[str] = []  # images that cannot be read
-        self.problems: list[str] = []  # studies that cannot be made
+        self.problems: list[str] = []  # analyses that cannot be made
         self.shown = 0
 
-    def run(self, folder: Folder, page: ExplainPage) -> None:
-        """Make the maps, then the studies; what there is when it ends early is shown, too."""
+    def run(self, folder: ResultFolder, page: ExplainPage) -> None:
+        """Make the maps, then the analyses; what there is when it ends early is shown, too."""
         try:
             if self.steps:
                 self._maps(folder, page)
-            self._studies(folder, page)
+            self._analyses(folder, page)
         finally:
             if self.shown:
                 log.info("%s", page.finish())
@@ -55,67 +49,68 @@ class Session:
             self._say_failed()
         self._require_something()
 
-    def _maps(self, folder: Folder, page: ExplainPage) -> None:
-        size = self.mappers[0].subject.batch_size
+    def _maps(self, folder: ResultFolder, page: ExplainPage) -> None:
+        size = self.mappers[0].model.batch_size
         with progress(self.steps, "explain") as advance:
             for chunk in chunks(self.images, size=size, failed=self.failed):
                 pairs = zip(self.readers, self.mappers, strict=True)
                 records = [self._records(reader, mapper, chunk, advance) for reader, mapper in pairs]
-                if not self.studies and not any(mapper.worked for mapper in self.mappers):
+                if not self.analyses and not any(mapper.worked for mapper in self.mappers):
                     return  # what refused these images is not tried on more
                 for line in (line for mapper in self.mappers for line in mapper.report()):
                     log.warning("%s", line)
-                for shown in zip(*records, strict=True):
-                    self._show(shown, folder, page)
-
-    def _show(self, shown: Sequence[Explained], folder: Folder, page: ExplainPage) -> None:
-        for one in shown:
-            folder.add(one)
-        page.add(shown, name=folder.names[shown[0].id])
-        self.shown += 1
+                for of_image in zip(*records, strict=True):
+                    for record in of_image:
+                        folder.add(record)
+                    page.add(of_image, name=folder.names[of_image[0].id])
+                    self.shown += 1
 
     def _records(
-        self, reader: Reader, mapper: Mapper, chunk: Mapping[int, Sample], advance: Any
-    ) -> list[Explained]:
-        """Return what one model says of some images."""
-        views, pictures = reader.views(chunk)
-        predicted, found = mapper(views, advance)
-        columns = zip(views.rows, pictures, predicted, views.label.tolist(), found, strict=True)
+        self,
+        reader: ImageReader,
+        mapper: Mapper,
+        chunk: Mapping[int, Sample],
+        advance: Callable[[int], object],
+    ) -> list[ImageAttributions]:
+        """Return the maps of some images by one model."""
+        batch, pictures = reader.batch(chunk)
+        predicted, found = mapper(batch, advance)
+        columns = zip(batch.rows, pictures, predicted, batch.label.tolist(), found, strict=True)
         return [
-            Explained(
-                model=mapper.subject.name,
+            ImageAttributions(
+                model=mapper.model.name,
                 id=self.images.ids[row],
                 picture=picture,
-                predicted=best,
-                truth=self.images.truth[row] or (mapper.subject.classes[label] if label >= 0 else None),
-                correct=None if label < 0 else best.label == label,
-                seen=seen,
+                predicted=first,
+                truth=self.images.truth[row] or (mapper.model.classes[label] if label >= 0 else None),
+                correct=None if label < 0 else first.label == label,
+                attributions=attributions,
             )
-            for row, picture, best, label, seen in columns
+            for row, picture, first, label, attributions in columns
         ]
 
-    def _studies(self, folder: Folder, page: ExplainPage) -> None:
-        """Make every study of every model; one that cannot be made says why in its place."""
-        for name, study in self.studies.items():
-            for subject in (mapper.subject for mapper in self.mappers):
-                place = folder.path / name / subject.name
-                place.mkdir(parents=True, exist_ok=True)
-                log.info("%s of %s", name, subject.name)
+    def _analyses(self, folder: ResultFolder, page: ExplainPage) -> None:
+        """Make every analysis of every model; one that cannot be made says why in its place."""
+        for name, analysis in self.analyses.items():
+            for model in (mapper.model for mapper in self.mappers):
+                own = folder.path / name / model.name
+                own.mkdir(parents=True, exist_ok=True)
+                log.info("%s of %s", name, model.name)
                 try:
-                    blocks = study(subject, place)
+                    blocks = analysis(model, own)
                     self.shown += 1
                 except (ValueError, KeyError) as error:  # the latter names a layer that there is not
-                    said = str(error.args[0] if error.args else error)
-                    blocks = [Text(said, "note")]
-                    self.problems.append(f"{subject.name}: {name}: {said}")
+                    why = str(error.args[0] if error.args else error)
+                    blocks = [Text(why, "note")]
+                    self.problems.append(f"{model.name}: {name}: {why}")
                     log.warning("%s", self.problems[-1])
-                page.study(study.title, subject.name, blocks)
+                page.analysis(analysis.title, model.name, blocks)
 
     def _say_failed(self) -> None:
         if self.failed:
-            listed = "\n".join(f"  {line}" for line in self.failed)
+            lines = "\n".join(f"  {line}" for line in self.failed)
             count = len(self.images.ids)
-            log.warning("%d of %d images could not be read:\n%s", len(self.failed), count, listed)
+            log.warning("%d of %d images could not be read:\n%s", len(self.failed), count, lines)
 
     def _require_something(self) -> None:
         """Refuse a call of which nothing came out."""
@@ -123,5 +118,5 @@ class Session:
             return
         if len(self.failed) == len(self.images.ids):
             raise UsageError("no image could be read")
-        said = [line for mapper in self.mappers for line in mapper.report()]
-        raise UsageError("no method gives anything here:\n  " + "\n  ".join([*said, *self.problems]))
+        lines = [line for mapper in self.mappers for line in mapper.report()]
+        raise UsageError("no method gives anything here:\n  " + "\n  ".join([*lines, *self.problems]))

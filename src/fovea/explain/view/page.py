@@ -1,23 +1,21 @@
-"""Put what models see on one page: images, methods, layers, models, and the studies of each model."""
+"""Write the page of an explanation: images, methods, layers, models, and the analyses of each model."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import IO, Any
 
-from fovea.explain.view.attribution import Explained
-from fovea.explain.view.columns import Column, merge, placed, signs
+from fovea.explain.view.attribution import ImageAttributions, MapColumn, merge, signs
 from fovea.explain.view.figure import draw_figure
-from fovea.explain.view.table import Part, bars, layout, lines, link, part
-from fovea.files import replacing, unique_names
+from fovea.explain.view.table import bars, layout, link, table_body, table_head
+from fovea.files import replacing
 from fovea.page.blocks import Block, Facts, Text
 from fovea.page.document import document
+from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
 BODY = "<!-- body -->"  # the blocks of a page escape what they are given, so no text can hold it
@@ -55,47 +53,55 @@ class ExplainPage:
         self.out_dir, self.models, self.command = Path(out_dir), list(models), command
         self.facts, self.page_images = list(facts), page_images
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        self._parts, self._rest = self._spool(), self._spool()
-        self._columns: list[Column] = []
+        self._body = tempfile.TemporaryFile(  # noqa: SIM115 - it is nameless, and gone with the process
+            "w+", dir=out_dir, encoding="utf-8", errors="backslashreplace"
+        )
+        self._bytes = 0  # written of the images
+        self._columns: list[MapColumn] = []
         self._signs: set[bool] = set()
-        self._count = self._shown = 0
-        self._taken: set[str] = set()
-        self._studies: dict[str, list[tuple[str, int, int]]] = {}  # title → (model, start, length) in _texts
-        self._texts = self._spool()
+        self._shown = 0  # images with pictures
+        self._links: list[str] = []  # of the others
+        self._titles: list[str] = []  # of the analyses
 
-    def add(self, shown: Sequence[Explained], *, name: str = "") -> Path:
-        """Draw what all models see in one image; `name` is the figure's, without ending (else from the id).
+    def add(self, records: Sequence[ImageAttributions], *, name: str) -> Path:
+        """Draw the maps of one image by all models; `name` is the figure's, without ending.
+
+        The first image settles the columns: every image has as many classes.
 
         Raises:
-            ValueError: records of no image or of several.
+            ValueError: records of no image or of several, or after the analyses.
         """
-        if len({record.id for record in shown}) != 1:
-            raise ValueError(f"add takes the records of one image, got those of {[r.id for r in shown]}")
-        file = self._name(f"{name}.png" if name else unique_names([shown[0].id])[0])
-        path = draw_figure(self.out_dir / "figures" / file, shown)
-        self._count += 1
-        if self._shown < self.page_images and self._parts.tell() < MOST_BYTES:
+        if len({record.id for record in records}) != 1 or self._titles:
+            raise ValueError(f"add takes one image, before analyses, got {[r.id for r in records]}")
+        figure = f"figures/{name}.png"
+        path = draw_figure(self.out_dir / figure, records)
+        if self._shown < self.page_images and self._bytes < MOST_BYTES:
             self._shown += 1
-            self._columns = merge([self._columns, *(placed(record) for record in shown)])
-            self._signs |= set(signs(shown))
-            pickle.dump(part(shown, figure=f"figures/{file}"), self._parts)
+            self._columns = self._columns or merge(record.by_column() for record in records)
+            self._signs |= set(signs(records))
+            html = table_body(records, self._columns, number=self._shown, figure=figure)
+            self._bytes += self._body.write(html)
         else:
-            self._rest.write(f"<li>{link(f'figures/{file}', shown[0].id)}</li>\n".encode(errors="replace"))
+            self._links.append(link(figure, records[0].id))
         return path
 
-    def study(self, title: str, model: str, blocks: Sequence[Block]) -> None:
-        """Keep the part of a study about one model; models stand side by side under the study's heading."""
-        start = self._texts.tell()
-        for block in blocks:
-            self._texts.write(_rendered(block).encode("utf-8", "backslashreplace") + b"\n")
-        place = (model, start, self._texts.tell() - start)
-        self._studies.setdefault(title, []).append(place)
+    def analysis(self, title: str, model: str, blocks: Sequence[Block]) -> None:
+        """Add an analysis of one model; those of the same title, one after the other, stand side by side."""
+        if title not in self._titles:
+            self._body.write("".join(self._end()))
+            self._titles.append(title)
+            heading = f'<section id="part{len(self._titles)}">\n<h2>{escape(title)}</h2>\n'
+            self._body.write(f'{heading}<div class="beside">\n')
+        self._body.write(f"<div>\n<h3>{escape(model)}</h3>\n")
+        self._body.writelines(f"{_rendered(block)}\n" for block in blocks)
+        self._body.write("</div>\n")
 
     def finish(self) -> Path:
         """Write `explain.html`, whole or not at all, and return its path."""
+        count = self._shown + len(self._links)
         page = document(
             "Explanation",
-            badge=("good", f"{_count(self._count, 'image')}, {_count(len(self.models), 'model')}"),
+            badge=("good", f"{counted(count, 'image')}, {counted(len(self.models), 'model')}"),
             about=", ".join(self.models),
             body=[Facts(self.facts), Marker()],
             footer=self.command,
@@ -103,67 +109,43 @@ class ExplainPage:
         )
         head, tail = page.split(BODY)
         path = self.out_dir / "explain.html"
+        self._body.write("".join(self._end()))
+        self._body.seek(0)
         with replacing(path) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for piece in itertools.chain([head], self._contents(), [tail]):
-                file.write(piece)
+            file.writelines([head, *self._begin()])
+            shutil.copyfileobj(self._body, file)
+            file.write(tail)
         return path
 
-    def _contents(self) -> Iterator[str]:
-        titles = [*(["Images"] if self._count else []), *self._studies]
+    def _begin(self) -> Iterator[str]:
+        """Render what stands above the images."""
+        titles = [*(["Images"] if self._shown else []), *self._titles]
         if len(titles) > 1:
-            anchors = (f'<a href="#part{i}">{escape(title)}</a>' for i, title in enumerate(titles))
+            parts = enumerate(titles, start=0 if self._shown else 1)
+            anchors = (f'<a href="#part{i}">{escape(title)}</a>' for i, title in parts)
             yield f"<nav>{''.join(anchors)}</nav>\n"
-        if self._count:
+        if self._shown:
             yield f'<section id="part0">\n<h2>Images</h2>\n{bars(sorted(self._signs))}\n'
-            yield from (f"{line}\n" for line in lines(self._read(), self._columns))
-            yield from self._others()
-            yield "</section>\n"
-        for i, (title, places) in enumerate(self._studies.items(), start=bool(self._count)):
-            yield f'<section id="part{i}">\n<h2>{escape(title)}</h2>\n<div class="beside">\n'
-            for model, start, length in places:
-                self._texts.seek(start)
-                yield f"<div>\n<h3>{escape(model)}</h3>\n"
-                yield self._texts.read(length).decode("utf-8")
-                yield "</div>\n"
+            yield table_head(self._columns)
+
+    def _end(self) -> Iterator[str]:
+        """Render what ends the section that was written last; images without pictures are named."""
+        if self._titles:
             yield "</div>\n</section>\n"
-
-    def _others(self) -> Iterator[str]:
-        """Name the images that have no pictures on the page."""
-        if self._count == self._shown:
-            return
-        said = f"{_count(self._count - self._shown, 'more image')}, whose figures lie beside this page"
-        yield f'<details>\n<summary>{said}</summary>\n<ul class="links">\n'
-        self._rest.seek(0)
-        yield from (line.decode("utf-8") for line in self._rest)
-        yield "</ul></details>\n"
-
-    def _read(self) -> Iterator[Part]:
-        self._parts.seek(0)
-        for _ in range(self._shown):
-            yield pickle.load(self._parts)
-
-    def _name(self, wanted: str) -> str:
-        """Return the name of a figure that no other image has, whatever its case."""
-        stem, name, number = wanted.removesuffix(".png"), wanted, 1
-        while name.casefold() in self._taken:
-            number += 1
-            name = f"{stem}_{number}.png"
-        self._taken.add(name.casefold())
-        return name
-
-    def _spool(self) -> IO[bytes]:
-        """Open a nameless file that is gone with the process."""
-        return tempfile.TemporaryFile(dir=self.out_dir)
+        elif self._shown:
+            yield "</table>\n"
+            if self._links:
+                more = f"{counted(len(self._links), 'more image')}, whose figures lie beside this page"
+                yield f'<details>\n<summary>{more}</summary>\n<ul class="links">\n'
+                yield from (f"<li>{line}</li>\n" for line in self._links)
+                yield "</ul></details>\n"
+            yield "</section>\n"
 
 
-def _rendered(block: Any) -> str:
+def _rendered(block: Block) -> str:
     """Render a block; one that fails says so in its place."""
     try:
-        return str(block.html())
+        return block.html()
     except Exception as error:
         log.warning("the page goes without a part: %s", error, exc_info=True)
         return Text(f"This part could not be made: {type(error).__name__}: {error}", "error").html()
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
 import numpy as np
 
-from fovea.explain.view.attribution import Explained, Seen
-from fovea.explain.view.columns import Column, placed, said
+from fovea.explain.view.attribution import Attribution, ImageAttributions, MapColumn, true_class
 from fovea.page.heatmap import colour_bar, meaning, overlay
 from fovea.page.label import MARKS, SIDE, thumbnail
 
@@ -20,39 +18,34 @@ FITTING = 6  # columns that an upright sheet of paper and a narrow window take
 ROOMY = 3  # columns whose pictures may be larger
 
 
-@dataclass
-class Part:
-    """Hold the HTML of one image: its heading, and per model the first two cells and those of the maps."""
-
-    heading: str
-    rows: list[tuple[str, dict[Column, str]]] = field(default_factory=list)
-
-
-def part(shown: Sequence[Explained], *, figure: str) -> Part:
-    """Render the pictures of one image; `figure` is the path of its figure from the page."""
-    truth = next((record.truth for record in shown if record.truth is not None), None)
-    small = "" if truth is None else f"<small>true class: {escape(truth)}</small>"
-    found = Part(f"<span>{link(figure, shown[0].id)}{small}</span>")
-    for record in shown:
-        cells = {column: _cell(record, seen) for column, seen in placed(record).items()}
-        found.rows.append((_who(record) + f"<td>{_picture(record.picture, 'input')}</td>", cells))
-    return found
-
-
-def lines(parts: Iterable[Part], columns: Sequence[Column]) -> Iterator[str]:
-    """Yield the lines of the table."""
+def table_head(columns: Sequence[MapColumn]) -> str:
+    """Render the begin of the table: its headings."""
     heads = "".join(_head(column) for column in columns)
-    yield f'<table class="maps"><thead><tr><th class="who">model</th><th>input</th>{heads}</tr></thead>'
-    for number, one in enumerate(parts, start=1):
-        heading = f'<th colspan="{len(columns) + 2}">{one.heading}</th>'
-        yield f'<tbody id="image{number}"><tr class="image">{heading}</tr>'
-        for first, cells in one.rows:
-            yield f"<tr>{first}{''.join(cells.get(column, '<td></td>') for column in columns)}</tr>"
-        yield "</tbody>"
-    yield "</table>"
+    return f'<table class="maps"><thead><tr><th class="who">model</th><th>input</th>{heads}</tr></thead>\n'
 
 
-def layout(columns: Sequence[Column]) -> str:
+def table_body(
+    records: Sequence[ImageAttributions], columns: Sequence[MapColumn], *, number: int, figure: str
+) -> str:
+    """Render one image, a row for each model; `figure` is the path of its figure from the page."""
+    truth = true_class(records)
+    small = "" if truth is None else f"<small>true class: {escape(truth)}</small>"
+    title = f'<th colspan="{len(columns) + 2}"><span>{link(figure, records[0].id)}{small}</span></th>'
+    rows = "\n".join(_table_row(record, columns) for record in records)
+    return f'<tbody id="image{number}"><tr class="image">{title}</tr>\n{rows}\n</tbody>\n'
+
+
+def _table_row(record: ImageAttributions, columns: Sequence[MapColumn]) -> str:
+    kind = {True: "good", False: "bad", None: ""}[record.correct]
+    text = escape(f"{MARKS[record.correct][1]}{record.predicted}")
+    who = f'<th class="who"><b>{escape(record.model)}</b><span class="{kind}">{text}</span></th>'
+    maps = record.by_column()
+    every = dict.fromkeys([*columns, *maps])  # a map without a heading is shown all the same
+    cells = [_cell(record, maps[column]) if column in maps else "<td></td>" for column in every]
+    return f"<tr>{who}<td>{_picture(record.picture, 'input')}</td>{''.join(cells)}</tr>"
+
+
+def layout(columns: Sequence[MapColumn]) -> str:
     """Return the layout of a page with so many columns."""
     return "full" if len(columns) > FITTING else "wide roomy" if len(columns) <= ROOMY else "wide"
 
@@ -72,24 +65,18 @@ def link(path: str, text: str) -> str:
     return f'<a href="{escape(quote(path, errors="surrogatepass"))}">{escape(text)}</a>'
 
 
-def _head(column: Column) -> str:
+def _head(column: MapColumn) -> str:
     first, *rest = column.lines
     return f"<th>{escape(first)}{''.join(f'<small>{escape(line)}</small>' for line in rest)}</th>"
 
 
-def _who(record: Explained) -> str:
-    kind = {True: "good", False: "bad", None: ""}[record.correct]
-    text = MARKS[record.correct][1] + said(record.predicted)
-    return f'<th class="who"><b>{escape(record.model)}</b><span class="{kind}">{escape(text)}</span></th>'
-
-
-def _cell(record: Explained, seen: Seen) -> str:
-    words = escape(said(seen.asked)) if seen.asked else ""
-    if seen.map is None:
-        return f'<td><span class="why">{escape(seen.problem or "no map")}</span>{words}</td>'
-    drawn, note = overlay(record.picture, seen.map, signed=seen.signed)
+def _cell(record: ImageAttributions, one: Attribution) -> str:
+    words = escape(str(one.selected)) if one.selected else ""
+    if one.map is None:
+        return f'<td><span class="why">{escape(one.problem or "no map")}</span>{words}</td>'
+    drawn, note = overlay(record.picture, one.map, signed=one.signed)
     rest = f"{'<br>' * bool(words)}<small>{escape(note)}</small>" if note else ""
-    return f"<td>{_picture(drawn, f'{seen.method} of {record.model}')}{words}{rest}</td>"
+    return f"<td>{_picture(drawn, f'{one.method} of {record.model}')}{words}{rest}</td>"
 
 
 def _picture(pixels: np.ndarray, alt: str) -> str:

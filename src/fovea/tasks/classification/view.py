@@ -12,7 +12,7 @@ from fovea.runs.read import class_names
 from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
 
 if TYPE_CHECKING:
-    from fovea.explain.core.class_choice import ClassQuestions
+    from fovea.explain.core.class_choice import LogitSelector
 
 
 class ClassView(TaskView):
@@ -106,11 +106,11 @@ class ClassView(TaskView):
         said = "nothing" if np.isnan(probs).any() else f"{names[int(probs.argmax())]}, {probs.max():.2f}"
         return [f"true: {names[int(good['target'])]}", f"predicted as {said}"]
 
-    def selector(self, target: str | int = "predicted") -> ClassQuestions:
+    def selector(self, target: str | int = "predicted") -> LogitSelector:
         """Choose the classes that are explained."""
-        from fovea.explain.core.class_choice import ClassQuestions
+        from fovea.explain.core.class_choice import LogitSelector
 
-        return ClassQuestions(classes=self.classes, target=target)
+        return LogitSelector(classes=self.classes, target=target)
 
     def _names(self, probs: np.ndarray) -> list[str]:
         return class_names(self.classes, len(probs))

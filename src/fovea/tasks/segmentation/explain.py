@@ -1,4 +1,4 @@
-"""Settle which class of a mask is asked about, and over which pixels."""
+"""Select the classes of masks that are explained, and the pixels that their scores are read over."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fovea.explain.core.class_choice import Asked, ClassQuestions
+from fovea.explain.core.class_choice import LogitSelector, SelectedClass
 from fovea.ops.segmentation import class_map
 from fovea.types import IGNORE
 
 
-class MaskQuestions:
-    """Ask about classes of maps of logits (B, K, H, W); a class's probability is its share of the pixels.
+class MaskSelector(LogitSelector):
+    """Select among the classes of maps of logits (B, K, H, W), each with its share of the pixels.
 
     Args:
         classes: names in the order of the logits; a first one called background comes last.
@@ -22,53 +22,28 @@ class MaskQuestions:
     """
 
     def __init__(self, *, classes: Sequence[str], target: str | int = "predicted") -> None:
-        self.classes = list(classes)
-        wanted = ClassQuestions(classes=classes, target=target)
-        self.count, self.index, self.true = wanted.count, wanted.index, wanted.true
+        super().__init__(classes=classes, target=target)
         self.background = bool(self.classes) and self.classes[0].lower() == "background"
 
-    def ask(self, output: Tensor, label: Tensor) -> list[list[Asked]]:
-        """Return the classes asked about each image."""
-        shares = self.shares(output)
-        if self.index is not None:
-            chosen = torch.full((len(shares), 1), self.index)
-        elif self.true:
-            chosen = label.cpu()[:, None]
-        else:
-            chosen = self._ranked(shares)[:, : self.count]
-        return [
-            [self._asked(k, row) for k in ks if k >= 0]
-            for ks, row in zip(chosen.tolist(), shares, strict=True)
-        ]
-
-    def best(self, output: Tensor) -> list[Asked]:
-        """Return the largest class of each image."""
-        shares = self.shares(output)
-        return [self._asked(int(k), row) for k, row in zip(self._ranked(shares)[:, 0], shares, strict=True)]
-
-    def target(self, asked: Sequence[Asked]) -> ClassArea:
-        """Return the logits of these classes, where the net sees them, as the target."""
-        return ClassArea([a.label for a in asked])
+    def target(self, selected: Sequence[SelectedClass]) -> ClassArea:
+        """Return the logits of these classes, where they are predicted, as the target."""
+        return ClassArea([one.label for one in selected])
 
     def label_of(self, mask: Tensor) -> Tensor:
-        """Return the largest class (B,) of masks (B, H, W), -1 where no pixel counts."""
+        """Return the largest class (B,) of masks (B, H, W), -1 where every pixel is ignored."""
         shares = _shares(mask, len(self.classes))
-        return torch.where(shares.sum(1) > 0, self._ranked(shares)[:, 0], -1)
+        return torch.where(shares.sum(1) > 0, self.ranked(shares)[:, 0], -1)
 
-    def shares(self, output: Tensor) -> Tensor:
+    def probabilities(self, output: Tensor) -> Tensor:
         """Return the share (B, K) of the pixels that each class gets, on the CPU."""
         return _shares(class_map(output.detach()), max(output.shape[1], 2))
 
-    def _ranked(self, shares: Tensor) -> Tensor:
+    def ranked(self, probs: Tensor) -> Tensor:
         """Order classes by size (B, K); background comes after all that is there."""
-        size = shares.clone()
+        size = probs.clone()
         if self.background:
             size[:, 0] *= 1e-9  # less than one pixel of any image, more than nothing
-        return size.argsort(dim=1, descending=True, stable=True)
-
-    def _asked(self, label: int, shares: Tensor) -> Asked:
-        name = self.classes[label] if label < len(self.classes) else str(label)
-        return Asked(label, name, float(shares[label]) if label < len(shares) else 0.0)
+        return super().ranked(size)
 
 
 class ClassArea:
@@ -88,7 +63,7 @@ class ClassArea:
         return (logits * region).sum((1, 2)) / region.sum((1, 2))
 
     def pin(self, output: Tensor) -> ClassArea:
-        """Settle the region, so that a changed image is asked about the same one."""
+        """Settle the region, so that it stays the same for a changed image."""
         return self if self.region is not None else ClassArea(self.labels, region=self._found(output))
 
     def take(self, rows: Tensor) -> ClassArea:

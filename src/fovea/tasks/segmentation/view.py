@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from fovea.tasks.segmentation.explain import MaskQuestions
+    from fovea.tasks.segmentation.explain import MaskSelector
 
 GAP = 4  # pixels between pictures side by side
 NAMED = 3  # classes below an image
@@ -156,11 +156,11 @@ class MaskView(TaskView):
         found = f"{name} {better[lost]:.2f} / {worse[lost]:.2f}" if there else f"false: {name}"
         return [f"IoU {good['score']:.2f} / {bad['score']:.2f}", found]
 
-    def selector(self, target: str | int = "predicted") -> MaskQuestions:
+    def selector(self, target: str | int = "predicted") -> MaskSelector:
         """Choose the classes whose area is explained."""
-        from fovea.tasks.segmentation.explain import MaskQuestions
+        from fovea.tasks.segmentation.explain import MaskSelector
 
-        return MaskQuestions(classes=self.classes, target=target)
+        return MaskSelector(classes=self.classes, target=target)
 
     def _shares(self, answer: np.ndarray) -> np.ndarray:
         return np.bincount(answer.ravel(), minlength=len(self.classes))[: len(self.classes)] / answer.size

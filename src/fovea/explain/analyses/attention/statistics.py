@@ -1,0 +1,70 @@
+"""Measure how far and how evenly the heads of a transformer look."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fovea.explain.core.attention import AttentionMaps, precise
+from fovea.explain.core.windows import Layout
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """Average -sum_k a_k ln a_k over the queries: (B windows, heads, n, n) to (B windows, heads), in nats.
+
+    It is 0 where every token looks at one, and ln n where all look at all alike.
+    """
+    return torch.special.entr(weights).sum(dim=-1).mean(dim=-1)
+
+
+def attention_entropy(weights: Tensor, layout: Layout) -> Tensor:
+    """Average the entropy over windows, padded queries left out: (B windows, heads, n, n) to (B, heads)."""
+    rows = torch.special.entr(layout.split(weights)).sum(dim=-1)  # (B, windows, heads, n)
+    real = (layout.index < layout.tokens).to(rows)[:, None]  # (windows, 1, n)
+    return (rows * real).sum(dim=(1, 3)) / real.sum()
+
+
+def attention_distance(
+    weights: Tensor, layout: Layout, *, patch_size: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
+    """Average the distance from each patch to those it looks at, weighted: to (B, heads).
+
+    Dosovitskiy et al. (2021), Fig. 7 and App. D.7, https://arxiv.org/abs/2010.11929. Weights count among the
+    patches alone, so a head that looks at the class token most is measured by the rest.
+
+    Args:
+        weights: (B windows, heads, n, n).
+        layout: where the tokens lie; distances are in the image, also in shifted or dilated windows.
+        patch_size: height and width of a patch of this layer in pixels; in patches otherwise.
+    """
+    index = layout.index.to(weights.device)
+    place = torch.stack([index // layout.grid[1] * patch_size[0], index % layout.grid[1] * patch_size[1]], -1)
+    apart = (place[:, :, None] - place[:, None]).float().norm(dim=-1)  # (windows, n, n)
+    real = (index < layout.patches).float()  # (windows, n)
+    split = layout.split(weights).float() * real[:, None, None, :]  # (B, windows, heads, n, n)
+    mean = (split * apart[:, None]).sum(dim=-1) / split.sum(dim=-1).clamp_min(torch.finfo(split.dtype).tiny)
+    return (mean * real[:, None]).sum(dim=(1, 3)) / real.sum()
+
+
+def per_layer(maps: AttentionMaps, *, image_size: tuple[int, int]) -> dict[str, dict[str, Tensor]]:
+    """Give `distance`, in pixels, and `entropy` of every layer with a known layout, each (heads,)."""
+    found = {}
+    for path, layout in maps.layouts.items():
+        size = (image_size[0] / layout.grid[0], image_size[1] / layout.grid[1])
+        weights = precise(maps[path].detach())
+        found[path] = {
+            "distance": attention_distance(weights, layout, patch_size=size).mean(dim=0),
+            "entropy": attention_entropy(weights, layout).mean(dim=0),
+        }
+    return found
+
+
+def share_inside(maps: Tensor, region: Tensor) -> Tensor:
+    """Return the share of each map (B, H, W) that lies in its region (B, H, W): (B,), NaN where a map is 0.
+
+    Negative values count as 0. Of an even map it is the share of the image that the region covers.
+    """
+    if maps.shape != region.shape:
+        raise ValueError(f"maps {tuple(maps.shape)} and regions {tuple(region.shape)} must be (B, H, W)")
+    positive = precise(maps).clamp_min(0)
+    return (positive * region).sum((1, 2)) / positive.sum((1, 2))
