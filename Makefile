@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 RUN := PYTHONPATH=src $(BIN)/python
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow smoke lint types assets lock clean
 
@@ -21,11 +23,13 @@ $(STAMP): requirements.lock
 train: $(STAMP)  ## train the default experiment (vit_digits: real MNIST digits, no download)
 	$(BIN)/python src/train.py $(ARGS)
 
-test: $(STAMP)  ## run the tests, without the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(STAMP)  ## run the tests, without the slow ones, in JOBS=2 processes
+	$(PYTEST) -n $(JOBS) -m "not slow and not alone" $(ARGS)
+	$(PYTEST) -m "alone and not slow" $(ARGS)
 
 test-slow: $(STAMP)  ## run the slow tests: resume, distributed, sweeps, real results
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -n $(JOBS) -m "slow and not alone" $(ARGS)
+	$(PYTEST) -m "alone and slow" $(ARGS)
 
 smoke: $(STAMP)  ## build every experiment and run one batch of it (random weights, generated images)
 	$(BIN)/python -m pytest tests/test_experiments.py -m "slow or not slow" $(ARGS)

@@ -1,6 +1,7 @@
 """Imports go down only, without circles, and what a file calls its own stays in it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -189,6 +190,19 @@ def test_what_draws_and_what_reads_runs_needs_no_torch():
         if m in inside and m != "fovea.types"  # names types of tensors for the type checker alone
     ]
     assert listed(f"{m} imports {n}" for m, n in found) == ""
+
+
+def test_the_drawing_of_the_floors_is_true():
+    text = (SRC.parent / "docs" / "tour.md").read_text(encoding="utf-8")
+    drawn = dict(re.findall(r"^(\d)  (.*)$", text, flags=re.MULTILINE))
+    there = {house().room(module).split(".")[0] for module in house().files} - {""}
+    for floor, rooms in enumerate(FLOORS):
+        missing = [
+            room
+            for room in rooms
+            if room.split(".")[0] in there and room not in drawn[str(floor)].replace("/", ".")
+        ]
+        assert missing == [], f"floor {floor}: {drawn[str(floor)]}"
 
 
 @pytest.mark.parametrize("script", sorted(SRC.glob("*.py")), ids=lambda f: f.name)
