@@ -80,6 +80,7 @@ def growth(pack, epochs=20):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_workers_do_not_grow_over_twenty_epochs():
     private = growth("Many")
     assert len(private) == 20 and private[0] > 1

@@ -8,7 +8,7 @@ from fovea.engine import rundir
 from helpers import processes as commands
 from helpers import runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ENDLESS = [*runs.QUICK, "trainer.max_epochs=100000"]
 
 

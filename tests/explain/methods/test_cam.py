@@ -136,7 +136,7 @@ def _keep(net):
 
 @pytest.mark.parametrize("name", ["vgg", "our_vgg", "our_convnet", "vit", "deit"])
 def test_cam_refuses_other_heads(name):
-    with pytest.raises(ValueError, match=r"not a linear layer on the average.*Grad-CAM"):
+    with pytest.raises(ValueError, match=r"Grad-CAM"):
         CAM()(built(name), images())
 
 
