@@ -12,7 +12,7 @@ from fovea.engine.processes import ChildProcesses
 from fovea.errors import UsageError
 from helpers import runs
 
-VALUES = {  # of each key: a part of the remedy, what a user may type by mistake, and the last values that pass
+VALUES = {  # of each key: a part of the remedy, what a user may type by mistake, the last values that pass
     "seed": ("0 to 4294967295", "-1 4294967296 1.5 null true x", "0 4294967295"),
     "data.batch_size": ("at least 1", "0 -4 1.5 '64' null true", "1"),
     "data.num_workers": ("auto", "-1 many 1.5", "0"),

@@ -5,7 +5,7 @@ from torch import nn
 from fovea.explain.analyses.embedding import EmbeddingAnalysis
 from fovea.explain.analyses.features import head_input, pca
 from fovea.models.mlp import MLP
-from helpers.inner_nets import untouched
+from helpers.explained_nets import untouched
 from helpers.toy_inside import html, read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from fovea.explain.analyses.filters import (
 )
 from fovea.models.alexnet import AlexNet
 from fovea.models.mlp import MLP
-from helpers.inner_nets import linear, make, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import linear, make
 from helpers.toy_inside import html, toy_model
 
 pytestmark = pytest.mark.slow

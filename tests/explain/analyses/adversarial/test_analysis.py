@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fovea.explain.analyses.adversarial.analysis import AdversarialAnalysis
-from helpers.inner_nets import untouched
+from helpers.explained_nets import untouched
 from helpers.toy_inside import html, read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow
