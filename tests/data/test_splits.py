@@ -180,5 +180,5 @@ def test_too_few_images_name_the_class_and_the_counts():
 def test_impossible_fractions_are_named(fraction):
     with pytest.raises(ValueError, match=f"data.val_fraction={fraction}"):
         split([0, 1, 2] * 9, val=fraction)
-    with pytest.raises(ValueError, match="train"):
+    with pytest.raises(ValueError, match="to train"):
         split([0, 1, 2] * 9, val=0.5, test=0.5)

@@ -359,13 +359,13 @@ def test_exit_codes(shell, untrained_run, images, tmp_path):
     code, text = shell(f"run={untrained_run}")
     assert code == 2 and re.fullmatch("error: input= .*input=PATH.*\n", text)
     for bad_value, message in {
-        "top_k=0": "top_k is 0; allowed: an integer of at least 1",
-        "batch_size=0": "batch_size is 0; allowed: an integer of at least 1",
-        "accelerator=gpx": "accelerator is 'gpx'; allowed: auto, cpu",
-        "accelerator=mps": "accelerator=mps, but this machine has no Apple GPU; use accelerator=cpu",
+        "top_k=0": "top_k is 0.* at least 1",
+        "batch_size=0": "batch_size is 0.* at least 1",
+        "accelerator=gpx": "accelerator is 'gpx'.* auto, cpu",
+        "accelerator=mps": "accelerator=mps.* accelerator=cpu",
     }.items():
         code, text = shell(f"run={untrained_run}", f"input={images}", bad_value)
-        assert code == 2 and f"error: {message}" in text, text
+        assert code == 2 and re.match(f"error: {message}", text), text
 
 
 @pytest.mark.alone
