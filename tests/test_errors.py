@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import re
 import sys
 
 import numpy as np
@@ -52,25 +53,23 @@ def fail(tmp_path, capsys, monkeypatch):
 
 def test_a_failing_constructor_shows_the_root_cause_and_the_config_key(fail):
     message = fail("task.label_smoothing=2")
-    assert message == "task.label_smoothing is 2; it must lie in [0, 1)\n  (in config key: task)"
+    assert re.fullmatch(r"task\.label_smoothing .*2\b.*\[0, 1\).*\n.*config key: task\)", message)
 
 
 def test_a_failing_nested_constructor_names_the_nested_key(fail):
     message = fail("metrics.values.acc.average=best", "metrics.values.acc.validate_args=true")
-    assert message.endswith("(in config key: metrics.values.acc)")
+    assert message.endswith("config key: metrics.values.acc)")
     assert "average" in message and "InstantiationException" not in message and "Error in call" not in message
 
 
 def test_an_argument_that_a_constructor_does_not_have(fail):
     message = fail("+model.net.widht=3")
-    assert "unexpected keyword argument 'widht'" in message and message.endswith("(in config key: model.net)")
+    assert "'widht'" in message and message.endswith("config key: model.net)")
 
 
 def test_a_batch_larger_than_the_data(fail):
     message = fail("data.batch_size=5000")
-    assert message.startswith(
-        "data.batch_size=5000 is more than the 3500 training images of digits: set data.batch_size=2048"
-    )
+    assert re.match(r"data\.batch_size=5000 .*3500 .*digits.*data\.batch_size=2048", message)
 
 
 def test_a_class_without_an_image(fail, tmp_path):
@@ -85,7 +84,7 @@ def test_a_class_without_an_image(fail, tmp_path):
     message = fail(
         "data=folder", f"data.root={root}", "data.image_size=8", "data.batch_size=4", "data.num_classes=3"
     )
-    assert message.startswith(f"class 'c' has no image: put some into {root / 'train' / 'c'} or remove it")
+    assert message.startswith("class 'c'") and str(root / "train" / "c") in message
 
 
 def test_nan_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(fail, monkeypatch, tmp_path):
@@ -99,10 +98,9 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(fail, m
 
     monkeypatch.setattr(Classification, "step", broken)
     message = fail("trainer.max_epochs=3")  # of 4 steps each
-    assert message == (
-        "the loss became NaN or infinite at step 6; the last good checkpoint is kept. "
-        "Try a smaller optimizer.lr, trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
-    )
+    assert "step 6" in message
+    for remedy in ("optimizer.lr", "trainer.gradient_clip_val=1.0", "trainer.precision=32-true"):
+        assert remedy in message
     for name in ("last", "best"):
         kept = runs.checkpoint(tmp_path / "run", name)
         assert kept["epoch"] == 0 and kept["global_step"] == 4
@@ -125,7 +123,7 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(fail, m
 def test_out_of_memory_says_which_override_to_try(fail, monkeypatch, error):
     monkeypatch.setattr(Classification, "step", lambda self, batch: (_ for _ in ()).throw(error))
     message = fail("trainer.max_epochs=1")
-    assert message.startswith("out of memory: try data.batch_size=16 (with trainer.accumulate_grad_batches=2")
+    assert re.match(r"out of memory.* data\.batch_size=16 .*trainer\.accumulate_grad_batches=2", message)
 
 
 def test_a_failing_report_does_not_hide_the_error(tmp_path, monkeypatch, capsys):
@@ -143,7 +141,7 @@ def test_a_failing_report_does_not_hide_the_error(tmp_path, monkeypatch, capsys)
     with pytest.raises(ValueError, match="the original error"):
         run(runs.compose(given), given=given)
     assert rundir.read_summary(tmp_path / "run")["error"] == "the original error"
-    assert "the report could not be written: no space left" in capsys.readouterr().err
+    assert "no space left" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -168,23 +166,20 @@ def command(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lrr=1", "error: unknown key 'optimizer.lrr'; nearest: optimizer.lr"),
-        ("data.batchsize=3", "error: unknown key 'data.batchsize'; nearest: data.batch_size"),
-        ("trainer.max_epoch=3", "error: unknown key 'trainer.max_epoch'; nearest: trainer.max_epochs"),
-        ("batch_size=3", "error: unknown key 'batch_size'; nearest: data.batch_size"),
-        ("lr=3", "error: unknown key 'lr'; nearest: optimizer.lr"),
-        (
-            "model=vitt",
-            "error: model=vitt does not exist; nearest: vit, vit_tiny_16, maxvit_tiny\n  model can be: ",
-        ),
-        ("optimizer=addam", "error: optimizer=addam does not exist; nearest: adam, adamw"),
-        ("experiment=mlp_digit", "error: experiment=mlp_digit does not exist; nearest: mlp_digits"),
+        ("optimizer.lrr=1", "'optimizer.lrr'.*nearest: optimizer.lr"),
+        ("data.batchsize=3", "'data.batchsize'.*nearest: data.batch_size"),
+        ("trainer.max_epoch=3", "'trainer.max_epoch'.*nearest: trainer.max_epochs"),
+        ("batch_size=3", "'batch_size'.*nearest: data.batch_size"),
+        ("lr=3", "'lr'.*nearest: optimizer.lr"),
+        ("model=vitt", "model=vitt .*nearest: vit, vit_tiny_16, maxvit_tiny\n  model can be: "),
+        ("optimizer=addam", "optimizer=addam .*nearest: adam, adamw"),
+        ("experiment=mlp_digit", "experiment=mlp_digit .*nearest: mlp_digits"),
     ],
 )
 def test_unknown_keys_and_groups_name_the_nearest(command, override, message):
     code, text = command(override)
     assert code == 2
-    assert text.startswith(message) and "Traceback" not in text and text.count("error:") == 1
+    assert re.match(f"error: .*{message}", text) and "Traceback" not in text and text.count("error:") == 1
 
 
 def test_root_cause_goes_through_wrappers_only():

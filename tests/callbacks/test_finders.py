@@ -170,7 +170,7 @@ def test_without_a_suggestion_the_rate_stays(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="fovea"):
         _, probe = fit(tmp_path, module, search, epochs=1)
     assert module.lr == 1e-3 and set(probe.groups.values()) == {1e-3}
-    assert "found no slope to suggest from; optimizer.lr=0.001 stays" in caplog.text
+    assert "optimizer.lr=0.001 stays" in caplog.text
 
 
 def test_the_largest_batch_that_was_tried_and_fits(tmp_path, caplog):
@@ -179,7 +179,7 @@ def test_the_largest_batch_that_was_tried_and_fits(tmp_path, caplog):
     search = BatchSize(init_val=20, max_val=100)
     with caplog.at_level(logging.INFO, logger="fovea"):
         _, probe = fit(tmp_path, module, search, data=data)
-    assert data.batch_size == 80 and "suggests data.batch_size=80; training uses it" in caplog.text
+    assert data.batch_size == 80 and "data.batch_size=80" in caplog.text
     assert set(probe.sizes) == {80} and same(before, probe.weights)
     assert isinstance(data._batches["train"], TensorBatches)  # all images from memory
     by_hand = task(scheduler=COSINE)

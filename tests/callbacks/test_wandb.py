@@ -126,7 +126,7 @@ class Tiny(L.LightningModule):
 
     def training_step(self, batch, batch_idx):
         if self.current_epoch == self.fail_at:
-            raise RuntimeError("the network is tired")
+            raise RuntimeError("tired")
         return self._step("train", batch)
 
     def validation_step(self, batch, batch_idx):
@@ -264,13 +264,13 @@ def test_the_summary_is_that_of_the_run_and_figures_are_images(run_dir):
 
 
 def test_a_failed_run_says_so_and_keeps_its_epochs(run_dir):
-    write_summary(run_dir, status="failed", error="the network is tired", metrics={})
+    write_summary(run_dir, status="failed", error="tired", metrics={})
     with pytest.raises(RuntimeError, match="tired"):
         fit(run_dir, epochs=3, task=Tiny(fail_at=1))
     run = only_run(run_dir)
     assert run.exit_code == 1
     assert run.summary["status"] == "failed"
-    assert run.summary["error"] == "the network is tired"
+    assert run.summary["error"] == "tired"
     assert len(run.values("val/acc")) == 1
 
 
@@ -355,7 +355,7 @@ def test_training_outlives_wandb(run_dir, caplog):
     logger.callbacks = lambda own=logger.callbacks: [Kill(), *own()]
     trainer = fit(run_dir, logger=logger, epochs=3)
     assert trainer.current_epoch == 3
-    assert caplog.text.count("could not record metrics") == 1
+    assert caplog.text.count("record metrics") == 1
 
 
 def test_other_processes_and_dry_runs_start_nothing(run_dir, monkeypatch):

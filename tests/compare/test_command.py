@@ -77,12 +77,12 @@ def test_jobs_come_by_number(tmp_path):
     [
         ([], "runs= is missing"),
         (["runs=/nowhere"], "no directory"),
-        (["runs={logs}/toy/broken"], "no run to compare.*failed"),
+        (["runs={logs}/toy/broken"], "broken: failed"),
         (["runs={logs}", "include=[finished,done]"], "include=done"),
         (["runs={logs}", "baseline=resnet"], "baseline=resnet .*: mlp; cnn"),
         (["runs={logs}", "metric=test/ac"], "nearest: test/acc"),
         (["runs={logs}", "mode=most"], "mode=most"),
-        (["runs={logs}", "group_by=[model.size]"], "no run has the setting 'model.size'"),
+        (["runs={logs}", "group_by=[model.size]"], "'model.size'"),
         (["runs={logs}", "rounds=0"], "rounds is 0"),
     ],
 )

@@ -25,7 +25,7 @@ def test_different_test_sets_are_named(tmp_path, change, said):
     assert str(tmp_path / "a") in found and str(tmp_path / "b") in found and said in found
 
 
-@pytest.mark.parametrize(("key", "said"), [("ids", "names of the images"), ("target", "ground truth")])
+@pytest.mark.parametrize(("key", "said"), [("ids", "names"), ("target", "ground truth")])
 def test_same_size_but_other_images_or_answers(tmp_path, key, said):
     dirs = [write_run(tmp_path, name) for name in "ab"]
     path = dirs[1] / "predictions" / "test.npz"

@@ -1,6 +1,9 @@
 """Values that cannot be are refused before a network is built or data is read."""
 
+import re
+
 import pytest
+from omegaconf import OmegaConf
 
 from fovea.config import build
 from fovea.config.validate import RULES, validate
@@ -9,58 +12,51 @@ from fovea.engine.processes import ChildProcesses
 from fovea.errors import UsageError
 from helpers import runs
 
-WRONG = {  # of each key: a part of the remedy, and what a user may type
-    "seed": ("0 to 4294967295", "-1 4294967296 1.5 null true x"),
-    "data.batch_size": ("at least 1", "0 -4 1.5 '64' null true"),
-    "data.num_workers": ("auto", "-1 many 1.5"),
-    "data.image_size": ("height,width", "0 [28] [28,0] [1,2,3] '28'"),
-    "data.val_fraction": ("between 0 and 1", "0 1.0 half"),
-    "data.test_fraction": ("between 0 and 1", "0 1.0 -0.1"),
-    "data.train_fraction": ("up to 1", "0 1.5 true"),
-    "data.limit_per_class": ("null", "0 all"),
-    "data.num_folds": ("at least 2", "1 2.5"),
-    "data.fold": ("from 0", "-1 0.5"),
-    "data.subset": ("true or false", "maybe 1"),
-    "data.download": ("true or false", "maybe null"),
-    "model.pretrained": ("true or false", "maybe 0"),
-    "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf"),
-    "optimizer.weight_decay": ("at least 0", "-0.1 none"),
-    "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten"),
-    "trainer.precision": ("bf16-mixed", "fp32 8"),
-    "trainer.accelerator": ("cuda, mps", "cudaa null"),
-    "trainer.accumulate_grad_batches": ("at least 1", "0 1.5"),
-    "trainer.gradient_clip_val": ("above 0", "0 -1.0"),
-    "resume": ("auto", "maybe null"),
+VALUES = {  # of each key: a part of the remedy, what a user may type by mistake, the last values that pass
+    "seed": ("0 to 4294967295", "-1 4294967296 1.5 null true x", "0 4294967295"),
+    "data.batch_size": ("at least 1", "0 -4 1.5 '64' null true", "1"),
+    "data.num_workers": ("auto", "-1 many 1.5", "0"),
+    "data.image_size": ("height,width", "0 [28] [28,0] [1,2,3] '28'", "1 [28,32]"),
+    "data.val_fraction": ("between 0 and 1", "0 1.0 half", "0.01"),
+    "data.test_fraction": ("between 0 and 1", "0 1.0 -0.1", "0.99"),
+    "data.train_fraction": ("up to 1", "0 1.5 true", "1 1e-9"),
+    "data.limit_per_class": ("null", "0 all", "1"),
+    "data.num_folds": ("at least 2", "1 2.5", "2"),
+    "data.fold": ("from 0", "-1 0.5", "0"),
+    "data.subset": ("true or false", "maybe 1", "true"),
+    "data.download": ("true or false", "maybe null", "false"),
+    "model.pretrained": ("true or false", "maybe 0", "false"),
+    "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
+    "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
+    "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten", "-1 0"),
+    "trainer.precision": ("bf16-mixed", "fp32 8", "32"),
+    "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
+    "trainer.accumulate_grad_batches": ("at least 1", "0 1.5", "1"),
+    "trainer.gradient_clip_val": ("above 0", "0 -1.0", "0.5 null"),
+    "resume": ("auto", "maybe null", "auto"),
 }
-EDGES = [
-    "seed=4294967295", "seed=0", "data.batch_size=1", "data.num_workers=0", "data.image_size=[28,32]",
-    "data.val_fraction=0.01", "data.test_fraction=0.99", "data.train_fraction=1", "data.train_fraction=1e-9",
-    "data.limit_per_class=1", "data.num_folds=2", "data.fold=0", "optimizer.lr=1e-9",
-    "optimizer.weight_decay=0",
-    "trainer.max_epochs=-1", "trainer.max_epochs=0", "trainer.precision=32", "trainer.gradient_clip_val=0.5",
-    "trainer.gradient_clip_val=null", "resume=auto",
-]  # fmt: skip
+
+
+def overrides(column):
+    return [(key, value) for key, row in VALUES.items() for value in row[column].split()]
 
 
 def test_every_rule_is_tested():
-    assert set(WRONG) == set(RULES)
+    assert set(VALUES) == set(RULES)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [(k, v) for k, (_, values) in WRONG.items() for v in values.split()]
-)
+@pytest.mark.parametrize(("key", "value"), overrides(1))
 def test_a_wrong_value_names_key_value_and_what_is_allowed(key, value):
+    config = runs.compose([*runs.QUICK, f"{key}={value}"])
     with pytest.raises(UsageError) as error:
-        validate(runs.compose([*runs.QUICK, f"{key}={value}"]))
-    said, _, allowed = str(error.value).partition("; allowed: ")
-    assert WRONG[key][0] in allowed
-    shown = said.removeprefix(f"{key} is ").strip("'").replace(", ", ",").lower()
-    assert shown == {"null": "none"}.get(value, value.strip("'"))
+        validate(config)
+    given = repr(OmegaConf.select(config, key))
+    assert re.search(f"^{key} .*{re.escape(given)}.*{VALUES[key][0]}", str(error.value))
 
 
-@pytest.mark.parametrize("override", EDGES)
-def test_the_last_value_that_can_be_passes(override):
-    validate(runs.compose([*runs.QUICK, override]))
+@pytest.mark.parametrize(("key", "value"), overrides(2))
+def test_the_last_value_that_can_be_passes(key, value):
+    validate(runs.compose([*runs.QUICK, f"{key}={value}"]))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +88,7 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
     [
         ("gpu", True, "no CUDA device"),
         ("cuda", True, "no CUDA device"),
-        ("cuda", False, "torch build has no CUDA"),
+        ("cuda", False, "build.* no CUDA"),
         ("mps", False, "no Apple GPU"),
     ],
 )

@@ -197,5 +197,5 @@ def test_an_image_that_claims_to_be_beyond_all_limits_is_named(tmp_path):
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 100)) + chunk(b"IEND", b"")
     path = tmp_path / "huge.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-    with pytest.raises(ValueError, match=r"huge\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"huge\.png cannot be read"):
         read_image(path)

@@ -83,7 +83,7 @@ def test_evaluation_is_exact(world, size):
 
 
 def test_fewer_images_than_devices_are_refused():
-    with pytest.raises(ValueError, match="3 evaluation images cannot be shared by 4 devices"):
+    with pytest.raises(ValueError, match=r"\b3 .*\b4 devices"):
         EvalBatches(size=3, batch_size=4, world=4)
     with pytest.raises(ValueError, match="3 training images"):
         TrainBatches(size=3, batch_size=4, seed=0, world=4)

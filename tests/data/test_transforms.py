@@ -92,7 +92,7 @@ def test_unknown_arguments_are_refused_wherever_they_are():
     import albumentations as A
 
     wrong = A.RandomResizedCrop(size=(8, 8), sclae=(0.1, 1))
-    with pytest.raises(ValueError, match="RandomResizedCrop has no argument sclae"):
+    with pytest.raises(ValueError, match=r"RandomResizedCrop .*sclae"):
         SampleTransform({"crop": wrong}, seed=0)
     with pytest.raises(ValueError, match="sclae"):
         SampleTransform({"one": A.OneOf([A.Sequential([wrong])])}, seed=0)

@@ -60,14 +60,14 @@ def test_the_plain_words_rebuild_it():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Vocabulary(["a", "b", "a"]), "'a' is there twice"),
-        (lambda: Vocabulary(["<pad>"]), "'<pad>' is there twice, or special"),
+        (lambda: Vocabulary(["a", "b", "a"]), "'a'"),
+        (lambda: Vocabulary(["<pad>"]), "'<pad>'"),
         (lambda: Vocabulary.build("a man"), "one string"),
         (lambda: Vocabulary.build(["a"], min_count=0), "min_count=0"),
         (lambda: Vocabulary.build(["a"], max_size=0), "max_size=0"),
         (lambda: Vocabulary(["a"]).encode("a", max_length=1), "max_length=1"),
-        (lambda: Vocabulary(["a"]).decode([5]), "the id 5 is no word.* 0 to 4"),
-        (lambda: Vocabulary(["a"]).decode([-1]), "the id -1 is no word"),
+        (lambda: Vocabulary(["a"]).decode([5]), "id 5 .* 0 to 4"),
+        (lambda: Vocabulary(["a"]).decode([-1]), "id -1 "),
     ],
 )
 def test_wrong_input_is_refused(call, message):
@@ -75,6 +75,7 @@ def test_wrong_input_is_refused(call, message):
         call()
 
 
+@pytest.mark.alone
 def test_many_sentences_take_little_time():
     rng = np.random.default_rng(0)
     words = np.array([f"word{i}" for i in range(5000)])

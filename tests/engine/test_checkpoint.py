@@ -56,9 +56,7 @@ class Code:
 def test_a_pickle_that_calls_a_function_is_refused(saved, tmp_path):
     mark = tmp_path / "ran"
     path = saved(extra=Code(mark))
-    with pytest.raises(
-        UsageError, match=r"is refused: it holds more than tensors.*Only load checkpoints that this suite"
-    ):
+    with pytest.raises(UsageError, match=r"best\.ckpt is refused: .*tensors"):
         checkpoint.load(path)
     assert not mark.exists()
     path.write_bytes(pickle.dumps(Code(mark)))
@@ -115,7 +113,7 @@ def test_a_config_that_calls_something_else_is_refused(saved, config, target, pl
     with pytest.raises(UsageError) as error:
         checkpoint.load(saved(changed(config, place, value)))
     at = place.removesuffix("._target_") if place.endswith("_target_") else f"{place}[0].x"
-    assert f"best.ckpt is refused: its config would call {target!r} at {at}," in str(error.value)
+    assert f"{target!r} at {at}," in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -148,18 +146,18 @@ def test_interpolations_are_refused_and_not_evaluated(saved, config, monkeypatch
             about = OmegaConf.to_container(OmegaConf.create(changed(config, "model.net.hidden", ["X"])))
             about["model"]["net"]["hidden"][0] = text
             checkpoint.load(saved(about))
-        assert f"would evaluate {text!r} at model.net.hidden[0]," in str(error.value)
+        assert f"{text!r} at model.net.hidden[0]," in str(error.value)
 
 
 def test_a_config_cannot_bring_its_own_whitelist(saved, config):
     node = {"_target_": "torch.nn.Identity", "_execution_whitelist_": ["os.*"]}
-    with pytest.raises(UsageError, match=r"would say itself what may be called at model\.net"):
+    with pytest.raises(UsageError, match=r"refused: .* at model\.net"):
         checkpoint.load(saved(changed(config, "model.net", node)))
 
 
 def test_a_network_is_built_of_layers_only(saved, config):
     node = {"_target_": "lightning.pytorch.Trainer"}  # fine as a trainer, not as a network
-    with pytest.raises(UsageError, match=r"the checkpoint is refused: .*lightning\.pytorch\.Trainer"):
+    with pytest.raises(UsageError, match=r"refused: .*lightning\.pytorch\.Trainer"):
         checkpoint.rebuild(checkpoint.load(saved(changed(config, "model.net", node))))
 
 
@@ -185,19 +183,19 @@ def _targets(node):
 
 
 def test_files_that_are_no_checkpoint(tmp_path, saved):
-    with pytest.raises(UsageError, match=r"there is no checkpoint .*last\.ckpt: the run wrote none"):
+    with pytest.raises(UsageError, match=r"no checkpoint .*last\.ckpt"):
         checkpoint.load(tmp_path / "last.ckpt")
     path = saved()
-    with pytest.raises(UsageError, match=r"there is no checkpoint .*last\.ckpt; found: best\.ckpt"):
+    with pytest.raises(UsageError, match=r"no checkpoint .*last\.ckpt; found: best\.ckpt"):
         checkpoint.load(tmp_path / "last.ckpt")
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"no checkpoint at all", b"PK\x03\x04"):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"best\.ckpt (cannot be read; it is damaged|is refused)"):
+        with pytest.raises(UsageError, match=r"best\.ckpt (cannot be read|is refused)"):
             checkpoint.load(path)
     for content in ({"state_dict": {}}, [1], torch.zeros(1), {"fovea": 3}, {"fovea": {"classes": []}}):
         torch.save(content, path)
-        with pytest.raises(UsageError, match="was not written by this suite"):
+        with pytest.raises(UsageError, match=r"best\.ckpt"):
             checkpoint.load(path)
 
 

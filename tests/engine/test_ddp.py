@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ STILL = [
     "trainer.limit_train_batches=6",
     "data.val_fraction=0.1",
     "data.test_fraction=0.06",
+    "callbacks=explain",
+    "callbacks.explain.methods.grad_cam=null",
+    "+callbacks.explain.methods.saliency._target_=fovea.explain.methods.saliency.Saliency",
 ]
 
 
@@ -65,7 +69,8 @@ def test_two_processes_leave_one_run_directory_and_one_summary(logs):
     run_dir = only_run(logs["two"])
     one = sorted(p.relative_to(only_run(logs["one"])) for p in only_run(logs["one"]).rglob("*"))
     two = sorted(p.relative_to(run_dir) for p in run_dir.rglob("*"))
-    assert two == one
+    assert two == one and Path("explain/epoch_0000.png") in two
+    assert "after epoch 0" in (run_dir / "report.html").read_text()
     facts = rundir.read_summary(run_dir)
     assert facts["status"] == "finished" and facts["environment"]["processes"] == 2
     assert len(runs.rows(run_dir)) == 1

@@ -112,7 +112,7 @@ def test_the_data_may_have_moved(run_on, images, call):
     call("eval", run=run)
     before = written(run, "test")
     images.rename(images.parent / "moved to")
-    with pytest.raises(FileNotFoundError, match="image folder not found"):
+    with pytest.raises(FileNotFoundError, match="not found"):
         call("eval", run=run)
     call("eval", run=run, data_root=images.parent / "moved to")
     assert written(run, "test") == before and before["metrics"]["test/loss"] > 0
@@ -149,9 +149,9 @@ def test_a_run_is_measured_in_its_own_precision(run_on, images, call, precision,
 
 
 def test_refusals(untrained_run, call, monkeypatch, capsys, own_process):
-    with pytest.raises(UsageError, match="split is 'tset'; allowed: train, val, test"):
+    with pytest.raises(UsageError, match=r"split is 'tset'.* train, val, test"):
         call("eval", run=untrained_run, split="tset")
-    with pytest.raises(UsageError, match="run= is missing: say run=DIR"):
+    with pytest.raises(UsageError, match=r"run= is missing.*run=DIR"):
         call("eval")
     monkeypatch.setattr(sys, "argv", ["src/eval.py", f"run={untrained_run}", "accelerator=mps"])
     with pytest.raises(SystemExit) as stop:

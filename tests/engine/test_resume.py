@@ -69,8 +69,9 @@ def same(whole, resumed):
 
 
 @slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    ("name", "workers"), [*((name, 0) for name in VARIANTS), ("plain", 2), ("mixup", 2), ("augment", 2)]
+)
 def test_killed_in_any_epoch_and_resumed_is_bit_identical(name, workers, whole, tmp_path):
     run_dir = tmp_path / "run"
     expected = whole(name)
@@ -162,13 +163,13 @@ def test_wandb_keeps_the_id_of_the_run(tmp_path):
 
 
 @slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_real_command_killed_from_outside(workers, whole, tmp_path):
+@pytest.mark.alone
+def test_real_command_killed_from_outside(whole, tmp_path):
     run_dir = tmp_path / "run"
     base = [sys.executable, str(runs.ROOT / "src" / "train.py"), f"run_dir={run_dir}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # slow enough to be hit in the middle, and the same training
-    command = [*base, *runs.QUICK, "trainer.max_epochs=5", f"data.num_workers={workers}"]
+    command = [*base, *runs.QUICK, "trainer.max_epochs=5", "data.num_workers=2"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, cwd=tmp_path)
     end = time.monotonic() + 120
     while not (run_dir / "metrics.csv").is_file() and time.monotonic() < end and process.poll() is None:
@@ -190,16 +191,14 @@ def test_refusals(tmp_path):
     with pytest.raises(UsageError, match="resume needs run_dir=DIR"):
         resume.start(config, ["resume=true"])
     given = ["resume=true", f"run_dir={tmp_path / 'none'}"]
-    with pytest.raises(UsageError, match=r"none is not a run directory: it has no config\.yaml"):
+    with pytest.raises(UsageError, match=r"none .*config\.yaml"):
         resume.start(config, given)
     run_dir = Path(config.run_dir)
     run_dir.mkdir()
     rundir.write_config(run_dir, config)
-    with pytest.raises(
-        UsageError, match=r"unknown key 'optimizer\.lrr' in the resumed run; nearest: optimizer\.lr"
-    ):
+    with pytest.raises(UsageError, match=r"unknown key 'optimizer\.lrr'.*nearest: optimizer\.lr\b"):
         resume.start(config, [*given, "optimizer.lrr=1"])
-    with pytest.raises(UsageError, match=r"model= cannot change when a run is resumed"):
+    with pytest.raises(UsageError, match="model= cannot change"):
         resume.start(config, [*given, "model=vit"])
 
 

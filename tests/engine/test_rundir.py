@@ -35,9 +35,7 @@ def test_claims_never_share_a_directory(tmp_path):
 def test_a_directory_given_by_the_user_is_never_overwritten(tmp_path):
     run_dir = rundir.claim(tmp_path / "run", fixed=True)
     (run_dir / "config.yaml").write_text("task: {}\n")
-    with pytest.raises(
-        UsageError, match=r"already holds a run; continue it with resume=true, or choose another run_dir"
-    ):
+    with pytest.raises(UsageError, match=r"already holds a run.*resume=true.*run_dir"):
         rundir.claim(run_dir, fixed=True)
     assert (run_dir / "config.yaml").read_text() == "task: {}\n"
 
@@ -52,17 +50,15 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_what_is_not_a_run_directory(tmp_path):
-    with pytest.raises(
-        UsageError, match=r"none is not a run directory: it has no config\.yaml \(no such directory\)"
-    ):
+    with pytest.raises(UsageError, match=r"none .*config\.yaml \(no such directory\)"):
         rundir.read_config(tmp_path / "none")
-    with pytest.raises(UsageError, match=r"it has no config\.yaml \(it is empty\)"):
+    with pytest.raises(UsageError, match=r"config\.yaml \(it is empty\)"):
         rundir.read_config(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match=r"it has no config\.yaml \(notes\.txt\)"):
+    with pytest.raises(UsageError, match=r"config\.yaml \(notes\.txt\)"):
         rundir.read_config(tmp_path)
     (tmp_path / "config.yaml").touch()
-    with pytest.raises(UsageError, match="ended before it was set up; start a new one"):
+    with pytest.raises(UsageError, match="start a new one"):
         rundir.read_config(tmp_path)
 
 
@@ -103,7 +99,7 @@ def test_status_of_a_process_that_is_alive_or_gone(tmp_path):
 def test_a_run_killed_before_its_summary(tmp_path):
     assert rundir.read_summary(tmp_path)["status"] == "interrupted"
     (tmp_path / "summary.json").write_text('{"status": "runn')
-    assert rundir.read_summary(tmp_path)["error"] == "killed before it was set up"
+    assert rundir.read_summary(tmp_path)["error"].startswith("killed")
 
 
 def test_a_summary_exists_from_the_start(tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -158,9 +159,7 @@ def broken(monkeypatch):
 def test_a_file_that_computes_something_else_is_refused(run, call, broken):
     broken()
     folder = run / "export" / "torchscript"
-    with pytest.raises(
-        ExportError, match=r"differs from the network's by up to .*tolerance=0\.0001"
-    ) as found:
+    with pytest.raises(ExportError, match=r"differs .*tolerance=0\.0001") as found:
         call("export", run=run, format="torchscript")
     assert [p.name for p in folder.iterdir()] == ["model.pt.failed"]
     assert "model.pt.failed" in str(found.value) and not isinstance(found.value, UsageError)
@@ -174,7 +173,7 @@ def test_a_refused_file_leaves_the_older_export(run, call, broken):
     folder = run / "export" / "torchscript"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     broken()
-    with pytest.raises(ExportError, match="still the older export"):
+    with pytest.raises(ExportError, match="older export"):
         call("export", run=run, format="torchscript")
     after = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert after.pop("model.pt.failed") != before["model.pt"] and after == before
@@ -186,7 +185,7 @@ def test_the_command_ends_with_1_when_it_refuses(run, broken, own_process, monke
     with pytest.raises(SystemExit) as stop:
         cli.command("export")
     said = capsys.readouterr().err
-    assert stop.value.code == 1 and said.startswith("error: the exported file is refused: its output differs")
+    assert stop.value.code == 1 and re.match("error: .*refused.* differs", said)
     assert "Traceback" not in said
 
 
@@ -207,7 +206,7 @@ def test_what_is_no_number_is_refused(own, other, gap):
     seen.add(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))  # a good batch hides nothing
     found = {"output": seen.facts()}
     if gap is None:
-        with pytest.raises(ExportError, match=r"differs .* by up to nan"):
+        with pytest.raises(ExportError, match=r"differs .* nan"):
             export_parity.gate(found, tolerance=1e9)
         return
     assert export_parity.gate(found, tolerance=gap)["max_abs_difference"] == gap
@@ -229,7 +228,7 @@ def test_the_worst_output_counts_and_argmax_is_over_classes():
 def test_rounding_of_large_values_is_refused_with_a_remedy():
     seen = export_parity.Agreement()
     seen.add(np.array([[9000.0, 1.0]], np.float32), np.array([[9000.001, 1.0]], np.float32))
-    with pytest.raises(ExportError, match=r"float32 is no finer there: tolerance=0\.002"):
+    with pytest.raises(ExportError, match=r"float32 .*tolerance=0\.002"):
         export_parity.gate({"output": seen.facts()}, tolerance=1e-4)
 
 
@@ -276,7 +275,7 @@ def test_several_outputs(tmp_path, form):
 
 @pytest.mark.parametrize("form", ["onnx", "torch_export"])
 def test_a_network_that_the_format_cannot_hold(tmp_path, form, capfd):
-    with pytest.raises(ExportError, match=rf"cannot be written as {form}: \w+: .*data-dependent.*") as found:
+    with pytest.raises(ExportError, match=rf" {form}: \w+: .*data-dependent") as found:
         exported(Branching(), form, tmp_path / FORMATS[form].file)
     assert "try format=" in str(found.value) and len(str(found.value).splitlines()) == 2
     said = capfd.readouterr()
@@ -285,7 +284,7 @@ def test_a_network_that_the_format_cannot_hold(tmp_path, form, capfd):
 
 def test_a_trace_that_took_one_branch_is_refused(tmp_path):
     found = exported(Branching(), "torchscript", tmp_path / "model.pt")
-    with pytest.raises(ExportError, match="differs from the network's"):
+    with pytest.raises(ExportError, match="differs"):
         export_parity.gate(found, tolerance=1e-4)
 
 
@@ -297,19 +296,19 @@ def test_a_graph_from_the_code_takes_any_batch_size(tmp_path, form):
 
 
 def test_a_trace_for_one_batch_size_is_refused(tmp_path):
-    with pytest.raises(ExportError, match=r"for a batch of 1 its output is float32 \(2, 192\)"):
+    with pytest.raises(ExportError, match=r"batch of 1 .*float32 \(2, 192\)"):
         exported(Counting(), "torchscript", tmp_path / "model.pt")
 
 
 def test_other_outputs_than_tensors():
     assert list(export_formats.leaves([torch.ones(1), {"k": torch.ones(1)}])) == ["output_0", "output_1_k"]
-    with pytest.raises(ExportError, match="the network gives str as kind_name"):
+    with pytest.raises(ExportError, match="str as kind_name"):
         export_formats.leaves({"kind": {"name": "cat"}})
 
 
 @pytest.mark.slow
 def test_an_opset_that_cannot_be_had(run, call):
-    with pytest.raises(ExportError, match=r"cannot be had in opset=9, only in opset=\d\d"):
+    with pytest.raises(ExportError, match=r"opset=9.* opset=\d\d"):
         call("export", run=run, opset=9)
     assert not any((run / "export" / "onnx").iterdir())
 
@@ -317,9 +316,9 @@ def test_an_opset_that_cannot_be_had(run, call):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"format": "onxx"}, "format is 'onxx'; nearest: onnx; allowed: onnx, torchscript, torch_export"),
+        ({"format": "onxx"}, "format is 'onxx'; nearest: onnx;.* onnx, torchscript, torch_export"),
         ({"format": "torch-script"}, "nearest: torchscript"),
-        ({"format": None}, "format is None; allowed"),
+        ({"format": None}, "format is None"),
         ({"format": "torchscript", "opset": 18}, "opset= is for format=onnx"),
         ({"images": 7}, "images is 7; at least 8"),
         ({"rounds": 0}, "rounds is 0"),

@@ -1,5 +1,6 @@
 """Small nets of every kind that the explanations read, with random weights."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import timm
@@ -101,3 +102,11 @@ def assert_unchanged(net, before):
     now = state_of(net)
     assert now[1:] == before[1:]
     assert all(torch.equal(v, before[0][k]) for k, v in now[0].items())
+
+
+@contextmanager
+def untouched(net):
+    """Fail where the block changes weights, buffers, modes, gradients, requires_grad or hooks of a net."""
+    before = state_of(net)
+    yield
+    assert_unchanged(net, before)

@@ -1,7 +1,5 @@
 """Small nets for the tests of what is inside a net, and a check that they come back as they were."""
 
-from contextlib import contextmanager
-
 import timm
 import torch
 
@@ -32,24 +30,3 @@ def make(name):
     if name == "resnet":
         return timm.create_model("resnet10t", num_classes=5)
     return CNN(num_classes=5, widths=(8, 12), stage_depth=1)
-
-
-@contextmanager
-def untouched(net):
-    """Fail where the block changes modes, weights, buffers, gradients, requires_grad or hooks of a net."""
-    before, state = traces(net), {k: v.clone() for k, v in net.state_dict().items()}
-    yield
-    assert traces(net) == before
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, state[name]), name
-
-
-def traces(net):
-    hooks = [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in net.modules()
-    ]
-    return (
-        [m.training for m in net.modules()],
-        [(p.requires_grad, p.grad is None) for p in net.parameters()],
-        hooks,
-    )

@@ -92,6 +92,7 @@ def test_near_pairs_are_those_of_comparing_all():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_search_is_not_quadratic():
     rng = np.random.default_rng(0)
     start = time.perf_counter()

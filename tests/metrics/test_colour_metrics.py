@@ -79,7 +79,7 @@ def test_a_classifier_that_cannot_be_asked_says_why(exported, tmp_path):
     metric = ClassifierAccuracy(folder=exported)
     with pytest.raises(ValueError, match="data with labels"):
         metric.update(preds=torch.zeros(1, 3, 4, 4))
-    with pytest.raises(ValueError, match="knows 2 classes, a label is 7"):
+    with pytest.raises(ValueError, match=r"2 classes.* 7"):
         metric.update(preds=torch.zeros(1, 3, 4, 4), label=torch.tensor([7]))
     with pytest.raises(FileNotFoundError, match=r"src/export.py run=DIR"):
         ClassifierAccuracy(folder=tmp_path / "nothing")

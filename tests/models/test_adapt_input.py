@@ -12,7 +12,7 @@ def test_adapted_input_shows_the_backbone_what_it_knows():
     torch.testing.assert_close(adapt((pixels - 0.3) / 0.2), (pixels.expand(-1, 3, -1, -1) - own[0]) / own[1])
     assert AdaptInput(mean=[0.3], std=[0.2], size=[16, 24])(pixels).shape == (2, 3, 16, 24)
     assert not adapt.state_dict()
-    with pytest.raises(ValueError, match="3 channels, but mean and std of 1"):
+    with pytest.raises(ValueError, match=r"3 channels.* 1"):
         adapt(torch.rand(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="one or three numbers"):
+    with pytest.raises(ValueError, match="one or three"):
         AdaptInput(mean=[0.3, 0.4], std=[0.2, 0.2])

@@ -155,9 +155,9 @@ def test_fine_tuning_finds_head_and_both_nets():
 def test_weights_are_asked_for_by_the_wrapper():
     net = bilinear(pretrained=True, checkpoint=["a", None])
     assert [branch.given for branch in net.nets] == [(True, "a"), (True, None)]
-    with pytest.raises(ValueError, match=r"one file for each of the 2 nets"):
+    with pytest.raises(ValueError, match=r"2 nets"):
         bilinear(checkpoint=["a"])
-    with pytest.raises(ValueError, match=r"in_channels=3 does not fit mean=\[0.3\]"):
+    with pytest.raises(ValueError, match=r"in_channels=3 .*mean=\[0.3\]"):
         bilinear(in_channels=3)
 
 

@@ -52,7 +52,7 @@ def test_a_ramp_is_enlarged_to_a_ramp_inside_and_a_constant_everywhere():
     # pixel i of the large map lies at (i + 1/2) / 2 - 1/2 of the small one
     torch.testing.assert_close(found[1:-1], 3 * ((torch.arange(12) + 0.5) / 2 - 0.5)[1:-1])
     torch.testing.assert_close(BilinearUp(channels=2)(torch.ones(1, 2, 3, 3)), torch.ones(1, 2, 6, 6))
-    with pytest.raises(ValueError, match="factor=3 is not even"):
+    with pytest.raises(ValueError, match="factor=3"):
         BilinearUp(channels=1, factor=3)
 
 

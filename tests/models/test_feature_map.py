@@ -36,7 +36,7 @@ def test_skipped_modules_are_gone_and_unknown_ones_are_named():
     assert whole(x).shape[-1] == 2 and cut(x).shape[-1] == 4
     cut.load_state_dict(whole.state_dict())
     torch.testing.assert_close(F.max_pool2d(cut(x), 2), whole(x))
-    with pytest.raises(ValueError, match=r"vgg11 has no module 'features.99'"):
+    with pytest.raises(ValueError, match=r"vgg11 .*'features.99'"):
         FeatureMap(name="vgg11", skip=["features.99"])
 
 

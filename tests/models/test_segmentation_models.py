@@ -94,7 +94,7 @@ def test_encoders_of_one_size_are_built_for_it():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"encoder=vit_tiny_patch16_224: .*such as resnet34"):
         built(encoder="vit_tiny_patch16_224")
-    with pytest.raises(ValueError, match=r"model.name='resnet_19' is not in timm; near it are"):
+    with pytest.raises(ValueError, match=r"model.name='resnet_19' .*near it are"):
         built(encoder="resnet_19")
     with pytest.raises(ValueError, match=r"net takes .*\(B, 3, H, W\).*got \(1, 1, 8, 8\)"):
         built()(torch.randn(1, 1, 8, 8))

@@ -67,6 +67,7 @@ def test_weights_out_of_reach_name_the_remedies(no_answer, tmp_path, monkeypatch
         assert part in str(error.value)
 
 
+@pytest.mark.alone
 def test_a_silent_server_is_left_after_the_timeout(monkeypatch):
     monkeypatch.setenv("FOVEA_TIMEOUT", "0.5")
     server = socket.create_server(("127.0.0.1", 0))  # accepts, and never says a word
@@ -178,7 +179,7 @@ def test_what_does_not_fit_is_named(saved, tmp_path):
     state = net.state_dict()
     state["bn1.weight"] = torch.zeros(3)
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"1 mismatched: bn1.weight \[3\], the net has \[\d+\]"):
+    with pytest.raises(ValueError, match=r"bn1.weight \[3\], .* \[\d+\]"):
         create(name=RESNET, num_classes=4, checkpoint=str(path))
 
 

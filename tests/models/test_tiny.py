@@ -46,5 +46,5 @@ def test_a_stem_with_stride_halves_the_maps():
 
 
 def test_stages_must_agree():
-    with pytest.raises(ValueError, match=r"widths=\[8, 16\] and depths=\[1\] must name the same stages"):
+    with pytest.raises(ValueError, match=r"widths=\[8, 16\] and depths=\[1\]"):
         Tiny(num_classes=2, widths=(8, 16), depths=(1,))

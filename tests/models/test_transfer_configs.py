@@ -32,7 +32,7 @@ def test_it_builds_without_weights_and_finds_its_head(model):
 @pytest.mark.parametrize("model", ["upsampled", "bilinear_shared", "resnet50"])
 def test_a_checkpoint_rebuilds_it_without_looking_for_weights(model, monkeypatch):
     def looked(*args, **kwargs):
-        raise LookupError("weights were asked for")
+        raise LookupError("weights")
 
     for name in ("fetch", "fetching", "load_weights"):
         monkeypatch.setattr(timm, name, looked)
@@ -41,7 +41,7 @@ def test_a_checkpoint_rebuilds_it_without_looking_for_weights(model, monkeypatch
     model_node = OmegaConf.to_container(composed(model, *overrides).model, resolve=True)
     assert model_node["pretrained"] is True
     config = OmegaConf.create({"model": model_node})
-    with pytest.raises(LookupError, match="weights were asked for"):
+    with pytest.raises(LookupError, match="weights"):
         build.network(config)
     offline = checkpoint.offline_model(config)
     net = build.network(offline)

@@ -79,7 +79,7 @@ def test_dropping_boxes_renumbers_the_instances():
 
 @pytest.mark.parametrize("augment", [Mixup(), CutMix()], ids=lambda a: type(a).__name__)
 def test_what_cannot_be_mixed_is_refused(augment):
-    with pytest.raises(ValueError, match="cannot mix boxes, keypoints, mask, instances"):
+    with pytest.raises(ValueError, match="boxes, keypoints, mask, instances"):
         augment({**batch(), "label": torch.zeros(12, dtype=torch.long)}, seed=0, num_classes=2)
 
 

@@ -66,9 +66,9 @@ def test_half_precision_is_summed_in_single():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"overlap": 1.0}, r"overlap=1.0 is not in \[0, 1\)"),
+        ({"overlap": 1.0}, r"overlap=1.0 .*\[0, 1\)"),
         ({"window": (0, 4)}, r"window=\(0, 4\).*such as"),
-        ({"batch": 0}, "batch=0: give at least one"),
+        ({"batch": 0}, "batch=0"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -79,5 +79,5 @@ def test_wrong_options_are_refused(options, message):
 def test_a_net_that_changes_the_size_is_named():
     with pytest.raises(ValueError, match=r"windows of \[4, 4\] gave \(4, 1, 2, 2\).*\(4, K, 4, 4\)"):
         sliding(nn.MaxPool2d(2), torch.zeros(1, 1, 8, 8), window=(4, 4))
-    with pytest.raises(ValueError, match="give at least one"):
+    with pytest.raises(ValueError, match="at least one"):
         sliding(nn.Identity(), torch.zeros(0, 1, 8, 8), window=(4, 4))

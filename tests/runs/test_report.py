@@ -135,7 +135,7 @@ def test_page_shows_the_headline_numbers(make_run):
     ):
         assert shown in text
     assert "1,234 images/s" in text
-    assert "drawn by a program" in text
+    assert "by a program" in text
 
 
 def test_killed_run_finds_its_best_epoch(make_run):
@@ -162,7 +162,7 @@ def test_report_is_the_same_when_written_again(make_run):
 
 
 def test_missing_directory_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no run directory at"):
+    with pytest.raises(ValueError, match="no run directory"):
         write_report(tmp_path / "nowhere")
 
 

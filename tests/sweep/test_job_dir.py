@@ -94,6 +94,7 @@ def test_a_job_without_a_summary_begins_again(tmp_path):
         assert job.state == "new"
 
 
+@pytest.mark.alone
 def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     """The lock lies with the process that runs the job, whoever else has gone."""
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
@@ -132,6 +133,7 @@ def test_what_only_a_running_sweep_needs_is_removed(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.alone
 def test_a_stopped_sweep_waits_for_its_jobs_but_not_for_ever(tmp_path):
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:

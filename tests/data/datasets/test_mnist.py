@@ -47,7 +47,7 @@ def test_incomplete_sets_and_other_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"MNIST test has 20 images, officially 10000.*data.subset=true"):
         MNIST(root=tmp_path, split="test")
     write_idx(tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte.gz", np.zeros((60, 20, 28)))
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz holds images of \(20, 28\) pixels"):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz .*\(20, 28\)"):
         MNIST(root=tmp_path, subset=True)
     with pytest.raises(ValueError, match="split='val' is unknown"):
         MNIST(root=tmp_path, split="val")

@@ -71,7 +71,7 @@ def test_missing_empty_and_damaged_are_named(tmp_path):
         Photos(root=tmp_path / "nowhere")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match="holds no image, but 0 folders, 0 images and 1 other file"):
+    with pytest.raises(FileNotFoundError, match=r"0 folders, 0 images .*1 other"):
         Photos(root=tmp_path / "text")
     (tmp_path / "text" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ValueError, match=r"broken.jpg cannot be read"):

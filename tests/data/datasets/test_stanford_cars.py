@@ -78,7 +78,7 @@ def test_boxes_over_the_border_are_cut_and_raw_ones_are_not(small):
         [2, 3, 24, 20]
     ]
     assert data.raw_boxes(1).tolist() == [[29, 0, 40, 20]]
-    with pytest.raises(ValueError, match=r"00002.jpg has the box \[29.0, 0.0, 40.0, 20.0\].*24×20"):
+    with pytest.raises(ValueError, match=r"00002.jpg .*\[29.0, 0.0, 40.0, 20.0\].*24×20"):
         data.load(1)
 
 
@@ -112,7 +112,7 @@ def test_missing_tables_and_images_are_named(small):
         ):
             call()
     (folder / "cars_train" / "00007.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"cars_train/00007.jpg. 1 of 196 images are missing"):
+    with pytest.raises(FileNotFoundError, match=r"cars_train/00007.jpg. 1 of 196"):
         StanfordCars(root=small)
     rest = StanfordCars(root=small, subset=True)
     assert len(rest) == 195 and rest.ids[6] == "cars_train/00008.jpg" and rest.labels[6] == 40
@@ -142,7 +142,7 @@ def test_the_official_count_is_demanded(root):
     [
         ([(1, 1, 9, 9, 197, "00001.jpg")], "labels 196 to 196, expected 0 to 195"),
         ([(1, 1, 9, 9, 0, "00001.jpg")], "labels -1 to -1"),
-        ([(1, 1, 9, 9, 1, "00001.jpg"), (1, 1, 9, 9, 2, "00001.jpg")], "names the image '00001.jpg' twice"),
+        ([(1, 1, 9, 9, 1, "00001.jpg"), (1, 1, 9, 9, 2, "00001.jpg")], "'00001.jpg' twice"),
         ([(1, 1, 9, 9, 1, "../cars_test/00001.jpg")], "'../cars_test/00001.jpg' outside its folder"),
     ],
 )
@@ -164,8 +164,8 @@ def test_damaged_and_other_matlab_files_are_named(small):
     with pytest.raises(ValueError, match=r"cars_train_annos.mat: annotations lack class"):
         StanfordCars(root=small, subset=True)
     path.write_bytes((devkit / "cars_meta.mat").read_bytes())
-    with pytest.raises(ValueError, match=r"cars_train_annos.mat has no variable 'annotations'"):
+    with pytest.raises(ValueError, match=r"cars_train_annos.mat .*'annotations'"):
         StanfordCars(root=small, subset=True)
     savemat(devkit / "cars_meta.mat", {"class_names": np.array([["a", "b"]], object)})
-    with pytest.raises(ValueError, match=r"cars_meta.mat names 2 different classes, expected 196"):
+    with pytest.raises(ValueError, match=r"cars_meta.mat .* 2 .*196"):
         StanfordCars(root=small, subset=True)

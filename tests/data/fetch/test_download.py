@@ -80,11 +80,12 @@ def test_a_checked_file_arrives_whole_and_alone(server, tmp_path, checksum):
 
 def test_a_wrong_file_is_never_put_in_place(server, tmp_path):
     target = tmp_path / "new" / "file"
-    with pytest.raises(OSError, match=r"file is damaged.*expected 0000.*has been deleted"):
+    with pytest.raises(OSError, match=r"damaged.*expected 0000.*deleted"):
         download.fetch([server + "good"], target, expected="0" * 64)
     assert list(target.parent.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_a_silent_server_is_left_after_the_timeout(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
@@ -93,11 +94,12 @@ def test_a_silent_server_is_left_after_the_timeout(tmp_path):
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.alone
 def test_a_silent_name_server_is_left_after_the_timeout(tmp_path, monkeypatch):
     monkeypatch.setattr(download.urllib.request, "getproxies", dict)
     monkeypatch.setattr(download.socket, "getaddrinfo", lambda *a: time.sleep(30))
     start = time.monotonic()
-    with pytest.raises(OSError, match=r"no answer about nowhere\.invalid within 0\.5 s"):
+    with pytest.raises(OSError, match=r"nowhere\.invalid .*0\.5 s"):
         download.fetch(["http://nowhere.invalid/x"], tmp_path / "x", expected=MD5)
     assert time.monotonic() - start < 5
 
@@ -143,7 +145,7 @@ def test_what_arrived_stays_for_the_next_call(server, http_server, tmp_path, mon
     monkeypatch.setattr(download, "TRIES", 1)
     http_server.behave["breaks"] = [3000]
     target = tmp_path / "new" / "file"
-    with pytest.raises(OSError, match=r"the connection broke after 3,000 of 10,000 bytes"):
+    with pytest.raises(OSError, match=r"3,000 of 10,000"):
         download.fetch([server + "good"], target, expected=MD5)
     assert [p.name for p in target.parent.iterdir()] == ["file.part"]
     assert (target.parent / "file.part").read_bytes() == CONTENT[:3000]
@@ -267,13 +269,13 @@ def test_missing_data_is_told_with_what_is_there(tmp_path):
             layout="x/*.png\nx/y",
         )
     )
-    assert f"X not found: looked for {tmp_path}/x/y.png. Why." in error
+    assert f"looked for {tmp_path}/x/y.png. Why." in error
     assert f"{tmp_path} holds 0.txt, 1.txt" in error and "7.txt, … (11)" in error
     assert "\n      x/*.png\n      x/y\n" in error and "data.download=true" in error
-    assert "or by hand:     https://x.org" in error and "experiment=vit_digits" in error
+    assert "https://x.org" in error and "experiment=vit_digits" in error
     empty = str(missing.by_hand(name="X", path=tmp_path / "sub" / "y", page="https://x.org", layout="y"))
     assert f"{tmp_path}/sub is empty" in empty and "data.download" not in empty
-    assert "get it by hand: https://x.org" in empty and "data.root" in empty
+    assert "https://x.org" in empty and "data.root" in empty
 
 
 def test_a_part_that_cannot_be_locked_is_not_left_behind(server, http_server, tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from fovea.explain.analyses.class_visualisation import (
 )
 from fovea.explain.analyses.filters import class_weights
 from fovea.explain.core.pixels import Pixels, blur
-from helpers.inner_nets import PIXELS, linear, make, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import PIXELS, linear, make
 from helpers.toy_inside import read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from fovea.explain.analyses.deconvnet_features import DeconvnetAnalysis
 from fovea.explain.analyses.feature_maps import feature_maps
 from fovea.models.alexnet import AlexNet
 from fovea.models.vgg import VGG
-from helpers.inner_nets import untouched
+from helpers.explained_nets import untouched
 from helpers.toy_inside import read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow

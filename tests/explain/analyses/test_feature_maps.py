@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from fovea.explain.analyses.feature_maps import FeatureMapAnalysis, as_pictures, feature_maps, strongest, take
-from helpers.inner_nets import linear, make, pictures, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import linear, make, pictures
 from helpers.toy_inside import files, repeats, toy_model
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from fovea.explain.analyses.features import head_input, neighbours, pca, tsne
-from helpers.inner_nets import linear, make, pictures, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import linear, make, pictures
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,8 @@ from fovea.explain.analyses.inversion import Inversion, InversionAnalysis, inver
 from fovea.explain.core.hooks import record
 from fovea.explain.core.pixels import blur, total_variation
 from fovea.models.mlp import MLP
-from helpers.inner_nets import PIXELS, linear, make, pictures, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import PIXELS, linear, make, pictures
 from helpers.toy_inside import read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow

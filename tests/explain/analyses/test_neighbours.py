@@ -3,7 +3,7 @@ import torch
 
 from fovea.explain.analyses.features import head_input
 from fovea.explain.analyses.neighbours import NeighbourAnalysis
-from helpers.inner_nets import untouched
+from helpers.explained_nets import untouched
 from helpers.toy_inside import read_csv, repeats, toy_model
 
 pytestmark = pytest.mark.slow

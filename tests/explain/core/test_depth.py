@@ -2,8 +2,8 @@ import pytest
 
 from fovea.explain.analyses.feature_maps import feature_maps
 from fovea.explain.core.depth import spread_layers
-from helpers.explained_nets import NETS, SIDE, built, images
-from helpers.inner_nets import linear, pictures, untouched
+from helpers.explained_nets import NETS, SIDE, built, images, untouched
+from helpers.inner_nets import linear, pictures
 
 pytestmark = pytest.mark.slow
 EXPECTED = {

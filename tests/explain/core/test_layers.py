@@ -77,7 +77,7 @@ def test_grid_of_images_that_are_not_square():
     assert grid[0, 0].flatten().tolist() == [4.0 + i for i in range(12)]
     free = VisionTransformer(img_size=32, dynamic_img_size=True, **options)
     assert to_grid(free, torch.zeros(1, 13, 16), (48, 16)).shape == (1, 16, 6, 2)
-    with pytest.raises(ValueError, match=r"12 tokens are no square.*size=\(H, W\)"):
+    with pytest.raises(ValueError, match=r"12 tokens .*size=\(H, W\)"):
         to_grid(free, torch.zeros(1, 13, 16))
     with pytest.raises(ValueError, match="have no positions"):
         to_grid(fixed, torch.zeros(1, 16))

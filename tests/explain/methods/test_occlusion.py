@@ -61,5 +61,5 @@ def test_only_what_is_looked_at_matters():
 def test_impossible_squares_are_refused():
     with pytest.raises(ValueError, match="window=8, stride=9"):
         Occlusion(window=8, stride=9)
-    with pytest.raises(ValueError, match=r"window=65 is larger than images of \[64, 64\]"):
+    with pytest.raises(ValueError, match=r"window=65 .*\[64, 64\]"):
         Occlusion(window=65)(built("our_cnn"), images())

@@ -42,7 +42,7 @@ METHODS = {
     "eigen_cam": EigenCAM(),
     "guided_backprop": GuidedBackprop(),
     "guided_grad_cam": GuidedGradCAM(),
-    "occlusion": Occlusion(window=64, stride=32),
+    "occlusion": Occlusion(window=96, stride=48),
 }
 
 

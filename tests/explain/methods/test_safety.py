@@ -1,6 +1,5 @@
 """Every method that gives maps leaves the net, the images and the state of torch as they were."""
 
-import shutil
 from contextlib import nullcontext
 from functools import partial
 
@@ -211,16 +210,6 @@ def test_compiled_nets_have_the_same_maps(name, method, way):
     same(traces(net), before)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(net(images()), output)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
-def test_maps_of_a_net_that_inductor_compiled():
-    net, x = made("cnn", mixed=False), images()
-    compiled = torch.compile(net)
-    torch.testing.assert_close(compiled(x), net(x), atol=1e-4, rtol=1e-4)
-    for method in (GradCAM(), GuidedBackprop(), IntegratedGradients(steps=2)):
-        torch.testing.assert_close(method(compiled, x), method(net, x), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_wrong_settings_are_refused():
         IntegratedGradients(steps=0)
     with pytest.raises(ValueError, match="samples=0"):
         SmoothGrad(samples=0)
-    with pytest.raises(ValueError, match="does not depend on the image"):
+    with pytest.raises(ValueError, match="not depend"):
         from fovea.explain.methods.grad_cam import GradCAM
 
         GradCAM(layer="0")(

@@ -104,7 +104,7 @@ def test_weights_that_cannot_be_are_refused(tmp_path):
             task(class_weights=wrong)
     net = linear()
     net.num_classes = CLASSES
-    with pytest.raises(ValueError, match="has 2 numbers, the net 6 classes"):
+    with pytest.raises(ValueError, match=r"2 numbers.* 6 classes"):
         task(net, class_weights=[1.0, 2.0])
 
 
@@ -142,7 +142,7 @@ def test_views_are_averaged_outside_of_training_where_asked(tmp_path):
 
 @pytest.mark.parametrize("classes", [4, 9])
 def test_a_head_for_other_classes_is_refused(tmp_path, classes):
-    with pytest.raises(ValueError, match=f"have 6 classes, the net's output is one of {classes} classes"):
+    with pytest.raises(ValueError, match=f"6 classes.* {classes} classes"):
         trainer(tmp_path).fit(task(linear(classes)), Data())
     mixed = {"image": torch.randn(2, 1, 8, 8), "label": torch.full((2, CLASSES), 1 / CLASSES)}
     with pytest.raises(ValueError, match=r"set model.net.num_classes"):

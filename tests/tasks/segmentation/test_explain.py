@@ -39,7 +39,7 @@ def test_the_largest_class_is_asked_about_and_background_last():
 def test_one_class_by_name_or_index(target, wanted):
     found = MaskSelector(classes=CLASSES, target=target).select(OUTPUT, UNKNOWN)
     assert labels(found) == [[wanted]] * 3
-    with pytest.raises(ValueError, match="target=dgo is no class; near it are 'dog'"):
+    with pytest.raises(ValueError, match=r"target=dgo .*'dog'"):
         MaskSelector(classes=CLASSES, target="dgo")
 
 
@@ -88,7 +88,7 @@ def test_one_logit_stands_for_two_classes():
 def test_other_outputs_and_classes_are_refused():
     with pytest.raises(ValueError, match=r"takes logits \(B, K, H, W\)"):
         ClassArea([1])(torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="of a net with 3"):
+    with pytest.raises(ValueError, match="with 3"):
         ClassArea([3])(logits("00000000"))
 
 

@@ -138,18 +138,18 @@ def test_a_batch_where_all_is_ignored_changes_no_weight(tmp_path):
 
 
 def test_outputs_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="data have 3 classes, the net's output 4"):
+    with pytest.raises(ValueError, match=r"3 classes.*output 4"):
         trainer(tmp_path).fit(task(conv(4)), Data())
-    with pytest.raises(ValueError, match="data have 3 classes, the net's output 1"):
+    with pytest.raises(ValueError, match=r"3 classes.*output 1"):
         trainer(tmp_path).fit(task(conv(1)), Data())
     batch = Masks(4)[:]
     with pytest.raises(ValueError, match=r"output has shape \[4, 192\]"):
         task(nn.Sequential(conv(), nn.Flatten())).step(batch)
-    with pytest.raises(ValueError, match=r"the net's output is 4×4, the mask 8×8"):
+    with pytest.raises(ValueError, match="output is 4×4, the mask 8×8"):
         task(conv(stride=2)).step(batch)
-    with pytest.raises(ValueError, match=r"the image is 8×8, the mask 8×6"):
+    with pytest.raises(ValueError, match="image is 8×8, the mask 8×6"):
         task().step({**batch, "mask": batch["mask"][:, :, :6]})
-    with pytest.raises(ValueError, match=r"a mask has the value 2, the net's output 2 channels"):
+    with pytest.raises(ValueError, match=r"value 2, .*2 channels"):
         task(conv(2)).step(batch)
     with pytest.raises(ValueError, match="needs masks"):
         task().step({"image": batch["image"]})

@@ -11,7 +11,8 @@ from fovea.explain.analyses.adversarial.attacks import Attack, cross_entropy, fg
 from fovea.explain.analyses.class_visualisation import Ascent, visualise_class
 from fovea.explain.analyses.filters import class_weights
 from fovea.explain.core.pixels import Pixels
-from helpers.inner_nets import PIXELS, linear, make, pictures, untouched
+from helpers.explained_nets import untouched
+from helpers.inner_nets import PIXELS, linear, make, pictures
 
 pytestmark = pytest.mark.slow
 

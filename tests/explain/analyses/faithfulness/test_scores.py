@@ -85,7 +85,7 @@ def test_the_class_is_that_of_the_unchanged_image_and_the_net_is_left_as_it_was(
 
 
 def test_wrong_maps_and_steps_are_refused():
-    with pytest.raises(ValueError, match=r"maps \(2, 4, 4\) do not fit images \(2, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(2, 4, 4\) .*\(2, 3, 8, 8\)"):
         deletion(Patch(), torch.ones(2, 3, N, N), torch.ones(2, 4, 4))
     with pytest.raises(ValueError, match="steps=65: take 1 to 64"):
         insertion(Patch(), torch.ones(2, 3, N, N), quarter(1.0), steps=65)
