@@ -66,8 +66,8 @@ def test_the_plain_words_rebuild_it():
         (lambda: Vocabulary.build(["a"], min_count=0), "min_count=0"),
         (lambda: Vocabulary.build(["a"], max_size=0), "max_size=0"),
         (lambda: Vocabulary(["a"]).encode("a", max_length=1), "max_length=1"),
-        (lambda: Vocabulary(["a"]).decode([5]), "the id 5 is no word.* 0 to 4"),
-        (lambda: Vocabulary(["a"]).decode([-1]), "the id -1 is no word"),
+        (lambda: Vocabulary(["a"]).decode([5]), "the id 5 .* 0 to 4"),
+        (lambda: Vocabulary(["a"]).decode([-1]), "the id -1 "),
     ],
 )
 def test_wrong_input_is_refused(call, message):

@@ -167,7 +167,7 @@ def test_what_cannot_explain_the_net_is_said_once_and_the_training_goes_on(tmp_p
     assert len(list((tmp_path / "explain").iterdir())) == 3
     caplog.clear()
     fit(tmp_path, explain(tmp_path / "b", ids=["no.png"]), epochs=3)
-    assert caplog.text.count("'no.png' is no validation image: ids= takes such as 'val/0.png'") == 1
+    assert caplog.text.count("'no.png' is not a validation image: ids= takes those like 'val/0.png'") == 1
 
 
 def test_other_processes_do_nothing(tmp_path, monkeypatch):

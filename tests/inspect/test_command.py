@@ -89,7 +89,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["action=check"], "data= is missing: say data=NAME\n  data can be: "),
+        (["action=check"], "data= is missing: give data=NAME\n  data can be: "),
         (["data=digits"], "action= is missing; allowed: prepare, check, preview, stats"),
         (["data=digits", "action=chek"], "action is 'chek'; allowed: prepare"),
         (["data=digits", "action=check", "sample=3"], "unknown key 'sample'; nearest: samples"),
@@ -110,7 +110,7 @@ def test_mistakes_end_in_one_clear_message(shell, given, said):
 
 def test_a_clean_folder_is_reported_as_clean(shell, folder):
     code, _, err = shell(*words(folder, "check"))
-    assert code == 0 and ("no problem found" in err or "nothing that stops a training" in err), err
+    assert code == 0 and ("no problem found" in err or "training is possible" in err), err
     found = facts(folder, "check")
     assert not [f for f in found["findings"] if f["severity"] == "error"] and "near" not in str(
         found["findings"]

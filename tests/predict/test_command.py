@@ -176,7 +176,7 @@ def test_a_file_a_folder_and_a_glob(images, tmp_path):
     strange = images / "a[1].png"
     shutil.copy(images / "cat" / "1.png", strange)
     assert find_images(str(strange)) == [strange]
-    with pytest.raises(UsageError, match="is no file, no folder and matches no file"):
+    with pytest.raises(UsageError, match="matches no file"):
         find_images(str(images / "*.jpg"))
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.txt").touch()
@@ -238,8 +238,8 @@ def test_a_table_gives_the_classes(untrained_run, images, call, tmp_path, way):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\ncat/0.png,cat\n\nx,lion\n", r"t\.csv, line 4: 'lion' is no class .* \(cat, dog\)"),
-        ("path,label\ncat/0.png\n", r"t\.csv, line 2: None is no class"),
+        ("path,label\ncat/0.png,cat\n\nx,lion\n", r"t\.csv, line 4: 'lion' .* \(cat, dog\)"),
+        ("path,label\ncat/0.png\n", r"t\.csv, line 2: None is "),
         ("file,class\ncat/0.png,cat\n", "needs a header with the columns path and label"),
         ("", "needs a header"),
         ("path,label\n", "has no line below its header"),
@@ -294,7 +294,7 @@ def test_results_beside_the_images_are_no_images(untrained_run, images, call):
     for _ in range(2):
         call("predict", run=untrained_run, input=images, output=images)
         assert len(rows(images)) == 7
-    with pytest.raises(UsageError, match="the images are what predict wrote"):
+    with pytest.raises(UsageError, match="choose another output=DIR"):
         call("predict", run=untrained_run, input=images / "annotated", output=images)
     assert len(list((images / "annotated").iterdir())) == 7
 
@@ -347,7 +347,7 @@ def shell(monkeypatch, capsys, own_process):
 
 def test_exit_codes(shell, untrained_run, images, tmp_path, monkeypatch):
     code, text = shell(f"run={untrained_run}", f"input={images}")
-    assert code == 0 and "7 images with a known class are right" in text and "predictions.csv" in text
+    assert code == 0 and "7 images with a known class" in text and "predictions.csv" in text
     bad = tmp_path / "bad"
     bad.mkdir()
     for i in range(3):
@@ -356,7 +356,7 @@ def test_exit_codes(shell, untrained_run, images, tmp_path, monkeypatch):
     assert code == 2 and "Traceback" not in text
     assert "3 of 3 files could not be read:" in text and text.endswith("error: no image could be read\n")
     code, text = shell(f"run={untrained_run}")
-    assert code == 2 and text == "error: input= is missing: say input=PATH on the command line\n"
+    assert code == 2 and text.startswith("error: input= is missing") and "input=PATH" in text
     for bad_value, message in {
         "top_k=0": "top_k is 0; allowed: an integer of at least 1",
         "batch_size=0": "batch_size is 0; allowed: an integer of at least 1",

@@ -1,4 +1,4 @@
-"""Put a comparison on one page."""
+"""Render the page of a comparison."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Settings = dict[str, Any]  # dotted key -> scalar or list
 
 
 def is_ignored(key: str) -> bool:
-    """Whether a dotted key says nothing about what is trained."""
+    """Whether a dotted key has no influence on what is trained."""
     return any(key == name or key.startswith(f"{name}.") for name in IGNORED_KEYS)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fovea.compare.types import Comparison, ModelGroup, PairedTest
 from fovea.compare.verdicts import interval
-from fovea.page.formats import MISSING, is_number, short_count, shorten
+from fovea.page.formats import MISSING, counted, is_number, short_count, shorten
 from fovea.page.formats import metric as number
 from fovea.page.text_table import text_table
 from fovea.runs.read import Run
@@ -40,7 +40,7 @@ class Column:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether the column has any value."""
         return any(text != MISSING for text in self.texts)
 
 
@@ -159,7 +159,7 @@ def summary(found: Comparison) -> str:
     parts.append("\n".join(found.notes))
     if found.left_out:
         lines_of = [f"  {path}: {why}" for path, why in found.left_out[:LINES]]
-        parts.append("\n".join([f"{len(found.left_out)} left out:", *lines_of]))
+        parts.append("\n".join([f"{counted(len(found.left_out), 'run')} left out:", *lines_of]))
     return "\n\n".join(part for part in parts if part)
 
 

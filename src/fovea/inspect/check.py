@@ -1,4 +1,4 @@
-"""Report what a check of a data set found: a table, JSON and a page with example pictures."""
+"""Report the findings of a check: a table, JSON and a page with example pictures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _summary(findings: Sequence[Finding]) -> Section:
         return Section("Findings", [Text("No problem was found.")])
     rows, headers = counts(findings)
     table = Table(headers, rows, align="ll" + "r" * (len(headers) - 2))
-    text = "Errors spoil a training or what it measures; warnings deserve a look; notes are for information."
+    text = "Errors break training or its results; warnings deserve a look; notes are for information."
     return Section("Findings", [Text(text, "note"), table])
 
 
@@ -108,14 +108,14 @@ def _kind(kind: str, found: Sequence[Finding], show: Show, drawing: Drawing) -> 
     blocks: list[Block] = [Text(meaning)]
     pictures = _pictures(found, show, drawing)
     blocks += [Gallery(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
-    rows = [[f.split, middle(f.file, width=70), middle(f.message, width=140)] for f in found[:ON_PAGE]]
+    rows = [[f.split, middle(f.file, width=70), f.message] for f in found[:ON_PAGE]]
     table = Table(["split", "file", "message"], rows, align="lll")
     blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(found), [table])]
     return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(found), severity)}", blocks)
 
 
 def _first(found: Sequence[Finding]) -> str:
-    return f"The first {ON_PAGE} of {len(found):,}" if len(found) > ON_PAGE else f"List of all {len(found):,}"
+    return f"The first {ON_PAGE} of {len(found):,}" if len(found) > ON_PAGE else f"All {len(found):,}"
 
 
 def _pictures(

@@ -84,7 +84,7 @@ def find_near(images: DecodedImages, chosen: np.ndarray) -> list[Finding]:
     if len(chosen) < 2:
         return []
     if (side := _median_side(images)) < COARSE:
-        text = f"the images are {side} pixels small: near-duplicates were not looked for, only equal ones"
+        text = f"the images are {side} pixels small: near-duplicates were not searched for, only equal ones"
         return [Finding("similar images", "all", "", text)]
     nearest: dict[tuple[int, bool], tuple[int, int]] = {}  # (image, across): (bits, partner)
     for i, j, bits in _confirmed(images, chosen):

@@ -1,4 +1,4 @@
-"""Say what a data set is made of: tables, text and plots from its statistics."""
+"""Render the statistics of a data set: tables, text and plots."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _spread(found: Stats) -> str:
 def sections(splits: Mapping[str, Stats]) -> list[Section]:
     """Return the table of all splits and the plots of the first."""
     align = "l" + "r" * len(splits)
-    table = Table(["", *splits], rows(splits), "Ranges are the smallest and the largest value.", align)
+    table = Table(["", *splits], rows(splits), "Ranges go from the smallest to the largest value.", align)
     found = [Section("In numbers", [table])]
     split, first = next(iter(splits.items()), ("", {}))
     makers = (_classes, _sizes, _objects, _pixels, _captions)
@@ -83,11 +83,10 @@ def _classes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     if not counts:
         return []
     low, high = min(counts.values()), max(counts.values())
-    said = f"{high / low:.3g} times" if low else "infinitely many times"
-    text = f"The largest class has {said} the images of the smallest."
+    ratio = f"The largest class has {high / low:.3g} times as many images as the smallest." if low else ""
     plot = Picture(class_bars(counts, title=f"images of each class, {split}"), "Images of each class")
-    said = "Every class has the same number of images." if low == high else text
-    return [("Classes", [plot, Text(said, "note")])]
+    equal = "Every class has the same number of images." if low == high else ""
+    return [("Classes", [plot, Text(equal or ratio or "The smallest class has no images.", "note")])]
 
 
 def _sizes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
@@ -116,7 +115,7 @@ def _objects(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     small, medium, large = boxes["small_medium_large"]
     facts = [
         ("Objects", integer(boxes["objects"]), f"in {split}"),
-        ("Images without", integer(boxes["images_without"]), ""),
+        ("Images without objects", integer(boxes["images_without"]), ""),
         ("Small", integer(small), "(under 32×32 pixels)"),
         ("Medium", integer(medium), ""),
         ("Large", integer(large), "(96×96 pixels or more)"),

@@ -77,7 +77,7 @@ def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"annotation_0001\.mat"):
         Caltech3(root=tmp_path, subset=True).load(3)
     mat.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"Faces_2/annotation_0001\.mat is no readable MATLAB file"):
+    with pytest.raises(ValueError, match=r"Faces_2/annotation_0001\.mat is .*MATLAB"):
         Caltech3(root=tmp_path, subset=True).load(3)
     (base / "Annotations").rename(base / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"Annotations\.tar"):

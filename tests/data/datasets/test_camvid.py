@@ -89,7 +89,7 @@ def test_lists_beside_the_original_decide(tmp_path):
 def test_a_frame_of_no_sequence_is_named(tmp_path):
     write_camvid_original(tmp_path)
     photo(tmp_path / "CamVid" / STILLS / "holiday.png", street(0))
-    with pytest.raises(ValueError, match=r"holiday.png is no frame of the four sequences"):
+    with pytest.raises(ValueError, match=r"holiday.png is not a frame"):
         CamVid(root=tmp_path, subset=True)
 
 

@@ -148,7 +148,7 @@ def test_a_hostile_array_is_refused_unrun(tmp_path, name):
     write_cars20(tmp_path)
     trap, path = tmp_path / "trap", tmp_path / "cars20" / f"{name}.npy"
     np.save(path, np.array([Hostile(trap), 1], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=rf"{name}.npy is no readable array \(.*object"):
+    with pytest.raises(ValueError, match=rf"{name}.npy is not a readable array \(.*object"):
         Cars20(root=tmp_path, subset=True)
     assert not trap.exists()
     np.load(path, allow_pickle=True)
@@ -199,7 +199,7 @@ def test_a_bare_pickle_under_the_name_of_an_array_is_refused_unrun(tmp_path):
     write_cars20(tmp_path)
     trap, path = tmp_path / "trap", tmp_path / "cars20" / "y_train.npy"
     path.write_bytes(pickle.dumps(Hostile(trap)))
-    with pytest.raises(ValueError, match=r"y_train.npy is no readable array"):
+    with pytest.raises(ValueError, match=r"y_train.npy is not a readable array"):
         Cars20(root=tmp_path, subset=True)
     assert not trap.exists()
     np.load(path, allow_pickle=True)
@@ -212,7 +212,7 @@ def test_damaged_arrays_are_named(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:40], b"", b"junk"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x_train.npy is no readable array"):
+        with pytest.raises(ValueError, match=r"x_train.npy is not a readable array"):
             Cars20(root=tmp_path, subset=True)
     with path.open("wb") as file:
         np.savez(file, x=np.zeros(3))

@@ -272,7 +272,7 @@ def test_a_cut_file_and_a_box_outside_are_named(base):
         COCO(root=base.parent, subset=True).load(1)
     text = (base / TRAIN).read_text()
     (base / TRAIN).write_text(text[: len(text) // 2])
-    with pytest.raises(ValueError, match=r"instances_train2017\.json is no readable JSON"):
+    with pytest.raises(ValueError, match=r"instances_train2017\.json is .*JSON"):
         COCO(root=base.parent, subset=True)
 
 

@@ -116,7 +116,7 @@ def test_raw_boxes_are_neither_cut_nor_refused(root):
             voc_xml("x", [PERSON]).replace("person</name>", "</name>"),
             r"000000\.xml has an object without <name>",
         ),
-        (voc_xml("x", [PERSON])[:300], r"000000\.xml is no readable XML"),
+        (voc_xml("x", [PERSON])[:300], r"000000\.xml is .*XML"),
         (
             '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]>' + voc_xml("x", [{**PERSON, "name": "&d;"}]),
             r"000000\.xml declares a DOCTYPE",

@@ -39,7 +39,7 @@ def test_the_largest_class_is_asked_about_and_background_last():
 def test_one_class_by_name_or_index(target, wanted):
     found = MaskSelector(classes=CLASSES, target=target).select(OUTPUT, UNKNOWN)
     assert labels(found) == [[wanted]] * 3
-    with pytest.raises(ValueError, match="target=dgo is no class; near it are 'dog'"):
+    with pytest.raises(ValueError, match=r"target=dgo .*'dog'"):
         MaskSelector(classes=CLASSES, target="dgo")
 
 

@@ -62,11 +62,11 @@ class DeconvnetAnalysis(Analysis):
         write_table(folder / "deconvnet.csv", table, columns=COLUMNS)
         path = grid(folder / "deconvnet.png", sheet, titles=titles)
         caption = (
-            "For each channel the pieces of images in which it responds most, and below them what the "
-            "deconvnet brings back of that one response, through the poolings' switches. Each projection has "
-            "its own scale about mid-grey."
+            "For each channel the image patches with the largest activations, and below them the projection "
+            "of that one activation back to pixels, through the unpooling switches. Each projection has its "
+            "own scale about mid-grey."
         )
-        return [Picture(path, f"what excites {layer} of {model.name}", caption)]
+        return [Picture(path, f"strongest activations of {layer} of {model.name}", caption)]
 
     def _search(self, model: ExplainedModel, layer: str) -> tuple[Tensor, Tensor]:
         """Return the images (n, D) with the largest activations (n, D) of each channel, the largest first."""

@@ -48,7 +48,9 @@ class NeighbourAnalysis(Analysis):
         near = neighbours(images.features, k=k, metric=self.metric)
         self._table(model, folder, images, near)
         path = self._sheet(model, folder, images, near)
-        caption = f"Left the image, then the nearest of {len(images.rows)}, with class and distance."
+        caption = (
+            f"Left: the image; then its nearest neighbours among {len(images.rows)}, with class and distance."
+        )
         fewer = f" There are only {k} others." if k < self.k else ""
         return [
             Text(f"Classes are {images.source}.{fewer}"),

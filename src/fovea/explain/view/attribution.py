@@ -94,7 +94,7 @@ def merge(rows: Iterable[Iterable[MapColumn]]) -> list[MapColumn]:
 
 
 def true_class(records: Sequence[ImageAttributions]) -> str | None:
-    """Return the true class of an image, as far as any model knows it."""
+    """Return the true class of an image; of several models, the first that knows it."""
     return next((record.truth for record in records if record.truth is not None), None)
 
 

@@ -25,7 +25,7 @@ FEW = 10  # images; what fewer say is drawn faintly
 OVER, UNDER, PALE_OVER, PALE_UNDER = "#b5500f", "#2c7a5a", "#f0b98f", "#9ed3bb"
 SIDE, STRIP, LEFT, BELOW, GAP, TITLE = 3.9, 0.9, 0.62, 0.5, 0.42, 0.34  # inches
 CAPTION = (
-    "Points: the accuracy of the test images in each range of confidence (the probability of the predicted "
+    "Points: the accuracy of the test images in each bin of confidence (the probability of the predicted "
     f"class), with its 95 % interval; faint where there are fewer than {FEW} images. Coloured: the gap to "
     "their mean confidence. On the dashed line a classifier is perfectly calibrated. Below: how many "
     "images have this confidence."
@@ -92,9 +92,9 @@ def _summary(found: Reliability) -> str:
     gap = confidence - accuracy
     lean = "overconfident" if gap > 0 else "underconfident"
     return (
-        f"Expected calibration error {found.ece:.4f}, over {len(found.images)} ranges of confidence. The "
-        f"mean confidence is {confidence:.4f}, the accuracy {accuracy:.4f}: on average the classifier is "
-        f"{lean}, by {100 * abs(gap):.1f} points."
+        f"Expected calibration error {found.ece:.4f}, over {len(found.images)} bins of confidence. The "
+        f"mean confidence is {confidence:.4f}, the accuracy {accuracy:.4f}: on average, the classifier is "
+        f"{lean}, by {100 * abs(gap):.1f} percentage points."
     )
 
 

@@ -101,9 +101,11 @@ def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Sec
     blocks: list[Block] = [Picture(path, "Confusion matrix", caption)]
     pairs = confusion.most_confused(matrix)
     rows = [(classes[t], classes[p], count, f"{100 * share:.1f} %") for t, p, count, share in pairs]
-    headers = ("True class", "Predicted as", "Images", "Of the class")
+    headers = ("True class", "Predicted as", "Images", "Share of the class")
     blocks.append(
-        Table(headers, rows, "The most frequent errors", "llrr") if rows else Text("No errors at all.")
+        Table(headers, rows, "The most frequent errors", "llrr")
+        if rows
+        else Text("All test images are classified correctly.")
     )
     return Section("Confusion matrix", blocks)
 

@@ -93,7 +93,7 @@ class StyleTransfer(Task):
         return output["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keep the image one that can be shown."""
+        """Clip the image to valid colours."""
         self.net.clip()  # type: ignore[operator]
 
     def picture(self, of: Tensor | None = None) -> Tensor:
@@ -105,7 +105,7 @@ class StyleTransfer(Task):
         return [{"params": list(net.image), "lr": self.lr, "name": "image"}]
 
     def _look(self) -> tuple[Features, Features]:
-        """Return what to reach: the features of the content, the Gram matrices of the style."""
+        """Return the targets: the features of the content, the Gram matrices of the style."""
         net: Any = self.net
         with torch.inference_mode(False), torch.no_grad():  # kept for training, also where a test comes first
             content = self(self.content.clone()) if self.weights["content"] else {}
@@ -127,5 +127,5 @@ def _check(weights: dict[str, float], net: Any) -> None:
             )
     if not weights["content"] and not weights["style"]:
         raise ValueError(
-            "task.content_weight=0 and task.style_weight=0 leave nothing to look at: raise one of them"
+            "task.content_weight=0 and task.style_weight=0 leave nothing to minimise: raise one of them"
         )
