@@ -76,7 +76,7 @@ def test_jobs_come_by_number(tmp_path):
     ("words", "message"),
     [
         ([], "runs= is missing"),
-        (["runs=/nowhere"], "no directory"),
+        (["runs=/nowhere"], "not a directory"),
         (["runs={logs}/toy/broken"], "no run to compare.*failed"),
         (["runs={logs}", "include=[finished,done]"], "include=done"),
         (["runs={logs}", "baseline=resnet"], "baseline=resnet .*: mlp; cnn"),

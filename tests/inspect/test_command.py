@@ -175,7 +175,7 @@ def test_stats_are_written(shell, folder):
     code, _, err = shell(*words(folder, "stats"))
     found = facts(folder, "stats")
     assert code == 0 and found["splits"]["train"]["classes"] == {"cat": 12, "dog": 12}
-    assert "images of a class" in err and "stats.html" in err
+    assert "images per class" in err and "stats.html" in err
     assert (folder.parent / "photos.out" / "stats.html").is_file()
 
 

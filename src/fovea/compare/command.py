@@ -291,12 +291,12 @@ def _pictures(run: Run, data_root: str | None) -> Pictures:
     return read
 
 
-def write(found: Comparison) -> Path:
+def write(comparison: Comparison) -> Path:
     """Write compare.md, .csv, .tex, .json and .html, each whole or not at all; return the page."""
-    found.folder.mkdir(parents=True, exist_ok=True)
-    write_text(found.folder / "compare.md", tables.to_markdown(found))
-    write_text(found.folder / "compare.csv", tables.to_csv(found))
-    write_text(found.folder / "compare.tex", tables.to_latex(found))
-    write_json(found.folder / "compare.json", tables.facts(found), indent=1)
-    write_text(found.folder / "compare.html", page(found))
-    return found.folder / "compare.html"
+    comparison.folder.mkdir(parents=True, exist_ok=True)
+    write_text(comparison.folder / "compare.md", tables.to_markdown(comparison))
+    write_text(comparison.folder / "compare.csv", tables.to_csv(comparison))
+    write_text(comparison.folder / "compare.tex", tables.to_latex(comparison))
+    write_json(comparison.folder / "compare.json", tables.facts(comparison), indent=1)
+    write_text(comparison.folder / "compare.html", page(comparison))
+    return comparison.folder / "compare.html"

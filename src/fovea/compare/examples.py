@@ -80,7 +80,7 @@ class PairedExamples:
             blocks += self._pair(good, bad, which, images, folder)
         if len(others) > self.pairs:
             blocks.append(Text(f"{len(others) - self.pairs} more models are not shown here.", "note"))
-        return [Section("Where they differ most", blocks)]
+        return [Section("Largest disagreements", blocks)]
 
     def _pair(
         self,

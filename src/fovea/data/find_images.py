@@ -27,7 +27,7 @@ def find_images(pattern: str) -> list[Path]:
     found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
     if not found:
         raise UsageError(
-            f"input={pattern} is neither file nor folder and matches no file (quote a glob:  input='dir/*.png')"
+            f"input={pattern} is neither file nor folder and matches no file (quote a glob, input='*.png')"
         )
     return found
 

@@ -32,7 +32,7 @@ def open_models(config: DictConfig) -> list[OpenedModel]:
     if not runs and config.get("model") is None:
         raise UsageError("no model is given: give run=DIR, or model=timm model.name=NAME (model: see --help)")
     if config.get("model") is None and any(value is not None for value in _own_data(config).values()):
-        raise UsageError("data.… is of models without a run: a run brings its own size and classes")
+        raise UsageError("data.… is for models without a run: a run has its own size and classes")
     found = [_of_run(run, config) for run in runs]
     if config.get("model") is not None:
         names = config.model.name

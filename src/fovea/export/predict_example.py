@@ -1,7 +1,7 @@
 """Predict one image with the exported network of this folder: `python predict_example.py IMAGE`.
 
 Needs numpy, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2), but nothing of
-the code that trained the network. Transparency and more than 8 bits are not looked at.
+the code that trained the network. Transparency and more than 8 bits are ignored.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from fovea.inspect.image import ImageRecord
 from fovea.inspect.splits import SplitPart
 
 BITS = 64
-WINDOW = 64  # how many neighbours in one bucket are compared: what keeps a bucket of look-alikes linear
+WINDOW = 64  # how many neighbours in one bucket are compared: what keeps a bucket of near-duplicates linear
 DISTANCE = 4  # bits of the perceptual hash
-COARSE = 32  # pixels of the shorter side below which look-alikes mean nothing: letters, digits, icons
+COARSE = 32  # pixels of the shorter side below which near-duplicates mean nothing: letters, digits, icons
 
 
 class DecodedImages:

@@ -153,7 +153,7 @@ def test_a_test_first_does_not_spoil_a_fit(placed):
         ({"start": "nothing"}, "task.start='nothing' is unknown: choose one of content, noise"),
         ({"style_weight": -1.0}, "task.style_weight=-1.0 must be a number of at least 0"),
         ({"content_weight": float("nan")}, "task.content_weight=nan"),
-        ({"content_weight": 0.0, "style_weight": 0.0}, "nothing to look at"),
+        ({"content_weight": 0.0, "style_weight": 0.0}, "raise one of them"),
     ],
 )
 def test_bad_options_name_the_remedy(kwargs, said):

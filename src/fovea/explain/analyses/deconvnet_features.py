@@ -115,10 +115,10 @@ def _boxes(projected: Tensor) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _span(found: Tensor) -> tuple[int, int]:
+def _span(excited: Tensor) -> tuple[int, int]:
     """Return the first and one past the last that is true; all where none is."""
-    at = found.nonzero()[:, 0]
-    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, len(found))
+    at = excited.nonzero()[:, 0]
+    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, len(excited))
 
 
 def _start(span: tuple[int, int], length: int, whole: int) -> int:

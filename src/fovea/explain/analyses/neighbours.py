@@ -15,6 +15,7 @@ from fovea.explain.analyses.features import Features, Metric, Neighbours, collec
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
 from fovea.page.blocks import Block, Picture, Table, Text
+from fovea.page.formats import counted
 from fovea.page.image_grid import Tile, grid
 
 COLUMNS = ("image", "class", "rank", "neighbour", "neighbour_class", "distance", "same_class")
@@ -51,7 +52,7 @@ class NeighbourAnalysis(Analysis):
         caption = (
             f"Left: the image; then its nearest neighbours among {len(images.rows)}, with class and distance."
         )
-        fewer = f" There are only {k} others." if k < self.k else ""
+        fewer = f" There are only {counted(k, 'other image')}." if k < self.k else ""
         return [
             Text(f"Classes are {images.source}.{fewer}"),
             _agreement(model, images, near),

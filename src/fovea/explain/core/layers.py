@@ -154,8 +154,8 @@ def _placed(net: nn.Module, count: int, size: Sequence[int] | None) -> tuple[int
             if grid := grid_of(count - first):
                 return first, grid
     raise ValueError(
-        f"{count - prefix} tokens do not form a square, and {type(net).__name__} has no grid of so many: give "
-        "size=(H, W) of the images,  or a function of your own with grid="
+        f"{count - prefix} tokens do not form a square, and {type(net).__name__} has no grid of so many: "
+        "give size=(H, W) of the images, or a function of your own with grid="
     )
 
 

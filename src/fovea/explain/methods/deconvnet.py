@@ -77,7 +77,7 @@ def project(net: nn.Module, image: Tensor, *, layer: str, channel: int) -> tuple
 
     All other activations of the layer are set to zero; then layer by layer maps are unpooled into the places
     that the maxima came from (the switches), rectified, and filtered with the transposed filters: section
-    2.1. Biases have no part in it. Where overlapping windows share a maximum, what they bring back is added.
+    2.1. Biases are ignored. Where overlapping windows share a maximum, their projections are added.
 
     `layer` is a module among the leading convolutions, ReLUs, batch norms and poolings of an AlexNet-,
     ZFNet- or VGG-like net, such as `features.9`.

@@ -17,7 +17,7 @@ class Attribution:
 
     Attributes:
         method: its name, such as `grad_cam`; with the layer where several are asked for: `layer`.
-        selected: the class that the map speaks for; None of a method without target, such as rollout.
+        selected: the class that the map explains; None of a method without target, such as rollout.
         map: (H, W) float32 over the image as the model takes it; None where `problem` says why.
         signed: whether negative values mean the opposite of positive ones.
     """

@@ -97,7 +97,7 @@ class ClassView(TaskView):
         with np.errstate(invalid="ignore"):
             scores = right / images
         lines = list(zip(names, images.tolist(), strict=True))
-        return ScoreTable("Accuracy of every class", ("Class", "Images"), lines, scores)
+        return ScoreTable("Accuracy per class", ("Class", "Images"), lines, scores)
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name the true and the predicted class."""

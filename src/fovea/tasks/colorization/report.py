@@ -31,7 +31,7 @@ def _overview(found: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> Sec
     total = len(scores["ab_error"])
     text = (
         f"{better:,} of {total:,} test images ({100 * better / total:.1f} %) have colours closer to the "
-        "ground truth than grey.  The mean colour is that of the training images."
+        "ground truth than grey. The mean colour is that of the training images."
     )
     blocks: list[Block] = [Text(text)]
     rows = [

@@ -15,7 +15,7 @@ from fovea.ops.lab import lab_to_rgb, rgb_to_lab
 from fovea.tasks.base import Task, collection
 from fovea.types import Batch, Output
 
-PIXELS = 32  # rows and columns of a training image that are looked at before the training
+PIXELS = 32  # rows and columns of a training image that the encoding is fitted to
 
 
 class Encoding(Protocol):

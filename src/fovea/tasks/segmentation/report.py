@@ -59,7 +59,7 @@ def _classes(arrays: Mapping[str, np.ndarray], classes: Sequence[str]) -> Sectio
     if absent := [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]:
         note = "In neither the ground truth nor any prediction, so left out of the means"
         blocks.append(Text(f"{note}: {', '.join(absent)}.", "note"))
-    return Section("Every class", blocks)
+    return Section("Scores per class", blocks)
 
 
 def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Section:

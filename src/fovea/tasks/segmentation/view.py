@@ -102,7 +102,7 @@ class MaskView(TaskView):
         return output.astype(np.uint8)
 
     def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
-        """Tint the image by its classes; with the truth, show image, truth, prediction and errors; and a legend."""
+        """Tint the image by its classes; with the truth, set truth, prediction and errors beside it."""
         if truth is None:
             found = stretched(answer, image.shape)
             drawn = overlay(image, found, self.colours, background=self.background)
@@ -146,7 +146,7 @@ class MaskView(TaskView):
         shares = counts["target"] / max(counts["target"].sum(), 1)
         names = class_names(self.classes, len(shares))
         lines = [(name, f"{100 * share:.2f} %") for name, share in zip(names, shares, strict=True)]
-        return ScoreTable("IoU of every class", ("Class", "Pixels"), lines, scores.iou(counts))
+        return ScoreTable("IoU per class", ("Class", "Pixels"), lines, scores.iou(counts))
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name both scores of an image, and those of the class on which the worse model loses most."""

@@ -40,7 +40,7 @@ class AdversarialAnalysis(Analysis):
 
     Args:
         target: a class's name or index that all attacks aim at; null: FGSM and PGD are untargeted, ascent
-            aims at the  second most probable class.
+            aims at the second most probable class.
         eps: the largest change of FGSM and PGD, in steps of 1/255.
         steps: of PGD.
         ascent_steps, ascent_lr: of gradient ascent; a step's Euclidean length, of pixels in 0…1.

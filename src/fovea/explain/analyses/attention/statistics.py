@@ -12,7 +12,7 @@ from fovea.explain.core.windows import Layout
 def entropy(weights: Tensor) -> Tensor:
     """Average -sum_k a_k ln a_k over the queries: (B windows, heads, n, n) to (B windows, heads), in nats.
 
-    It is 0 where every token looks at one, and ln n where all look at all alike.
+    It is 0 where every token attends to one, and ln n where attention is uniform.
     """
     return torch.special.entr(weights).sum(dim=-1).mean(dim=-1)
 
@@ -30,7 +30,7 @@ def attention_distance(
     """Average the distance from each patch to the others, weighted by attention: to (B, heads).
 
     Dosovitskiy et al. (2021), Fig. 7 and App. D.7, https://arxiv.org/abs/2010.11929. Weights count among the
-    patches alone, so a head that looks at the class token most is measured by the rest.
+    patches alone, so a head that attends mostly to the class token is measured by the rest.
 
     Args:
         weights: (B windows, heads, n, n).
