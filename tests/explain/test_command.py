@@ -135,7 +135,7 @@ def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
         ({"run": "RUN", "input": "PHOTOS/broken.png"}, "no image could be read"),
         (
             {"model": "timm", "input": "test", "model.name": "resnet10t", "model.pretrained": False},
-            "say run=DIR",
+            "run=DIR",
         ),
     ],
 )
