@@ -123,7 +123,7 @@ def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({}, "say which model: run=DIR"),
+        ({}, "run=DIR"),
         ({"model": "resnet32"}, r"say data\.num_classes= and data\.image_size="),
         ({"model": "timm", "model.name": "resnet81", "model.pretrained": False}, "near it are"),
         ({"run": "RUN", "input": "PHOTOS", "method": ["rollout"]}, "has no attention(.|\n)*gives .*saliency"),

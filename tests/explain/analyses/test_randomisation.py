@@ -101,7 +101,7 @@ def test_it_writes_correlations_and_names_what_does_not_change(tmp_path):
     made = model(methods)
     blocks = RandomisationAnalysis(points=1)(made, tmp_path)
     page = "".join(block.html() for block in blocks)
-    assert "These do not change enough" in page and "refused: Quarter has no attention" in page
+    assert "These change too little" in page and "refused: Quarter has no attention" in page
     with (tmp_path / "randomisation.csv").open(encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert float(rows["edges"]["correlation"]) == pytest.approx(1)
