@@ -133,7 +133,7 @@ def _filled(name: str, config: DictConfig) -> DictConfig:
             config.model.checkpoint = str(local)
         return config
     if missing := [f"data.{key}=" for key in ("num_classes", "image_size") if data[key] is None]:
-        raise UsageError(f"model.name={name} has no preprocessing of its own: give {' and '.join(missing)}")
+        raise UsageError(f"model.name={name} does not determine its data: give {' and '.join(missing)}")
     usual: Any = OmegaConf.load(CONF / "data_defaults.yaml")
     for key in ("interpolation", "crop_pct", "resize"):
         data[key] = usual[key] if data[key] is None else data[key]
