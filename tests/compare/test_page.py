@@ -23,8 +23,8 @@ def test_the_page_holds_everything_and_nothing_foreign(tmp_path):
 def test_many_classes_are_folded_and_the_most_different_shown(tmp_path):
     found = compared(tmp_path, write_run(tmp_path, "a"), write_run(tmp_path, "b", model="cnn"))
     lines = [[f"class {i}", 5, 0.5, 0.5 + (i == 17) / 2] for i in range(30)]
-    table = ("Accuracy of every class", ["Class", "Images", "mlp", "cnn"], lines)
-    html = page(replace(found, table=table)).split("<h2>Accuracy of every class</h2>")[1]
+    table = ("Accuracy per class", ["Class", "Images", "mlp", "cnn"], lines)
+    html = page(replace(found, table=table)).split("<h2>Accuracy per class</h2>")[1]
     first, rest = html.split("<details>")[:2]
     assert first.index("class 17") < first.index("class 0") and first.count("<tr>") == 11
     assert rest.split("</details>")[0].count("<tr>") == 31

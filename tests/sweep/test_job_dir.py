@@ -36,7 +36,7 @@ def test_a_job_is_known_by_its_overrides_in_any_order(tmp_path):
     "override", ['+note="it\'s [a, b]=c"', "data.mean=[0.1,0.2]", "~sweep", "k='${a.b}: #1'"]
 )
 def test_any_override_is_kept_as_written(tmp_path, override):
-    assert job_dir.recipe(job_dir.claim(tmp_path, [override], number=0)) == [override]
+    assert job_dir.job_overrides(job_dir.claim(tmp_path, [override], number=0)) == [override]
 
 
 def _claim(sweep_dir, barrier, queue, overrides):

@@ -1,4 +1,4 @@
-"""Collect what a net answers on the test split, on every process, and write it down once."""
+"""Collect the answers of a net to the test split on every process, and write them once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fovea.types import TaskView, ViewFactory
 
 
 class Kept(NamedTuple):
-    """The images of one gallery: rank (n,), place in the data set (n,), answer (n, …), truth (n, …)."""
+    """The images of one gallery: rank (n,), index in the data set (n,), answer (n, …), truth (n, …)."""
 
     rank: Tensor
     place: Tensor
@@ -26,7 +26,7 @@ class Kept(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What one process has seen, on the CPU."""
+    """The answers of one process, on the CPU."""
 
     rows: dict[str, np.ndarray]
     sums: dict[str, np.ndarray]
@@ -34,7 +34,7 @@ class Collected(NamedTuple):
 
 
 class Collector(L.Callback):
-    """Write `test.npz`, what is known of every test image, and `examples.npz`, those that the report shows.
+    """Write `test.npz`, the scores of every test image, and `examples.npz`, the images that the report shows.
 
     test.npz: `ids` and the rows of the task's view, in the order of the data set; its sums as `total_…`.
     examples.npz: for each gallery of the view `…_ids`, `…_image` (as the net saw it), `…_answer`, `…_truth`;
@@ -50,7 +50,7 @@ class Collector(L.Callback):
         self.writes = dirpath is not None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start with nothing."""
+        """Clear the collected answers."""
         data = _data(trainer)
         self.view = self._make(classes=data.classes, labelling=data.labelling())
         self._rows: list[dict[str, Tensor]] = []
@@ -66,7 +66,7 @@ class Collector(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """See one batch of this process and what `step` gave for it."""
+        """Collect one batch of this process with the output of `step`."""
         found = self.view.measure(outputs, batch)
         self._rows.append({"index": batch["index"], **found.rows})
         for name, value in found.sums.items():
@@ -105,7 +105,7 @@ class Collector(L.Callback):
         _save(self.dirpath / "test.npz", {"ids": _ids(data, rows.pop("index")), **rows, **sums})
 
     def _write_examples(self, shown: Sequence[Mapping[str, Kept]], data: Any) -> None:
-        """Write what ranks highest over all processes, each image as the net saw it."""
+        """Write the images that rank highest over all processes, each as the net saw it."""
         arrays: dict[str, Any] = {"labelling": np.array(json.dumps(data.labelling()))}
         for name in shown[0]:
             kept = highest([one[name] for one in shown], self.view.shown)

@@ -101,7 +101,7 @@ class EMA(Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Resume both; to test or validate, the average that is already in the net is what is wanted."""
+        """Restore both to resume; to test or validate, the net already holds the average."""
         self._swapped = False
         self._average = None
         if trainer.state.fn == TrainerFn.FITTING and CURRENT in checkpoint:
@@ -110,7 +110,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _show(self, pl_module: L.LightningModule, *, averaged: bool) -> None:
-        """Exchange the net's tensors and the stored ones, unless the net already holds what is asked for."""
+        """Swap the net's tensors with the stored ones, unless the net already holds the wanted ones."""
         if self._average is None or averaged == self._swapped:
             return
         for name, tensor in pl_module.state_dict().items():

@@ -17,15 +17,15 @@ class LRFinder(LearningRateFinder):
     _found: float | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Keep the module whose learning rate it is."""
+        """Store the module whose learning rate is searched."""
         self._module = pl_module
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rate that was found."""
+        """Return the suggested learning rate."""
         return {"lr": self._found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with the rate that was found."""
+        """Restore the suggested learning rate."""
         self._found = state_dict.get("lr")
         if self._found is not None:
             self._module.lr = self._found
@@ -60,17 +60,17 @@ class BatchSize(BatchSizeFinder):
         self._trainer: L.Trainer | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str | None = None) -> None:
-        """Keep the trainer whose batches these are; a test needs no search."""
+        """Store the trainer whose batch size is searched; a test needs no search."""
         if stage == "fit":
             self._trainer = trainer
             super().setup(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the size that was found."""
+        """Return the suggested batch size."""
         return {"batch_size": self._found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with the size that was found."""
+        """Restore the suggested batch size."""
         self._found = state_dict.get("batch_size")
         if self._found is not None and self._trainer is not None:
             self._trainer.datamodule.batch_size = self._found  # type: ignore[attr-defined]
@@ -92,4 +92,4 @@ class BatchSize(BatchSizeFinder):
         log.info("the batch-size finder suggests data.batch_size=%s; training uses it", size)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Search nothing: a test is run with the size that was found."""
+        """Skip the search: a test uses the suggested batch size."""

@@ -91,7 +91,7 @@ def _net_and_plan(pl_module: L.LightningModule) -> tuple[nn.Module, Finetune | N
 
 
 def _wrap_again(trainer: L.Trainer) -> None:
-    """Wrap the net anew: DistributedDataParallel averages only what needed a gradient when it was made."""
+    """Re-wrap the net: DistributedDataParallel averages only what needed a gradient when it was made."""
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, DistributedDataParallel):
         strategy.model._remove_autograd_hooks()

@@ -42,7 +42,7 @@ class EpochSeeding(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Reseed once more: starting a loader draws a number, and a resumed run does so before the above."""
+        """Reseed once more: starting a loader draws a number, and in a resumed run it starts before that."""
         if batch_idx == 0:
             self._reseed(trainer)
 

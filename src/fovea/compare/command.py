@@ -1,4 +1,4 @@
-"""Compare trained runs: find them, settle by what they are compared, write one table and one page."""
+"""Compare trained runs: find them, choose metric and groups, write one table and one page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def main(config: DictConfig) -> None:
     """Read the runs, measure their networks, write the tables and the page, print the table."""
     configure(None)
     if OmegaConf.is_missing(config, "runs"):
-        raise UsageError("runs= is missing: say runs=DIR, runs='GLOB' or runs=[DIR,DIR] on the command line")
+        raise UsageError("runs= is missing: give runs=DIR, runs='GLOB' or runs=[DIR,DIR] on the command line")
     with stop_signals():
         found = compare(config, sys.argv[1:])
         path = write(found)
@@ -98,7 +98,7 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
             remedy = "allow_different_tests=true for tables without tests of significance"
             raise UsageError(f"{unlike}\n  choose runs of one test set, or give {remedy}")
         scores = [None] * len(runs)
-        notes.append(f"Nothing is tested for significance, and the ranks mean little: {unlike}.")
+        notes.append(f"No significance is tested, and the ranking means little: {unlike}.")
     groups, repeated = gather(runs, scores, by=listed(config, "group_by"))
     groups = ordered(groups, metric, mode)
     base = groups[0] if config.baseline is None else baseline(groups, str(config.baseline), metric)
@@ -120,7 +120,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
         paths = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in sorted(glob.glob(pattern))]
         runs = [run for path in paths if path.is_dir() for run in _below(path)]
         if not runs:
-            what = "holds no run" if paths else "is no directory and matches none"
+            what = "holds no run" if paths else "is not a directory and matches none"
             raise UsageError(f"runs={pattern} {what}; a run directory has a config.yaml (quote a glob)")
         found |= {os.path.realpath(run): run for run in runs if os.path.realpath(run) not in found}
     return list(found.values())
@@ -140,7 +140,7 @@ def _numbers_first(name: str) -> tuple[int, int, str]:
 
 
 def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[tuple[str, str]]]:
-    """Read the runs that ended as wanted; say of the others why they are left out."""
+    """Read the runs whose status is wanted; name the others with the reason."""
     allowed = (*STATUSES, UNFINISHED)
     if unknown := [word for word in include if word not in allowed]:
         raise UsageError(f"include={unknown[0]} is unknown; allowed: {', '.join(allowed)}")
@@ -179,7 +179,7 @@ def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> 
         if len(modes) != 1:
             monitors = ", ".join(sorted({str(run.monitor) for run in runs if run.monitor})) or "nothing"
             raise UsageError(
-                f"the runs do not monitor the same metric ({monitors}): say metric=, such as test/loss"
+                f"the runs do not monitor the same metric ({monitors}): give one, such as metric=test/loss"
             )
         metric = f"test/{next(iter(modes))}"
     _require(runs, metric)
@@ -199,7 +199,7 @@ def _require(runs: Sequence[Run], metric: str) -> None:
     if metric.startswith("test/") and not any(name.startswith("test/") for name in known):
         raise UsageError(
             f"none of the runs ({len(runs)}) has a test stage, so there is no {metric} to compare: measure "
-            f"each with python src/eval.py run={runs[0].dir} split=test, or say metric=val/{metric[5:]}"
+            f"each with python src/eval.py run={runs[0].dir} split=test, or give metric=val/{metric[5:]}"
         )
     near = nearest(metric, known)
     hint = f"; nearest: {', '.join(near)}" if near else ""
@@ -244,7 +244,7 @@ def baseline(groups: Sequence[ModelGroup], name: str, metric: str) -> ModelGroup
 
 
 def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
-    """Say which runs lack the metric or their predictions."""
+    """Describe which runs lack the metric or their predictions."""
     notes = []
     for group in groups:
         bare = [str(run.dir) for run in group.runs if run.section("metrics").get(metric) is None]
@@ -262,7 +262,7 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
 def _other_metric(task: PairedExamples | None, metric: str) -> list[str]:
     if task is None or metric == f"test/{task.metric}":
         return []
-    return [f"The models are ranked by {metric}; the paired tests are about test/{task.metric}."]
+    return [f"The models are ranked by {metric}; the paired tests compare test/{task.metric}."]
 
 
 def _clear(folder: Path) -> None:
@@ -291,12 +291,12 @@ def _pictures(run: Run, data_root: str | None) -> Pictures:
     return read
 
 
-def write(found: Comparison) -> Path:
+def write(comparison: Comparison) -> Path:
     """Write compare.md, .csv, .tex, .json and .html, each whole or not at all; return the page."""
-    found.folder.mkdir(parents=True, exist_ok=True)
-    write_text(found.folder / "compare.md", tables.to_markdown(found))
-    write_text(found.folder / "compare.csv", tables.to_csv(found))
-    write_text(found.folder / "compare.tex", tables.to_latex(found))
-    write_json(found.folder / "compare.json", tables.facts(found), indent=1)
-    write_text(found.folder / "compare.html", page(found))
-    return found.folder / "compare.html"
+    comparison.folder.mkdir(parents=True, exist_ok=True)
+    write_text(comparison.folder / "compare.md", tables.to_markdown(comparison))
+    write_text(comparison.folder / "compare.csv", tables.to_csv(comparison))
+    write_text(comparison.folder / "compare.tex", tables.to_latex(comparison))
+    write_json(comparison.folder / "compare.json", tables.facts(comparison), indent=1)
+    write_text(comparison.folder / "compare.html", page(comparison))
+    return comparison.folder / "compare.html"

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fovea.compare.types import ModelGroup
-from fovea.page.formats import shorten
+from fovea.page.formats import counted, shorten
 
 BATCH, WARM_UP, FEWEST = 32, 3, 5
 OpenNet = Callable[[Path], tuple[nn.Module, Mapping[str, Any]]]  # run directory -> network, preprocessing
@@ -180,9 +180,11 @@ def times(one_s: Sequence[float], many_s: Sequence[float]) -> dict[str, float]:
 
 
 def _method(device: torch.device, done: tuple[int, int]) -> list[str]:
-    """Say how the cost was measured."""
+    """Describe how the cost was measured."""
     cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"CPU (threads: {torch.get_num_threads()})"
+    name = (
+        torch.cuda.get_device_name(device) if cuda else f"CPU ({counted(torch.get_num_threads(), 'thread')})"
+    )
     return [
         f"Inference was measured by this command on {name}, float32, PyTorch {torch.__version__}, without "
         f"reading images: {done[0]} rounds at batch 1 and {done[1]} at batch {BATCH}, each network once a "

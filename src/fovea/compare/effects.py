@@ -45,7 +45,7 @@ class Effect:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether they span so much that only ratios compare, as learning rates do; zero may be there."""
+        """Whether the settings need a logarithmic axis, as learning rates do; zero is allowed."""
         positive = [value for value in self.values if value] if self.numeric else []
         return len(positive) > 1 and min(positive) > 0 and max(positive) >= 8 * min(positive)
 

@@ -18,7 +18,7 @@ from fovea.types import TaskView
 
 
 class PairedExamples:
-    """Read what runs answered to their test images and set it side by side, as the task's view scores it.
+    """Compares the answers of runs to their test images, scored by the task's view.
 
     Args:
         shown: images for each pair of models, in each direction.
@@ -80,7 +80,7 @@ class PairedExamples:
             blocks += self._pair(good, bad, which, images, folder)
         if len(others) > self.pairs:
             blocks.append(Text(f"{len(others) - self.pairs} more models are not shown here.", "note"))
-        return [Section("Where they differ most", blocks)]
+        return [Section("Largest disagreements", blocks)]
 
     def _pair(
         self,
@@ -123,7 +123,7 @@ def _median(group: ModelGroup) -> np.ndarray:
 
 
 def _typical(group: ModelGroup, i: int) -> dict[str, Any]:
-    """Return what the run with the most usual score of an image says of it."""
+    """Return the rows of an image from the run with its most usual score."""
     middle = _median(group)[i]
     one = min(group.scores, key=lambda t: abs(t.values[i] - middle))
     return {key: values[i] for key, values in one.extra.items() if not key.startswith("total_")}
@@ -134,7 +134,7 @@ def _read(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], li
     try:
         images = pictures(ids) if ids else {}
     except Exception as error:  # data that are elsewhere, or that cannot be read
-        said = " ".join(str(error).split())
-        return {}, [f"The pictures cannot be shown, since the data cannot be read: {said}"]
+        reason = " ".join(str(error).split())
+        return {}, [f"The pictures cannot be shown, since the data cannot be read: {reason}"]
     missing = len(ids) - len(images)
     return images, [f"{missing} pictures are not in the data set any more."] if missing else []

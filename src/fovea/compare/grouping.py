@@ -80,7 +80,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _differences(runs: Sequence[Run]) -> list[list[str]]:
-    """Say in as few settings as possible how runs differ: first by their overrides, then by the rest."""
+    """Describe in as few settings as possible how runs differ: first by their overrides, then by the rest."""
     if len(runs) == 1:
         return [[]]
     given = dict.fromkeys(key for run in runs for key in overrides(run))
@@ -145,4 +145,6 @@ def choose(groups: Sequence[ModelGroup], name: str) -> ModelGroup:
         if found:
             names = "; ".join(group.name for group in found)
             raise ValueError(f"baseline={name} fits several models: {names}")
-    raise ValueError(f"baseline={name} is no model; there are: {'; '.join(group.name for group in groups)}")
+    raise ValueError(
+        f"baseline={name} is not a model; there are: {'; '.join(group.name for group in groups)}"
+    )

@@ -1,4 +1,4 @@
-"""Put a comparison on one page."""
+"""Render the page of a comparison."""
 
 from __future__ import annotations
 
@@ -31,72 +31,79 @@ LEADERS = (
 )
 
 
-def page(found: Comparison) -> str:
+def page(comparison: Comparison) -> str:
     """Return the whole page; figures are written beside it and carried inside it."""
-    runs = [run for group in found.groups for run in group.runs]
+    runs = [run for group in comparison.groups for run in group.runs]
     data = sorted({str(run.section("data").get("name") or MISSING) for run in runs})
-    effects = effect_plots(found)
+    effects = effect_plots(comparison)
     body: list[Block] = [
-        _headline(found),
-        *(Text(note, "note") for note in found.notes),
-        _results(found),
-        *_tests(found),
-        _cost(found),
-        *(Section("Curves", [picture]) for picture in curves(found)),
+        _headline(comparison),
+        *(Text(note, "note") for note in comparison.notes),
+        _results(comparison),
+        *_tests(comparison),
+        _cost(comparison),
+        *(Section("Curves", [picture]) for picture in curves(comparison)),
         *([Section("Effects of settings", [Beside(effects)])] if effects else []),
-        *_task_table(found),
-        *found.sections,
-        _runs(found),
+        *_task_table(comparison),
+        *comparison.sections,
+        _runs(comparison),
     ]
-    counts = f"{_count(len(found.groups), 'model')}, {_count(len(runs), 'run')}"
-    about = f"by {found.metric} on {', '.join(data)}"
+    counts = f"{_count(len(comparison.groups), 'model')}, {_count(len(runs), 'run')}"
+    about = f"by {comparison.metric} on {', '.join(data)}"
     return document(
-        "Comparison", badge=("good", counts), about=about, body=body, footer=found.command, layout="wide"
+        "Comparison", badge=("good", counts), about=about, body=body, footer=comparison.command, layout="wide"
     )
 
 
-def _headline(found: Comparison) -> Facts:
-    pairs, best = [], found.groups[0]  # groups come in the order of the metric
-    if runs := len(best.values(found.metric)):
-        mean, _, std = mean_and_std(best, found.metric).partition(" ± ")
+def _headline(comparison: Comparison) -> Facts:
+    pairs, best = [], comparison.groups[0]  # groups come in the order of the metric
+    if runs := len(best.values(comparison.metric)):
+        mean, _, std = mean_and_std(best, comparison.metric).partition(" ± ")
         remark = f"{best.name}, {_count(runs, 'run')}{std and f', ± {std}'}"
-        pairs.append((f"Best {found.metric}", mean, remark))
-    if found.tests:
-        significant = sum(test.adjusted < ALPHA for test in found.tests)
-        count = f"{significant} of {len(found.tests)}"
-        pairs.append(("Significant differences", count, f"from the baseline {found.base.name}"))
-    table = {column.names[0]: column for column in columns(found)}
+        pairs.append((f"Best {comparison.metric}", mean, remark))
+    if comparison.tests:
+        significant = sum(test.adjusted < ALPHA for test in comparison.tests)
+        count = f"{significant} of {len(comparison.tests)}"
+        pairs.append(("Significant differences", count, f"from the baseline {comparison.base.name}"))
+    table = {column.names[0]: column for column in columns(comparison)}
     for title, sign, name, unit in LEADERS:
         known = {i: value for i, (value,) in enumerate(table[name].numbers) if not math.isnan(value)}
         if len(set(known.values())) > 1:
             leader = min(known, key=lambda i: sign * known[i])
             equal = sum(value == known[leader] for value in known.values()) - 1
-            remark = found.groups[leader].name + (f" and {equal} more" if equal else "")
+            remark = comparison.groups[leader].name + (f" and {equal} more" if equal else "")
             pairs.append((title, f"{table[name].texts[leader]}{unit}", remark))
     return Facts(pairs, large=True)
 
 
-def _results(found: Comparison) -> Section:
-    heads, cells = grid(found, RESULTS)
-    paired = found.metric == found.measure
-    covered = {interval(group, found.metric, paired=paired)[2] for group in found.groups}
+def _results(comparison: Comparison) -> Section:
+    heads, cells = grid(comparison, RESULTS)
+    paired = comparison.metric == comparison.measure
+    covered = {interval(group, comparison.metric, paired=paired)[2] for group in comparison.groups}
     note = " ".join(text for over, text in COVERS.items() if over in covered)
     return Section("Results", [_table(heads, cells), *([Text(note, "note")] if note else [])])
 
 
-def _tests(found: Comparison) -> list[Section]:
-    if not found.tests:
+def _tests(comparison: Comparison) -> list[Section]:
+    if not comparison.tests:
         return []
     rows = [
         (test.name, test.words(), signed(test.difference), f"{signed(test.low)} to {signed(test.high)}",
          format_p(test.p, bound=test.bound).removeprefix("p ").lstrip("= "), f"{test.method}: {test.detail}")
-        for test in found.tests
+        for test in comparison.tests
     ]  # fmt: skip
-    heads = ("Model", f"Against {found.base.name}", "Difference", "95 % interval", "p, uncorrected", "Test")
+    heads = (
+        "Model",
+        f"Against {comparison.base.name}",
+        "Difference",
+        "95 % interval",
+        "p, uncorrected",
+        "Test",
+    )
     note = (
-        f"Each model is compared with the baseline by {found.measure} on the same test images. The interval "
-        f"({DRAWS:,} paired bootstrap draws) and the test cover the choice of the test images, but not the "
-        f"variation between seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
+        f"Each model is compared with the baseline by {comparison.measure} on the same test images. The "
+        f"interval ({DRAWS:,} paired bootstrap draws) and the test cover the choice of the test images, but "
+        f"not the variation between seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
         f"{_count(len(rows), 'comparison')}."
     )
     table = Table(heads, rows, align="llrrrl")
@@ -104,15 +111,15 @@ def _tests(found: Comparison) -> list[Section]:
     return [Section("Which differences are significant?", [shown, Text(note, "note")])]
 
 
-def _cost(found: Comparison) -> Section:
-    table = _table(*grid(found, COST))
-    return Section("Cost", [table, Text(" ".join(found.method), "note"), *against_cost(found)])
+def _cost(comparison: Comparison) -> Section:
+    table = _table(*grid(comparison, COST))
+    return Section("Cost", [table, Text(" ".join(comparison.method), "note"), *against_cost(comparison)])
 
 
-def _task_table(found: Comparison) -> list[Section]:
-    if found.table is None:
+def _task_table(comparison: Comparison) -> list[Section]:
+    if comparison.table is None:
         return []
-    title, heads, lines = found.table
+    title, heads, lines = comparison.table
     cells = task_cells(lines)
     if len(lines) <= SHORT:
         return [Section(title, [_table(heads, cells)])]
@@ -121,18 +128,19 @@ def _task_table(found: Comparison) -> list[Section]:
     return [Section(title, [shown, Fold(f"All {len(lines)}", [_table(heads, cells)])])]
 
 
-def _runs(found: Comparison) -> Section:
+def _runs(comparison: Comparison) -> Section:
     rows = [
-        (group.name, str(run.summary.get("seed", MISSING)), number(run.section("metrics").get(found.metric)),
+        (group.name, str(run.summary.get("seed", MISSING)),
+         number(run.section("metrics").get(comparison.metric)),
          str(run.section("best").get("epoch", MISSING)),
          str(run.section("environment").get("device") or MISSING), str(run.dir))
-        for group in found.groups for run in group.runs
+        for group in comparison.groups for run in group.runs
     ]  # fmt: skip
-    heads = ("Model", "Seed", found.metric, "Best epoch", "Device", "Directory")
+    heads = ("Model", "Seed", comparison.metric, "Best epoch", "Device", "Directory")
     table = Table(heads, rows, align="lrrrll")
     blocks: list[Block] = [table if len(rows) <= SHORT else Fold(f"All {len(rows)} runs", [table])]
-    if found.left_out:
-        blocks.append(Table(("Left out", "Why"), found.left_out, align="ll"))
+    if comparison.left_out:
+        blocks.append(Table(("Left out", "Why"), comparison.left_out, align="ll"))
     return Section("Runs", blocks)
 
 

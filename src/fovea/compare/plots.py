@@ -25,12 +25,12 @@ DRAWN = len(PALETTE) * len(STYLES)  # models; more would share colour and dashes
 WIDE, NARROW = 11.0, 5.3  # inches
 
 
-def curves(found: Comparison) -> list[Picture]:
+def curves(comparison: Comparison) -> list[Picture]:
     """Draw loss and metric by epoch beside each other: thin lines are runs, a thick one is their mean."""
     from matplotlib.ticker import MaxNLocator
 
-    runs, groups = [run for group in found.groups for run in group.runs], found.groups[:DRAWN]
-    wanted = dict.fromkeys(["train/loss", "val/loss", f"val/{found.metric.split('/', 1)[-1]}"])
+    runs, groups = [run for group in comparison.groups for run in group.runs], comparison.groups[:DRAWN]
+    wanted = dict.fromkeys(["train/loss", "val/loss", f"val/{comparison.metric.split('/', 1)[-1]}"])
     names = [name for name in wanted if any(_logged(run, name) for run in runs)]
     if not names:
         return []
@@ -40,9 +40,9 @@ def curves(found: Comparison) -> list[Picture]:
             _curve(axes, group, name, *style(i))
         _label_axes(axes, name, "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    path = save(figure, found.folder / "figures" / "curves.png")
+    path = save(figure, comparison.folder / "figures" / "curves.png")
     caption = "Values at the end of each epoch, numbered from 0. Thin: single runs; thick: their mean."
-    if len(found.groups) > DRAWN:
+    if len(comparison.groups) > DRAWN:
         caption += f" Only the first {DRAWN} models are drawn."
     return [Picture(path, "Curves of loss and metric on common axes", caption)]
 
@@ -68,11 +68,11 @@ def _logged(run: Run, name: str) -> bool:
     return any(math.isfinite(value) for value in finite(run.metrics.get(name, [])))
 
 
-def against_cost(found: Comparison) -> list[Picture]:
+def against_cost(comparison: Comparison) -> list[Picture]:
     """Draw the metric against latency and parameters; bars reach one standard deviation."""
-    metric = found.metric
-    known = [(i, g) for i, g in enumerate(found.groups[:DRAWN]) if math.isfinite(g.mean(metric))]
-    numbers = {column.names[0]: column.numbers for column in columns(found)}
+    metric = comparison.metric
+    known = [(i, g) for i, g in enumerate(comparison.groups[:DRAWN]) if math.isfinite(g.mean(metric))]
+    numbers = {column.names[0]: column.numbers for column in columns(comparison)}
     costs = {}  # title -> position of the group -> cost
     for title, name in (("latency at batch 1, p50 in ms", "latency_p50_ms"), ("parameters", "parameters")):
         of = {i: float(numbers[name][i][0]) for i, _ in known if math.isfinite(numbers[name][i][0])}
@@ -80,7 +80,7 @@ def against_cost(found: Comparison) -> list[Picture]:
             costs[title] = of
     if not costs:
         return []
-    names = [group.name for group in found.groups[:DRAWN]]
+    names = [group.name for group in comparison.groups[:DRAWN]]
     figure, panels = _figure(names, panels=len(costs), width=WIDE if len(costs) > 1 else NARROW)
     for axes, (title, of) in zip(panels, costs.items(), strict=True):
         for i, group in known:
@@ -92,21 +92,21 @@ def against_cost(found: Comparison) -> list[Picture]:
                 )  # fmt: skip
         _scale(axes, list(of.values()))
         _label_axes(axes, metric, title)
-    path = save(figure, found.folder / "figures" / "cost.png")
+    path = save(figure, comparison.folder / "figures" / "cost.png")
     caption = f"{metric} against cost. Bars reach one standard deviation over the runs."
     return [Picture(path, f"{metric} against {' and '.join(costs)}", caption)]
 
 
-def effect_plots(found: Comparison) -> list[Picture]:
+def effect_plots(comparison: Comparison) -> list[Picture]:
     """Draw the metric against every setting that was varied."""
     pictures = []
-    for one in effects([run for group in found.groups for run in group.runs], found.metric):
+    for one in effects([run for group in comparison.groups for run in group.runs], comparison.metric):
         safe = "".join(c if c.isalnum() else "_" for c in one.key)
-        path = effect_plot(one, found.metric, found.folder / "figures" / f"effect_{safe}.png")
+        path = effect_plot(one, comparison.metric, comparison.folder / "figures" / f"effect_{safe}.png")
         caption = "Dots: runs; lines: means of runs that differ in nothing else but the seed."
         if not one.pure:
             caption = "Dots: runs. Other settings vary as well, so this shows no effect by itself."
-        pictures.append(Picture(path, f"{found.metric} against {one.key}", caption))
+        pictures.append(Picture(path, f"{comparison.metric} against {one.key}", caption))
     return pictures
 
 

@@ -19,7 +19,7 @@ Settings = dict[str, Any]  # dotted key -> scalar or list
 
 
 def is_ignored(key: str) -> bool:
-    """Whether a dotted key says nothing about what is trained."""
+    """Whether a dotted key has no influence on what is trained."""
     return any(key == name or key.startswith(f"{name}.") for name in IGNORED_KEYS)
 
 
@@ -54,15 +54,15 @@ def drop_seed_copies(runs: Sequence[Run]) -> list[Settings]:
     return drop_copies([settings(run) for run in runs], [seed_of(run) for run in runs], named="seed")
 
 
-def drop_copies(found: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
+def drop_copies(settings: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
     """Drop the keys that hold `named` and whose values are, run by run, those of `values`, which vary."""
     if len({comparable(value) for value in values}) < 2:
-        return list(found)
+        return list(settings)
     copies = {
-        key for key in set().union(*found)
-        if named in key and all(_same(one.get(key), v) for one, v in zip(found, values, strict=True))
+        key for key in set().union(*settings)
+        if named in key and all(_same(one.get(key), v) for one, v in zip(settings, values, strict=True))
     }  # fmt: skip
-    return [{key: value for key, value in one.items() if key not in copies} for one in found]
+    return [{key: value for key, value in one.items() if key not in copies} for one in settings]
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -75,10 +75,10 @@ def comparable(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def varying(found: Sequence[Settings]) -> list[str]:
+def varying(settings: Sequence[Settings]) -> list[str]:
     """Return the keys that are not the same everywhere, in the order of the configs."""
-    keys = dict.fromkeys(key for one in found for key in one)
-    return [key for key in keys if len({comparable(one.get(key)) for one in found}) > 1]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({comparable(one.get(key)) for one in settings}) > 1]
 
 
 def overrides(run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fovea.compare.types import Comparison, ModelGroup, PairedTest
 from fovea.compare.verdicts import interval
-from fovea.page.formats import MISSING, is_number, short_count, shorten
+from fovea.page.formats import MISSING, counted, is_number, short_count, shorten
 from fovea.page.formats import metric as number
 from fovea.page.text_table import text_table
 from fovea.runs.read import Run
@@ -40,13 +40,13 @@ class Column:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether the column has any value."""
         return any(text != MISSING for text in self.texts)
 
 
-def columns(found: Comparison) -> list[Column]:
+def columns(comparison: Comparison) -> list[Column]:
     """Return the columns of the table of models."""
-    groups, metric, paired = found.groups, found.metric, found.metric == found.measure
+    groups, metric, paired = comparison.groups, comparison.metric, comparison.metric == comparison.measure
     names, intervals = [group.name for group in groups], [interval(g, metric, paired=paired) for g in groups]
     moments = [[g.mean(metric), g.std(metric), len(g.values(metric))] for g in groups]
     result = [
@@ -61,11 +61,11 @@ def columns(found: Comparison) -> list[Column]:
     loss = f"{metric.split('/', 1)[0]}/loss"
     if loss != metric:
         result.append(_single(loss, loss, [group.mean(loss) for group in groups], number))
-    if found.tests:
-        tests = {test.name: test for test in found.tests}
-        result.append(_difference(found, [tests.get(name) for name in names]))
+    if comparison.tests:
+        tests = {test.name: test for test in comparison.tests}
+        result.append(_difference(comparison, [tests.get(name) for name in names]))
     for title, name, fact, write in COSTS:
-        values = [group.mean_of(fact) if fact else found.cost_of(group, name) for group in groups]
+        values = [group.mean_of(fact) if fact else comparison.cost_of(group, name) for group in groups]
         result.append(_single(title, name, values, write, COST))
     return result
 
@@ -77,10 +77,10 @@ def _single(
     return Column(title, (name,), [[value] for value in values], texts, part)
 
 
-def _difference(found: Comparison, tests: Sequence[PairedTest | None]) -> Column:
-    base = shorten(found.base.name, width=40)
-    paired = found.metric == found.measure
-    title = f"Difference to {base}" if paired else f"Difference in {found.measure} to {base}"
+def _difference(comparison: Comparison, tests: Sequence[PairedTest | None]) -> Column:
+    base = shorten(comparison.base.name, width=40)
+    paired = comparison.metric == comparison.measure
+    title = f"Difference to {base}" if paired else f"Difference in {comparison.measure} to {base}"
     names = ("difference", "difference low", "difference high", "p", "p Holm", "test")
     numbers = [[t.difference, t.low, t.high, t.p, t.adjusted, t.method] if t else [""] * 6 for t in tests]
     texts = [f"{signed(t.difference)} ({t.p_text})" if t else MISSING for t in tests]
@@ -128,9 +128,9 @@ COSTS: Sequence[tuple[str, str, Callable[[Run], Any] | None, Callable[[float], s
 )  # fmt: skip
 
 
-def grid(found: Comparison, part: str | None = None) -> tuple[list[str], list[list[str]]]:
+def grid(comparison: Comparison, part: str | None = None) -> tuple[list[str], list[list[str]]]:
     """Return the heads and the lines of the columns that something is known of, of one part or of both."""
-    chosen = [c for c in columns(found) if c.known and (part in (None, c.part) or c.title == "Model")]
+    chosen = [c for c in columns(comparison) if c.known and (part in (None, c.part) or c.title == "Model")]
     return [c.title for c in chosen], [list(line) for line in zip(*(c.texts for c in chosen), strict=True)]
 
 
@@ -143,30 +143,30 @@ def task_cells(lines: Sequence[Sequence[Any]]) -> list[list[str]]:
     return [[write(value) for value in line] for line in lines]
 
 
-def summary(found: Comparison) -> str:
+def summary(comparison: Comparison) -> str:
     """Return the tables as text, what the differences mean, and what is missing."""
     parts = []
     for part in (RESULTS, COST):
-        heads, cells = grid(found, part)
+        heads, cells = grid(comparison, part)
         lines = [[shorten(line[0], width=48), *line[1:]] for line in cells[:LINES]]
         if len(heads) > 1:
             parts.append(text_table(lines, heads, align="l" + "r" * (len(heads) - 1)))
-    if len(found.groups) > LINES:
-        parts.append(f"… and {len(found.groups) - LINES} more models, all in compare.csv")
-    if found.tests:
-        lines_of = [f"  {test.name}: {test.words()}" for test in found.tests[:LINES]]
-        parts.append("\n".join([f"against {found.base.name}:", *lines_of]))
-    parts.append("\n".join(found.notes))
-    if found.left_out:
-        lines_of = [f"  {path}: {why}" for path, why in found.left_out[:LINES]]
-        parts.append("\n".join([f"{len(found.left_out)} left out:", *lines_of]))
+    if len(comparison.groups) > LINES:
+        parts.append(f"… and {len(comparison.groups) - LINES} more models, all in compare.csv")
+    if comparison.tests:
+        lines_of = [f"  {test.name}: {test.words()}" for test in comparison.tests[:LINES]]
+        parts.append("\n".join([f"against {comparison.base.name}:", *lines_of]))
+    parts.append("\n".join(comparison.notes))
+    if comparison.left_out:
+        lines_of = [f"  {path}: {why}" for path, why in comparison.left_out[:LINES]]
+        parts.append("\n".join([f"{counted(len(comparison.left_out), 'run')} left out:", *lines_of]))
     return "\n\n".join(part for part in parts if part)
 
 
-def facts(found: Comparison) -> dict[str, Any]:
+def facts(comparison: Comparison) -> dict[str, Any]:
     """Return everything but the pictures as plain containers."""
-    rows, table = [], columns(found)
-    for i, group in enumerate(found.groups):
+    rows, table = [], columns(comparison)
+    for i, group in enumerate(comparison.groups):
         pairs = {n: v for c in table for n, v in zip(c.names, c.numbers[i], strict=True) if v != ""}
         runs = [
             {"directory": str(run.dir), "seed": run.summary.get("seed"), **run.section("metrics")}
@@ -174,39 +174,45 @@ def facts(found: Comparison) -> dict[str, Any]:
         ]
         rows.append({**pairs, "of": runs})
     return {
-        "command": found.command, "metric": found.metric, "baseline": found.base.name, "rows": rows,
-        "tests": [vars(test) | {"words": test.words(found.base.name)} for test in found.tests],
-        "table": found.table and dict(zip(("title", "columns", "rows"), found.table, strict=True)),
-        "left_out": found.left_out, "notes": found.notes, "method": found.method,
+        "command": comparison.command, "metric": comparison.metric, "baseline": comparison.base.name,
+        "rows": rows,
+        "tests": [vars(test) | {"words": test.words(comparison.base.name)} for test in comparison.tests],
+        "table": comparison.table and dict(zip(("title", "columns", "rows"), comparison.table, strict=True)),
+        "left_out": comparison.left_out, "notes": comparison.notes, "method": comparison.method,
     }  # fmt: skip
 
 
-def to_csv(found: Comparison) -> str:
+def to_csv(comparison: Comparison) -> str:
     """Write every number in full, blank where unknown; the task's own scores are further columns."""
-    table = [(column.names, column.numbers) for column in columns(found)]
-    if found.table:
-        _, heads, lines = found.table
+    table = [(column.names, column.numbers) for column in columns(comparison)]
+    if comparison.table:
+        _, heads, lines = comparison.table
         at = {name: i for i, name in enumerate(heads)}
         for line in lines:
-            scores = [[line[at[g.name]] if g.name in at else ""] for g in found.groups]
-            table.append(((f"{found.metric} of {line[0]}",), scores))
+            scores = [[line[at[g.name]] if g.name in at else ""] for g in comparison.groups]
+            table.append(((f"{comparison.metric} of {line[0]}",), scores))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*(name for names, _ in table for name in names), "directories"])
-    for i, group in enumerate(found.groups):
+    for i, group in enumerate(comparison.groups):
         cells = [value for _, numbers in table for value in numbers[i]]
         blank = ["" if isinstance(v, float) and not math.isfinite(v) else v for v in cells]
         writer.writerow([*blank, " ".join(str(run.dir) for run in group.runs)])
     return file.getvalue()
 
 
-def to_markdown(found: Comparison) -> str:
+def to_markdown(comparison: Comparison) -> str:
     """Write the tables and the paired tests as Markdown."""
-    parts = [f"# Comparison by {found.metric}\n", markdown_table(*grid(found))]
-    words = [f"- {test.name}: {test.words(found.base.name)}, {test.method}\n" for test in found.tests]
-    parts += ["".join(words), *(f"{text}\n" for text in [*found.notes, " ".join(found.method)] if text)]
-    if found.table:
-        title, heads, lines = found.table
+    parts = [f"# Comparison by {comparison.metric}\n", markdown_table(*grid(comparison))]
+    words = [
+        f"- {test.name}: {test.words(comparison.base.name)}, {test.method}\n" for test in comparison.tests
+    ]
+    parts += [
+        "".join(words),
+        *(f"{text}\n" for text in [*comparison.notes, " ".join(comparison.method)] if text),
+    ]
+    if comparison.table:
+        title, heads, lines = comparison.table
         parts += [f"## {title}\n", markdown_table(heads, task_cells(lines))]
     return "\n".join(part for part in parts if part)
 
@@ -219,12 +225,12 @@ def markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [heads, rule, *body])
 
 
-def to_latex(found: Comparison) -> str:
+def to_latex(comparison: Comparison) -> str:
     """Write the tables for LaTeX."""
-    table = latex_table(*grid(found), caption=f"Comparison by {found.metric}.")
+    table = latex_table(*grid(comparison), caption=f"Comparison by {comparison.metric}.")
     parts = ["% needs \\usepackage{booktabs}\n", table]
-    if found.table:
-        title, heads, lines = found.table
+    if comparison.table:
+        title, heads, lines = comparison.table
         parts.append(latex_table(heads, task_cells(lines), caption=f"{title}."))
     return "\n".join(parts)
 

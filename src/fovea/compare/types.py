@@ -92,7 +92,7 @@ class PairedTest:
         return format_p(self.adjusted, bound=self.bound)
 
     def words(self, base: str = "") -> str:
-        """Say what the difference means; without `base`, where a heading names it."""
+        """Describe the difference; without `base`, where a heading names it."""
         if self.adjusted >= ALPHA:
             return f"no significant difference{base and f' from {base}'} ({self.p_text})"
         better = "better" if self.difference > 0 else "worse"
@@ -100,7 +100,7 @@ class PairedTest:
 
 
 def format_p(p: float, *, bound: bool = False) -> str:
-    """Write what p is: `p < 0.001`, `p = 0.012`; `p ≤ 0.012` where that is only a bound."""
+    """Format p: `p < 0.001`, `p = 0.012`; `p ≤ 0.012` where that is only a bound."""
     if p < 0.001:
         return "p < 0.001"
     return f"p {'≤' if bound else '='} {p:.{3 if p < 0.1 else 2}f}"

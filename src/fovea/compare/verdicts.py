@@ -11,6 +11,7 @@ import numpy as np
 
 from fovea.compare.types import ModelGroup, PairedTest, PerImageScores
 from fovea.metrics.significance import holm, mcnemar, paired_bootstrap, t_interval, wilson
+from fovea.page.formats import counted
 from fovea.runs.read import Run
 
 DRAWS = 10_000  # of the bootstrap
@@ -71,7 +72,8 @@ def _paired_test(group: ModelGroup, base: ModelGroup) -> PairedTest:
     low, high, p = paired_bootstrap(gaps, draws=DRAWS)
     result = PairedTest(
         group.name, float(gaps.mean()), low, high, p, "paired bootstrap",
-        detail=f"means over {len(ours)} and {len(theirs)} runs", bound=p <= 2 / (DRAWS + 1),
+        detail=f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}",
+        bound=p <= 2 / (DRAWS + 1),
     )  # fmt: skip
     if len(ours) > 1 or len(theirs) > 1 or not _is_binary(np.concatenate([*ours, *theirs])):
         return result

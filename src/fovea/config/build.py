@@ -61,7 +61,7 @@ def network(config: DictConfig) -> nn.Module:
 
 
 def preprocessing(config: DictConfig, net: nn.Module | None) -> Preprocessing:
-    """Say how images become inputs: the network's own statistics when pretrained, else those of the data."""
+    """Return the preprocessing: the network's own statistics when pretrained, else those of the data."""
     data = config.data
     size = data.image_size if data.image_size is not None else 224
     found: Preprocessing = {
@@ -134,7 +134,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
 
 
 def view(config: DictConfig, **options: Any) -> ViewFactory | None:
-    """Return what makes the view of the run's task, with `options` changed; None where it has none."""
+    """Return the factory of the task's view, with `options` changed; None where the task has none."""
     node = config.report.get("view")
     return None if node is None else make(node, **options)
 

@@ -1,4 +1,4 @@
-"""Give a group member that is chosen after an experiment its own values back."""
+"""Restore the own values of a group member that is chosen after an experiment."""
 
 from __future__ import annotations
 

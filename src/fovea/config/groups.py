@@ -19,17 +19,17 @@ REFUSALS = (HydraException, OmegaConfBaseException, ValueError)  # what `compose
 
 
 def groups() -> list[str]:
-    """Name the groups."""
+    """Return the names of the config groups."""
     return sorted(p.name for p in CONF.iterdir() if p.is_dir())
 
 
 def members(group: str) -> list[str]:
-    """Name what a group can be."""
+    """Return the names of a group's members."""
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
 def member(group: str, name: str) -> dict[str, Any]:
-    """Return what a group member says, those it builds on included; interpolations stay as written."""
+    """Return the values of a group member, those it builds on included; interpolations stay as written."""
     with composing():
         node = compose(f"{group}/{name}")[group]
     plain: Any = OmegaConf.to_container(node, resolve=False)

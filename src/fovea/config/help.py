@@ -1,4 +1,4 @@
-"""Word the errors of composition: what is unknown, and what comes nearest."""
+"""Explain errors of composition: the unknown key, group or member, and the nearest ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def advice(error: BaseException, argv: list[str]) -> str:
     missing = re.search(r"You must specify '(\w+)'", text)
     if missing:
         name = missing[1]
-        return f"{name}= is missing: say {name}=NAME\n  {name} can be: {', '.join(members(name))}"
+        return f"{name}= is missing: give {name}=NAME\n  {name} can be: {', '.join(members(name))}"
     return explain(error).split("\nConfig search path")[0]
 
 

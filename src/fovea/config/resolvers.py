@@ -1,4 +1,4 @@
-"""Let configs compute: `${hw:…}` makes [height, width], `${members:GROUP}` lists what a group can be."""
+"""Resolvers for configs: `${hw:…}` makes [height, width], `${members:GROUP}` lists a group's members."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def height_width(size: Any) -> list[Any]:
 
 
 def register() -> None:
-    """Make the resolvers known to OmegaConf."""
+    """Register the resolvers with OmegaConf."""
     OmegaConf.register_resolver("hw", height_width, replace=True)
     OmegaConf.register_resolver("members", lambda group: ", ".join(members(group)), replace=True)

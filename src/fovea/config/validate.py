@@ -1,6 +1,6 @@
 """Check the values that users set most, before a network is built or data is read.
 
-What a constructor refuses itself before data is read, naming the key, is not said again here: data.on_error
+What a constructor refuses itself before data is read, naming the key, is not repeated here: data.on_error
 (DataModule), metrics.mode (BestAndLast), data.resize and all preprocessing (Preprocess, of checkpoints too).
 """
 

@@ -12,7 +12,7 @@ def require(config: DictConfig, *keys: str) -> None:
     for key in keys:
         if OmegaConf.is_missing(config, key):
             raise UsageError(
-                f"{key}= is missing: say {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
+                f"{key}= is missing: give {key}={'DIR' if key == 'run' else 'PATH'} on the command line"
             )
 
 

@@ -128,7 +128,7 @@ def load(subset: Subset, index: int, epoch: int = 0) -> Sample:
 
 
 def fits(needed: int, *, cache: bool | str) -> bool:
-    """Tell whether to keep this many bytes: `cache` decides; "auto": up to a quarter of the free memory."""
+    """Return whether to cache this many bytes; `cache` "auto": up to a quarter of the free memory."""
     if isinstance(cache, bool):
         return cache
     if cache != "auto":

@@ -1,4 +1,4 @@
-"""Choose samples of a data set, and get the augmented versions of them that a training would see."""
+"""Choose samples of a data set, with the augmented versions that training sees."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def captions(
 
 
 def split_boxes(batch: Batch) -> Batch:
-    """Give each image its own boxes, labels and ignore: lists of B tensors."""
+    """Split the flattened boxes, labels and ignore by image: lists of B tensors."""
     if "batch_index" not in batch:
         return batch
     entries: Any = {**batch}

@@ -1,4 +1,4 @@
-"""Find the image files that a person means by a file name, a folder or a glob."""
+"""Find the image files of a file name, a folder or a glob."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_images(pattern: str) -> list[Path]:
     found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
     if not found:
         raise UsageError(
-            f"input={pattern} is no file, no folder and matches no file (quote a glob: input='dir/*.png')"
+            f"input={pattern} is neither file nor folder and matches no file (quote a glob, input='*.png')"
         )
     return found
 
@@ -46,6 +46,6 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def unreadable(path: object, error: Exception) -> str:
-    """Say of a file why it could not be read, with its name once."""
+    """Return why a file could not be read, with its name once."""
     text = str(error)
     return text if str(path) in text else f"{path}: {text}"

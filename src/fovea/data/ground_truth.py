@@ -72,14 +72,14 @@ def _read(table: Path, number: dict[str, int]) -> dict[str, tuple[int, int]]:
             for row in rows:
                 if row["label"] not in number:
                     raise UsageError(
-                        f"{table}, line {rows.line_num}: {row['label']!r} is no class of this run "
+                        f"{table}, line {rows.line_num}: {row['label']!r} is not a class of this run "
                         f"({', '.join(number)})"
                     )
                 found[row["path"]] = (rows.line_num, number[row["label"]])
     except UnicodeDecodeError as error:
         raise UsageError(f"{table} is not UTF-8 ({error}): save it as CSV UTF-8") from None
     except csv.Error as error:
-        raise UsageError(f"{table} is no CSV file ({error})") from None
+        raise UsageError(f"{table} is not a CSV file ({error})") from None
     if not found:
         raise UsageError(f"{table} has no line below its header")
     return found

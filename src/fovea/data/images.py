@@ -1,4 +1,4 @@
-"""Read any photo a person has into RGB or grey."""
+"""Read any photo into RGB or grey."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def to_channels(image: np.ndarray, *, channels: int) -> np.ndarray:
 
 
 def _is_ordinary(data: bytes) -> bool:
-    """Tell a complete 8-bit grey or RGB JPEG or PNG without frills, which OpenCV and Pillow read alike."""
+    """Return whether a file is a plain 8-bit grey or RGB JPEG or PNG, which OpenCV and Pillow read alike."""
     if data[:3] == b"\xff\xd8\xff":
         return data.endswith(b"\xff\xd9") and _jpeg_components(data) in (1, 3)
     if data[:8] == b"\x89PNG\r\n\x1a\n":

@@ -1,4 +1,4 @@
-"""Hold many small things in few arrays.
+"""Pack many small objects into few arrays.
 
 Python lists of strings or arrays are copied page by page into every worker process, because reading an
 element writes its reference count; one array is shared for good.

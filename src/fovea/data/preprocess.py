@@ -39,7 +39,7 @@ class Preprocess:
         return torch.tensor(list(values), dtype=torch.float64).view(1, -1, 1, 1)
 
     def to_array(self, image: str | Path | np.ndarray) -> np.ndarray:
-        """Read (or take) one image and bring it to the input size: uint8 (H, W, channels)."""
+        """Read (or take) one image and resize it to the input size: uint8 (H, W, channels)."""
         array = image if isinstance(image, np.ndarray) else read_image(image, channels=self.channels)
         array = array[..., None] if array.ndim == 2 else array
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):

@@ -1,4 +1,4 @@
-"""Share what data sets held in memory, and data sets of image files, have in common."""
+"""Base classes of data sets: images in memory, image files, published data sets with official splits."""
 
 from __future__ import annotations
 

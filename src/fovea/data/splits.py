@@ -30,7 +30,7 @@ def build_splits(
 ) -> dict[str, Subset]:
     """Load every official split and take the lacking ones of `fractions` from the training images.
 
-    With `fold` the training and validation images are shared out anew: one of `num_folds` parts validates.
+    With `fold` the training and validation images are redistributed: one of `num_folds` parts validates.
     `train_fraction` and `limit_per_class` then say how many of each class train.
     """
     whole = {name: open_split() for name, open_split in official_splits(factory).items()}
@@ -84,7 +84,7 @@ def _groups(subset: Subset) -> np.ndarray | None:
 
 
 def _fold(splits: Mapping[str, Subset], fold: int | None, count: int | None, seed: int) -> dict[str, Subset]:
-    """Share the training and validation images out anew: one fold validates, the others train."""
+    """Redistribute the training and validation images: one fold validates, the others train."""
     if fold is None or count is None or not 0 <= fold < count:
         raise ValueError(f"data.fold={fold} must be a number from 0 below data.num_folds={count}: set both")
     if "val" in splits:

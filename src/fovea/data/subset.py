@@ -1,4 +1,4 @@
-"""Show parts of data sets as training, validation and test sets."""
+"""Subsets of data sets: the training, validation and test images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fovea.types import ImageDataset, Sample
 
 
 class Subset:
-    """Show some images of a data set as a data set of its own."""
+    """Some images of a data set as a data set of their own."""
 
     def __init__(
         self, dataset: ImageDataset, indices: np.ndarray, *, wanted: Sequence[str] | None = None
@@ -85,7 +85,7 @@ class Subset:
 
 
 class Joined:
-    """Chain subsets of several data sets with the same classes."""
+    """Subsets of several data sets with the same classes, joined."""
 
     def __init__(self, subsets: Sequence[Subset]) -> None:
         self.subsets = list(subsets)

@@ -70,7 +70,9 @@ class Vocabulary:
         words = []
         for number in map(int, ids):
             if not 0 <= number < len(self.tokens):
-                raise ValueError(f"the id {number} is no word: this vocabulary has ids 0 to {len(self) - 1}")
+                raise ValueError(
+                    f"the id {number} is not a word: this vocabulary has ids 0 to {len(self) - 1}"
+                )
             if number == END:
                 break
             if number not in (PAD, START):

@@ -109,9 +109,9 @@ def offline_model(config: DictConfig) -> DictConfig:
 
 
 def _allowed(target: object) -> bool:
-    """Whether a target is on the whitelist and names a thing of a module there, not one that it has imported.
+    """Whether a target is on the whitelist and defined in its module, not imported there.
 
-    A name that a module imported directly passes here; Hydra looks at the object itself and refuses that.
+    A name that a module imported directly passes here; Hydra checks the object itself and refuses that.
     """
     if not isinstance(target, str) or target.startswith(FILES):
         return False

@@ -33,7 +33,7 @@ def rank() -> int:
 
 
 def publish(run_dir: Path) -> None:
-    """Tell the other processes where the run directory is, once its config is final."""
+    """Publish the run directory to the other processes, once its config is final."""
     os.environ[VARIABLE] = str(run_dir.resolve())
     if _in_slurm():
         note = _note()

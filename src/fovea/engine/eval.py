@@ -1,4 +1,4 @@
-"""Measure a trained run on one of its splits."""
+"""Evaluate a trained run on one of its splits."""
 
 from __future__ import annotations
 

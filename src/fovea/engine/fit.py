@@ -1,4 +1,4 @@
-"""One run: build it, fit it, test it, write what it found."""
+"""One run: build, fit, test, report."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Session:
             self.summary.set(**self._facts())
 
     def _prepare(self, net: nn.Module) -> None:
-        """Have data and every automatic choice settled before other processes start."""
+        """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         if self.config.trainer.precision == "auto":

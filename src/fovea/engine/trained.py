@@ -37,13 +37,13 @@ class Trained:
 
     @property
     def labelling(self) -> dict[str, Any]:
-        """What other numbers mean: the palette of masks, the words of captions."""
+        """The meaning of other numbers: the palette of masks, the words of captions."""
         known = ("version", "config", "classes", "preprocessing")
         return {key: value for key, value in self.checkpoint["fovea"].items() if key not in known}
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How images become inputs."""
+        """The preprocessing of images."""
         return self.checkpoint["fovea"]["preprocessing"]
 
     def datamodule(

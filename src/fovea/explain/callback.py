@@ -1,4 +1,4 @@
-"""Explain the same few validation images epoch after epoch, without disturbing the training."""
+"""Explain the same few validation images epoch after epoch, without changing the training."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Explain(L.Callback):
         missing = [name for name in self.ids if name not in known]
         if missing:
             raise ValueError(
-                f"{missing[0]!r} is no validation image: ids= takes such as {next(iter(known), '')!r}"
+                f"{missing[0]!r} is not a validation image: ids= takes those like {next(iter(known), '')!r}"
             )
         return [known[name] for name in self.ids]
 

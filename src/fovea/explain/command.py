@@ -94,7 +94,7 @@ def make(config: DictConfig) -> tuple[list[LayerMethod], dict[str, Analysis]]:
 
     nodes = config.get("method") or {}
     if not nodes:
-        raise UsageError(f"method= is missing: say one or more of {', '.join(members('method'))}")
+        raise UsageError(f"method= is missing: give one or more of {', '.join(members('method'))}")
     methods: list[LayerMethod] = []
     analyses: dict[str, Analysis] = {}
     for name, node in nodes.items():

@@ -30,9 +30,9 @@ def open_models(config: DictConfig) -> list[OpenedModel]:
     """Open every run and every named model, each with a name of its own."""
     runs = listed(config, "run")
     if not runs and config.get("model") is None:
-        raise UsageError("say which model: run=DIR, or model=timm model.name=NAME (model: see --help)")
+        raise UsageError("no model is given: give run=DIR, or model=timm model.name=NAME (model: see --help)")
     if config.get("model") is None and any(value is not None for value in _own_data(config).values()):
-        raise UsageError("data.… is of models without a run: a run brings its own size and classes")
+        raise UsageError("data.… is for models without a run: a run has its own size and classes")
     found = [_of_run(run, config) for run in runs]
     if config.get("model") is not None:
         names = config.model.name
@@ -133,7 +133,7 @@ def _filled(name: str, config: DictConfig) -> DictConfig:
             config.model.checkpoint = str(local)
         return config
     if missing := [f"data.{key}=" for key in ("num_classes", "image_size") if data[key] is None]:
-        raise UsageError(f"model.name={name} is made for no certain data: say {' and '.join(missing)}")
+        raise UsageError(f"model.name={name} does not determine its data: give {' and '.join(missing)}")
     usual: Any = OmegaConf.load(CONF / "data_defaults.yaml")
     for key in ("interpolation", "crop_pct", "resize"):
         data[key] = usual[key] if data[key] is None else data[key]
@@ -159,7 +159,7 @@ def _count_of(name: str) -> int:
 
 
 def _of_timm(config: DictConfig, net: Any) -> dict[str, Any]:
-    """Say how images become inputs of a net of timm: what the config leaves open is timm's own."""
+    """Return the preprocessing of a timm net: what the config leaves open is timm's own."""
     from timm.data import resolve_model_data_config
 
     own, data, channels = resolve_model_data_config(net), config.data, int(config.data.channels)

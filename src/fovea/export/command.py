@@ -1,4 +1,4 @@
-"""Export a trained run; what comes out computes what the network computes, or is refused."""
+"""Export a trained run; a file that differs from the network is refused."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
 from fovea.files import replacing
+from fovea.page.formats import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,7 +109,7 @@ def _measure(
 
 
 def _table(about: dict[str, Any], folder: Path) -> str:
-    """Say in a few lines what was written, how exact and how fast it is."""
+    """Format a summary: what was written, how exact and how fast it is."""
     from fovea.page.text_table import text_table
 
     parity, cost = about["parity"], about["latency"]
@@ -119,8 +120,8 @@ def _table(about: dict[str, Any], folder: Path) -> str:
         ("parity", f"largest difference {parity['max_abs_difference']:.2g} (relative "
          f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, batches of 1 and 7"),
         ("latency", f"{cost['exported_p50_ms']:.3g} ms, torch {cost['torch_p50_ms']:.3g} ms (medians, one "
-         f"image, CPU, threads: {cost['threads']})"),
+         f"image, CPU, {counted(cost['threads'], 'thread')})"),
     ]  # fmt: skip
     if parity["same_argmax"] is not None:
-        rows.insert(3, ("same argmax", f"{parity['same_argmax']:.1%}"))
+        rows.insert(3, ("same argmax", f"{100 * parity['same_argmax']:.1f} %"))
     return text_table([*rows, *([("note", about["note"])] if "note" in about else [])], align="ll")

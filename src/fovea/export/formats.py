@@ -27,7 +27,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: `write(net, x, path, names, opset)` returns what is to know about the file."""
+    """A file format: `write(net, x, path, names, opset)` returns facts about the file."""
 
     name: str
     file: str
@@ -36,7 +36,7 @@ class Format:
 
 
 class Flat(nn.Module):
-    """Give the outputs of a network as one flat dict, which every format can hold."""
+    """Return the outputs of a network as one flat dict, which every format can hold."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def choose(name: object) -> Format:
 
 
 def write(form: Format, net: nn.Module, x: Tensor, path: Path, *, opset: int | None) -> dict[str, Any]:
-    """Write the network, and return what is to know about the file; `x` is a batch of inputs.
+    """Write the network, and return facts about the file; `x` is a batch of inputs.
 
     Raises:
         ExportError: the network does what the format cannot hold.
@@ -148,7 +148,9 @@ def _onnx(net: nn.Module, x: Tensor, path: Path, names: list[str], opset: int | 
     )  # fmt: skip
     found = {entry.domain: entry.version for entry in onnx.load(path).opset_import}
     if opset is not None and found.get("") != opset:  # a conversion that fails leaves the exporter's own
-        raise ExportError(f"this network cannot be had in opset={opset}, only in opset={found.get('')}")
+        raise ExportError(
+            f"this network cannot be exported with opset={opset}, only in opset={found.get('')}"
+        )
     return {"opset": found.get("")}
 
 

@@ -145,7 +145,7 @@ def gate(outputs: dict[str, dict[str, Any]], *, tolerance: float) -> dict[str, A
     for name, found in outputs.items():
         gap, relative, same = (found[k] for k in ("max_abs_difference", "max_rel_difference", "same_argmax"))
         if not gap <= tolerance:  # also NaN
-            alike = "" if same is None else f"; argmax is the same in {same:.1%}"
+            alike = "" if same is None else f"; argmax is the same in {100 * same:.1f} %"
             raise ExportError(
                 f"its {name} differs from the network's by up to {gap:.3g}, more than tolerance={tolerance:g}"
                 f" ({relative:.2g} of the largest value, {found['max_abs_value']:.3g}{alike})"

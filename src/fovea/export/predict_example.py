@@ -1,7 +1,7 @@
 """Predict one image with the exported network of this folder: `python predict_example.py IMAGE`.
 
 Needs numpy, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2), but nothing of
-the code that trained the network. Transparency and more than 8 bits are not looked at.
+the code that trained the network. Transparency and more than 8 bits are ignored.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _resized(image: np.ndarray, size: tuple[int, ...], options: dict[str, Any]) 
 
 
 def describe(outputs: dict[str, np.ndarray], classes: list[str], *, top: int = 5) -> list[str]:
-    """Return the likeliest classes where the output is one score per class, else names and shapes."""
+    """Return the most probable classes where the output is one score per class, else names and shapes."""
     first = next(iter(outputs.values()))
     if len(outputs) > 1 or first.shape != (1, len(classes)):
         return [f"{name}  {list(value.shape)}  {value.dtype}" for name, value in outputs.items()]
@@ -129,7 +129,7 @@ def describe(outputs: dict[str, np.ndarray], classes: list[str], *, top: int = 5
 
 
 def main(path: str) -> None:
-    """Print what the network says of one image."""
+    """Print the prediction for one image."""
     folder = Path(__file__).resolve().parent
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     model = open_model(folder / about["file"], about)

@@ -1,4 +1,4 @@
-"""Check what is said about one image: label, boxes, masks, captions."""
+"""Check the annotations of one image: label, boxes, masks, captions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_sample(
 
 
 def check_label(label: int | None, *, classes: Sequence[str]) -> list[Problem]:
-    """Refuse a label that is no class."""
+    """Find a label that is no class."""
     if label is None or 0 <= label < len(classes):
         return []
     return [("bad label", f"label {label} is not 0 to {len(classes) - 1}")]
@@ -70,14 +70,14 @@ def _shown(box: np.ndarray) -> str:
 
 
 def _some(kind: str, messages: list[str]) -> list[Problem]:
-    """Say the first few of an image's many problems, and how many more there are."""
+    """List the first few of an image's many problems, and count the others."""
     said = [(kind, message) for message in messages[:SHOWN]]
     more = len(messages) - SHOWN
     return [*said, (kind, f"and {more} more in this image")] if more > 0 else said
 
 
 def check_box_labels(labels: np.ndarray | None, *, count: int, classes: Sequence[str]) -> list[Problem]:
-    """Refuse labels (N,) of boxes that are no class, or not one for each box."""
+    """Find labels (N,) of boxes that are no class, or not one for each box."""
     if labels is None:
         return []
     if len(labels) != count:
@@ -87,7 +87,7 @@ def check_box_labels(labels: np.ndarray | None, *, count: int, classes: Sequence
 
 
 def check_mask(mask: np.ndarray, *, size: tuple[int, int], classes: Sequence[str]) -> list[Problem]:
-    """Refuse a mask of another size or with values that are no class; say when all of it is ignored."""
+    """Find a mask of another size, with values that are no class, or ignored everywhere."""
     if mask.shape != size:
         return [("bad mask", f"the mask is {mask.shape[1]}×{mask.shape[0]}, the image {size[1]}×{size[0]}")]
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
@@ -100,7 +100,7 @@ def check_mask(mask: np.ndarray, *, size: tuple[int, int], classes: Sequence[str
 def check_instances(
     instances: np.ndarray, *, size: tuple[int, int], boxes: np.ndarray | None
 ) -> list[Problem]:
-    """Refuse an instance mask of another size, or with objects that have no box."""
+    """Find an instance mask of another size, or with objects that have no box."""
     if instances.shape != size:
         text = f"the instances are {instances.shape[1]}×{instances.shape[0]}, the image {size[1]}×{size[0]}"
         return [("bad mask", text)]
@@ -120,7 +120,7 @@ def check_captions(captions: Sequence[str]) -> list[Problem]:
 
 
 def check_object(sample: Mapping[str, Any], *, classes: Sequence[str]) -> list[Problem]:
-    """Say when an image has no box, and nothing but background in its mask."""
+    """Find an image with no box, and nothing but background in its mask."""
     if "boxes" in sample:
         return [] if len(sample["boxes"]) else [("no object", "there is no box")]
     if "mask" in sample and classes and classes[0] == "background":

@@ -64,7 +64,7 @@ def check_classes(train: SplitPart) -> list[Finding]:
 def check_sizes(
     part: SplitPart, records: Sequence[ImageRecord], *, image_size: Sequence[int]
 ) -> list[Finding]:
-    """Say how many images have to be enlarged, and how many are much longer than wide."""
+    """Count the images that have to be enlarged, and those that are much longer than wide."""
     sizes = np.array([record.size for record in records if record.size is not None]).reshape(-1, 2)
     places = [record.index for record in records if record.size is not None]
     small = (sizes < np.array(image_size)[::-1]).any(axis=1)
@@ -76,6 +76,8 @@ def check_sizes(
     ):
         if chosen.any():
             first = places[int(chosen.argmax())]
-            said = f"{int(chosen.sum()):,} of {len(sizes):,} images {text}, the first is {part.name(first)}"
-            findings.append(Finding(kind, part.split, "", said, first))
+            message = (
+                f"{int(chosen.sum()):,} of {len(sizes):,} images {text}, the first is {part.name(first)}"
+            )
+            findings.append(Finding(kind, part.split, "", message, first))
     return findings

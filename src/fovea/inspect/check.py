@@ -1,4 +1,4 @@
-"""Report what a check of a data set found: a table, JSON and a page with example pictures."""
+"""Report the findings of a check: a table, JSON and a page with example pictures."""
 
 from __future__ import annotations
 
@@ -99,32 +99,34 @@ def _summary(findings: Sequence[Finding]) -> Section:
         return Section("Findings", [Text("No problem was found.")])
     rows, headers = counts(findings)
     table = Table(headers, rows, align="ll" + "r" * (len(headers) - 2))
-    text = "Errors spoil a training or what it measures; warnings deserve a look; notes are for information."
+    text = "Errors break training or its results; warnings deserve a look; notes are for information."
     return Section("Findings", [Text(text, "note"), table])
 
 
-def _kind(kind: str, found: Sequence[Finding], show: Show, drawing: Drawing) -> Section:
+def _kind(kind: str, findings: Sequence[Finding], show: Show, drawing: Drawing) -> Section:
     severity, meaning = KINDS[kind]
     blocks: list[Block] = [Text(meaning)]
-    pictures = _pictures(found, show, drawing)
-    blocks += [Gallery(pictures, least="18rem" if found[0].partner else "9rem")] if pictures else []
-    rows = [[f.split, middle(f.file, width=70), middle(f.message, width=140)] for f in found[:ON_PAGE]]
+    pictures = _pictures(findings, show, drawing)
+    blocks += [Gallery(pictures, least="18rem" if findings[0].partner else "9rem")] if pictures else []
+    rows = [[f.split, middle(f.file, width=70), f.message] for f in findings[:ON_PAGE]]
     table = Table(["split", "file", "message"], rows, align="lll")
-    blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(found), [table])]
-    return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(found), severity)}", blocks)
+    blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(findings), [table])]
+    return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(findings), severity)}", blocks)
 
 
-def _first(found: Sequence[Finding]) -> str:
-    return f"The first {ON_PAGE} of {len(found):,}" if len(found) > ON_PAGE else f"List of all {len(found):,}"
+def _first(findings: Sequence[Finding]) -> str:
+    return (
+        f"The first {ON_PAGE} of {len(findings):,}" if len(findings) > ON_PAGE else f"All {len(findings):,}"
+    )
 
 
 def _pictures(
-    found: Sequence[Finding], show: Show, drawing: Drawing
+    findings: Sequence[Finding], show: Show, drawing: Drawing
 ) -> list[tuple[bytes, str, Sequence[str], str]]:
     """Draw the first examples; an image that looks like another is shown side by side with it."""
     items: list[tuple[bytes, str, Sequence[str], str]] = []
     seen: set[tuple[str, int]] = set()
-    for finding in found:
+    for finding in findings:
         if len(items) == EXAMPLES:
             break
         if finding.index is None or (finding.split, finding.index) in seen:
@@ -136,6 +138,10 @@ def _pictures(
         if tiles:
             names = [middle(finding.file.rsplit("/", 1)[-1], width=40), middle(finding.message, width=90)]
             items.append(
-                (*encode(beside(tiles, gap=6)), [f"{finding.split}: {names[0]}", names[1]], finding.file)
+                (
+                    *encode(beside(tiles, gap=6)),
+                    [finding.split + f": {names[0]}" * bool(names[0]), names[1]],
+                    finding.file,
+                )
             )
     return items

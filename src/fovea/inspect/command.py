@@ -1,4 +1,4 @@
-"""Get, check, show and measure one data set."""
+"""Prepare, check, preview and measure one data set."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def main(config: DictConfig) -> None:
     configure(None)
     action = None if OmegaConf.is_missing(config, "action") else config.action
     if action not in actions:
-        said = "action= is missing" if action is None else f"action is {action!r}"
-        raise UsageError(f"{said}; allowed: {', '.join(actions)}")
+        problem = "action= is missing" if action is None else f"action is {action!r}"
+        raise UsageError(f"{problem}; allowed: {', '.join(actions)}")
     config = resolved(config)
     try:
         with stop_signals():
@@ -89,10 +89,10 @@ def check(config: DictConfig, out: Path) -> int:
     page = check_page(
         name, findings, found, show=viewer(parts), drawing=drawing(parts), sizes=sizes, command=command()
     )
-    said, table = f"{name}: {verdict(findings)}", check_table(findings)
+    result, table = f"{name}: {verdict(findings)}", check_table(findings)
     facts = {"name": name, "splits": sizes, "verdict": verdict(findings), "findings": as_json(findings)}
     write(out, "check", {**facts, "statistics": found}, page)
-    log.info("%s%s\n%s", f"{table}\n\n" if table else "", said, out / "check.html")
+    log.info("%s%s\n%s", f"{table}\n\n" if table else "", result, out / "check.html")
     return int(any(finding.severity == "error" for finding in findings))
 
 
@@ -107,8 +107,8 @@ def stats(config: DictConfig, out: Path) -> int:
     remarks = [finding.message for finding in findings] + ([text] if text else [])
     page = stats_page(config.data.name, found, remarks=remarks, command=command())
     write(out, "stats", {"name": config.data.name, "remarks": remarks, "splits": found}, page)
-    said = "".join(f"\n{remark}" for remark in remarks)
-    log.info("%s%s\n%s", stats_table(found), said, out / "stats.html")
+    notes = "".join(f"\n{remark}" for remark in remarks)
+    log.info("%s%s\n%s", stats_table(found), notes, out / "stats.html")
     return 0
 
 
@@ -157,7 +157,7 @@ def resolved(config: DictConfig) -> DictConfig:
 
 
 def preprocessing(config: DictConfig) -> Preprocessing:
-    """Return how the images of the data set become inputs of a network without statistics of its own."""
+    """Return the preprocessing for a network without statistics of its own."""
     return build.preprocessing(OmegaConf.merge(config, {"model": {"pretrained": False}}), None)  # type: ignore[arg-type,return-value]
 
 
@@ -187,8 +187,10 @@ def open_parts(config: DictConfig) -> tuple[list[SplitPart], list[Finding]]:
     except Exception as error:  # the very thing to report
         factory, root = build.make(config.data.dataset), Path(str(config.data.root))
         parts, findings = open_each(factory, channels=int(config.data.channels), root=root)
-        said = " ".join(errors.explain(error).split())  # each split opens, but the set cannot be trained on
-        findings = findings or [Finding("cannot open", "all", "", said)]
+        message = " ".join(
+            errors.explain(error).split()
+        )  # each split opens, but the set cannot be trained on
+        findings = findings or [Finding("cannot open", "all", "", message)]
     return [part.limited(config.limit, seed=config.seed) for part in parts], findings
 
 
@@ -202,7 +204,7 @@ def inspect_all(config: DictConfig, parts: Sequence[SplitPart]) -> list[list[Ima
 
 
 def drawing(parts: Sequence[Subset]) -> Drawing:
-    """Return how to draw the samples of a data set."""
+    """Return the colours and class names that draw the samples of a data set."""
     from fovea.page.annotations import Drawing
 
     named = max((part.dataset for part in parts), key=lambda dataset: len(dataset.classes))
@@ -211,7 +213,7 @@ def drawing(parts: Sequence[Subset]) -> Drawing:
 
 
 def viewer(parts: Sequence[SplitPart]) -> Callable[[str, int], Mapping[str, Any]]:
-    """Return a function that gives what can be drawn of an image, if only the image itself."""
+    """Return a function that loads as much of a sample as can be read, if only the image."""
     from fovea.inspect.image import decode
 
     by_name = {part.split: part for part in parts}

@@ -13,9 +13,9 @@ from fovea.inspect.image import ImageRecord
 from fovea.inspect.splits import SplitPart
 
 BITS = 64
-WINDOW = 64  # how many neighbours in one bucket are compared: what keeps a bucket of look-alikes linear
+WINDOW = 64  # how many neighbours in one bucket are compared: what keeps a bucket of near-duplicates linear
 DISTANCE = 4  # bits of the perceptual hash
-COARSE = 32  # pixels of the shorter side below which look-alikes mean nothing: letters, digits, icons
+COARSE = 32  # pixels of the shorter side below which near-duplicates mean nothing: letters, digits, icons
 
 
 class DecodedImages:
@@ -84,7 +84,7 @@ def find_near(images: DecodedImages, chosen: np.ndarray) -> list[Finding]:
     if len(chosen) < 2:
         return []
     if (side := _median_side(images)) < COARSE:
-        text = f"the images are {side} pixels small: near-duplicates were not looked for, only equal ones"
+        text = f"the images are {side} pixels small: near-duplicates were not searched for, only equal ones"
         return [Finding("similar images", "all", "", text)]
     nearest: dict[tuple[int, bool], tuple[int, int]] = {}  # (image, across): (bits, partner)
     for i, j, bits in _confirmed(images, chosen):

@@ -49,7 +49,7 @@ def check_file(path: Path, *, role: str, channels: int = 3) -> tuple[list[Proble
 
 
 def is_picture(path: Path, role: str) -> bool:
-    """Tell whether a file should hold pixels: annotations and masks may also be tables."""
+    """Return whether a file should hold pixels: annotations and masks may also be tables."""
     suffix = path.suffix.lower()
     return suffix in IMAGES or (role in PICTURES and suffix not in {".mat", ".npy", ".npz", ".json", ".txt"})
 
@@ -59,7 +59,9 @@ def _check_picture(data: bytes, path: Path, role: str, channels: int) -> tuple[l
     suffix = path.suffix.lower()
     if found is None:
         known = suffix in IMAGES
-        return [("corrupt", f"the {role} is no image file: it begins with {data[:8]!r}")] * known, not known
+        return [
+            ("corrupt", f"the {role} is not an image file: it begins with {data[:8]!r}")
+        ] * known, not known
     problems: list[Problem] = []
     if suffix in IMAGES and suffix not in SUFFIXES[found]:
         problems.append(("wrong extension", f"the content is {found}, the name ends in {path.suffix}"))
@@ -71,7 +73,7 @@ def _check_picture(data: bytes, path: Path, role: str, channels: int) -> tuple[l
 
 
 def sniff(data: bytes) -> str | None:
-    """Name the image format by the first bytes; None where they are of none that we know."""
+    """Return the image format by the first bytes; None where they belong to no known format."""
     for magic, name in MAGIC.items():
         if data.startswith(magic):
             return name
@@ -82,7 +84,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def is_truncated(data: bytes, kind: str) -> bool:
-    """Tell whether the data stop before the mark or the size with which the format ends."""
+    """Return whether the data stop before the end mark or the size of the format."""
     if kind == "JPEG":
         return data.find(b"\xff\xd9", _start_of_scan(data)) < 0
     if kind == "PNG":

@@ -1,4 +1,4 @@
-"""Say what is wrong with a data set: one finding per problem."""
+"""The findings about a data set: one per problem."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ SEVERITIES = ("error", "warning", "note")
 # kind: (severity, what it means and what to do)
 KINDS: dict[str, tuple[str, str]] = {
     "cannot open": ("error", "A split could not be opened; what could be found of its files was checked."),
-    "file count": ("error", "The split has another number of images than officially: files are missing."),
+    "file count": ("error", "The split does not have the official number of images: files are missing."),
     "missing image": ("error", "The image is listed, but there is no such file."),
     "missing mask": ("error", "The image has no mask file."),
     "missing annotation": ("error", "The image has no annotation file."),
     "no permission": ("error", "The file may not be read: change its permissions (chmod u+r)."),
-    "empty file": ("error", "The file has no content: get it again or remove it."),
-    "truncated": ("error", "The file ends too early, as after a broken download: get it again."),
-    "corrupt": ("error", "The file cannot be decoded: get it again or remove it."),
-    "bad annotation": ("error", "The annotation cannot be used; the message of the reader says why."),
+    "empty file": ("error", "The file has no content: download it again or remove it."),
+    "truncated": ("error", "The file ends too early, as after a broken download: download it again."),
+    "corrupt": ("error", "The file cannot be decoded: download it again or remove it."),
+    "bad annotation": ("error", "The annotation cannot be used; the message says why."),
     "bad mask": (
         "error",
-        "The mask cannot be used: values that are no class, or another size than the image.",
+        "The mask cannot be used: values that are not classes, or another size than the image.",
     ),
     "bad label": ("error", "The label is not the number of a class."),
     "box without area": ("error", "A box has no area, or is not made of finite numbers."),
-    "box outside": ("error", "A box lies wholly outside its image."),
-    "leakage": ("error", "The same pixels are in two splits: what is measured on them is not to be trusted."),
+    "box outside": ("error", "A box lies entirely outside its image."),
+    "leakage": ("error", "The same pixels are in two splits: test results are too optimistic."),
     "label conflict": ("error", "The same pixels carry different labels."),
     "class without images": ("error", "No image of this class is in the training split."),
-    "wrong extension": ("warning", "The content is of another format than the name says: rename the file."),
+    "wrong extension": ("warning", "The file is not in the format of its extension: rename it."),
     "16-bit or CMYK": ("warning", "16-bit and CMYK images are converted to 8-bit RGB on reading."),
     "transparent": ("warning", "The image has transparency, which is drawn on white."),
     "box over edge": ("warning", "A box reaches beyond its image; it is cut to the image."),
@@ -50,14 +50,17 @@ KINDS: dict[str, tuple[str, str]] = {
     "no object": ("note", "The image shows no object: it serves as a negative example."),
     "small images": ("note", "Images are smaller than data.image_size and get enlarged."),
     "long images": ("note", "Images are more than 4 times as long as wide: little of them survives a crop."),
-    "similar images": ("note", "Near-duplicates were not looked for, or are too common to mean anything."),
+    "similar images": (
+        "note",
+        "Near-duplicates were not searched for, or are too frequent to be meaningful.",
+    ),
     "normalisation": ("note", "data.mean and data.std are not those of the training images."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem: `kind` is a key of KINDS, `file` says what it is about, `index` where in the split."""
+    """One problem: `kind` is a key of KINDS, `file` the file or class, `index` its position in the split."""
 
     kind: str
     split: str

@@ -1,4 +1,4 @@
-"""Reduce an image to numbers that tell whether two images are the same, or nearly."""
+"""Hash images, to find equal and nearly equal ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Tell which pairs of thumbnails (N, SIDE, SIDE, C) show one picture, whatever its brightness: (N,) bool.
+    """Return (N,) bool: which pairs of thumbnails (N, SIDE, SIDE, C) agree, whatever their brightness.
 
     The mean is taken out of each channel, the contrast out of the whole; what is left may differ by ALIKE of
     the contrast. Flat pictures are like no other.

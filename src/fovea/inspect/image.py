@@ -26,7 +26,7 @@ BLOCK = 128  # images handed out at a time: what is finished after Ctrl-C
 
 @dataclass(slots=True)
 class ImageRecord:
-    """What was found about an image; where it could not be decoded, `size` is None."""
+    """The record of an image: findings, size, statistics; where it could not be decoded, `size` is None."""
 
     index: int
     findings: list[Finding] = field(default_factory=list)
@@ -103,7 +103,7 @@ def _read(
     except Exception as error:  # a data set may fail in any way on damaged files
         image = decode(files.get("image"), channels)
         if not any(finding.severity == "error" for finding in record.findings):  # else it is the consequence
-            _report(record, part, [blame(error, files, decoded=image is not None)], None)
+            _report(record, part, [attribute_error(error, files, decoded=image is not None)], None)
             _salvage(record, part, image)
         return image, None
 
@@ -116,8 +116,8 @@ def decode(path: Path | None, channels: int) -> np.ndarray | None:
         return None
 
 
-def blame(error: Exception, files: dict[str, Path], *, decoded: bool) -> Problem:
-    """Say what is at fault when a sample cannot be loaded: the image, its mask or another annotation."""
+def attribute_error(error: Exception, files: dict[str, Path], *, decoded: bool) -> Problem:
+    """Attribute a loading error to the image, its mask or another annotation."""
     text = str(error).strip().split("\n")[0] or type(error).__name__
     if not isinstance(error, ValueError | OSError):
         text = f"{type(error).__name__}: {text}"

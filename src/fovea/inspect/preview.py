@@ -68,30 +68,30 @@ def _augmented(out: Path, shown: Sequence[Shown], drawing: Drawing, versions: in
         rows.append(annotate(first, wrapped(text[:1], width=30)))
         items.append((*encode(first), text[:1], item.name))
         for sample in item.versions:
-            drawn, said = draw(sample, small), lines(sample, drawing)[:1]
-            rows.append(annotate(drawn, wrapped(said, width=30)))
-            items.append((*encode(drawn), said if said != text[:1] else [], f"{item.name}, augmented"))
+            drawn, entries = draw(sample, small), lines(sample, drawing)[:1]
+            rows.append(annotate(drawn, wrapped(entries, width=30)))
+            items.append((*encode(drawn), entries if entries != text[:1] else [], f"{item.name}, augmented"))
     sheet(out / "preview_augmented.png", rows, columns=versions + 1)
     told = "The left column shows the image, the others what the network sees of it in different epochs."
     return Section("Augmented", [Text(told), Gallery(items, columns=versions + 1)])
 
 
 def lines(sample: Mapping[str, Any], drawing: Drawing) -> list[str]:
-    """Say the label, or the number of objects, and then the captions."""
-    said = []
+    """Name the label, or the number of objects, and then the captions."""
+    entries = []
     label = sample.get("label")
     if label is not None:
-        said.append(mixed(label, drawing) if np.ndim(label) else drawing.name(int(label)))
+        entries.append(mixed(label, drawing) if np.ndim(label) else drawing.name(int(label)))
     elif "boxes" in sample:
         count = len(sample["boxes"])
-        said.append(counted(count, "object") if count else "no object")
+        entries.append(counted(count, "object") if count else "no object")
     texts = list(sample.get("captions") or [])
-    said += [shorten(f"“{text.strip()}”", width=120) for text in texts[:CAPTIONS]]
-    return said + ([f"and {len(texts) - CAPTIONS} more"] if len(texts) > CAPTIONS else [])
+    entries += [shorten(f"“{text.strip()}”", width=120) for text in texts[:CAPTIONS]]
+    return entries + ([f"and {len(texts) - CAPTIONS} more"] if len(texts) > CAPTIONS else [])
 
 
 def mixed(label: np.ndarray, drawing: Drawing) -> str:
-    """Say a label (num_classes,) of probabilities."""
+    """Name a label (num_classes,) of probabilities."""
     order = [int(k) for k in np.argsort(-label, kind="stable") if label[k] > 0.005][:3]
     return " + ".join(
         f"{label[k]:.2f} {drawing.name(k)}" if label[k] < 0.995 else drawing.name(k) for k in order

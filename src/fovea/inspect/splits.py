@@ -1,4 +1,4 @@
-"""Open what can be opened of a data set, split by split."""
+"""Open a data set split by split, as far as it can be opened."""
 
 from __future__ import annotations
 

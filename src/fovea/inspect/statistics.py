@@ -17,7 +17,7 @@ Stats = dict[str, Any]  # plain values only: what stats.json holds
 
 
 def summarise(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
-    """Return everything that is known of one split; a part that it lacks is left out."""
+    """Return the statistics of one split; a part that it lacks is left out."""
     seen = [record for record in records if record.size is not None]
     found: Stats = {"images": len(part), "readable": len(seen)}
     found |= {"classes": class_counts(part)} if part.labels is not None else {}
@@ -64,7 +64,7 @@ def _edges(array: np.ndarray) -> np.ndarray:
 
 
 def sizes(records: Sequence[ImageRecord]) -> Stats:
-    """Spread of width, height and aspect (width / height), and the commonest sizes."""
+    """Spread of width, height and aspect (width / height), and the most frequent sizes."""
     array = np.array([record.size for record in records], dtype=np.float64)
     common = Counter(record.size for record in records if record.size is not None).most_common(5)
     return {
@@ -149,7 +149,7 @@ def captions(part: SplitPart, records: Sequence[ImageRecord]) -> Stats:
 
 
 def compare_normalisation(train: Stats, preprocessing: Preprocessing) -> str | None:
-    """Say so when the config's mean or std differs from the training images' by more than 0.02.
+    """Return a message when the config's mean or std differs from the training images' by more than 0.02.
 
     A handful of images says nothing about such small differences.
     """

@@ -1,4 +1,4 @@
-"""Say what a data set is made of: tables, text and plots from its statistics."""
+"""Render the statistics of a data set: tables, text and plots."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def rows(splits: Mapping[str, Stats]) -> list[list[str]]:
     lines = [
         ("images", lambda s: integer(s["images"])),
         ("classes", lambda s: str(sum(count > 0 for count in s["classes"].values()))),
-        ("images of a class", lambda s: _range(list(s["classes"].values()))),
+        ("images per class", lambda s: _range(list(s["classes"].values()))),
         ("width", lambda s: _spread(s["sizes"]["width"])),
         ("height", lambda s: _spread(s["sizes"]["height"])),
         ("width / height", lambda s: _spread(s["sizes"]["aspect"])),
         ("mean", lambda s: "  ".join(f"{v:.4f}" for v in s["mean"])),
         ("std", lambda s: "  ".join(f"{v:.4f}" for v in s["std"])),
         ("objects", lambda s: integer(s["boxes"]["objects"])),
-        ("objects in an image", lambda s: _spread(s["boxes"]["per_image"])),
-        ("side of a box", lambda s: _spread(s["boxes"]["side"])),
+        ("objects per image", lambda s: _spread(s["boxes"]["per_image"])),
+        ("box side", lambda s: _spread(s["boxes"]["side"])),
         ("small, medium, large", lambda s: ", ".join(map(integer, s["boxes"]["small_medium_large"]))),
         ("ignored pixels", lambda s: f"{100 * s['masks']['ignored']:.2f} %"),
         ("captions", lambda s: integer(s["captions"]["captions"])),
-        ("captions of an image", lambda s: _spread(s["captions"]["per_image"])),
-        ("words in a caption", lambda s: _spread(s["captions"]["words"])),
+        ("captions per image", lambda s: _spread(s["captions"]["per_image"])),
+        ("words per caption", lambda s: _spread(s["captions"]["words"])),
         ("different words", lambda s: integer(s["captions"]["vocabulary"])),
     ]
     table = [[title, *(_cell(make, split) for split in splits.values())] for title, make in lines]
@@ -63,16 +63,16 @@ def _range(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _spread(found: Stats) -> str:
-    low, middle, high = (f"{found[key]:,.4g}" for key in ("min", "median", "max"))
+def _spread(stats: Stats) -> str:
+    low, middle, high = (f"{stats[key]:,.4g}" for key in ("min", "median", "max"))
     return low if low == high else f"{low} to {high}, median {middle}"
 
 
 def sections(splits: Mapping[str, Stats]) -> list[Section]:
     """Return the table of all splits and the plots of the first."""
     align = "l" + "r" * len(splits)
-    table = Table(["", *splits], rows(splits), "Ranges are the smallest and the largest value.", align)
-    found = [Section("In numbers", [table])]
+    table = Table(["", *splits], rows(splits), "Ranges go from the smallest to the largest value.", align)
+    found = [Section("Statistics", [table])]
     split, first = next(iter(splits.items()), ("", {}))
     makers = (_classes, _sizes, _objects, _pixels, _captions)
     return [*found, *(Section(title, blocks) for make in makers for title, blocks in make(split, first))]
@@ -83,11 +83,10 @@ def _classes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     if not counts:
         return []
     low, high = min(counts.values()), max(counts.values())
-    said = f"{high / low:.3g} times" if low else "infinitely many times"
-    text = f"The largest class has {said} the images of the smallest."
+    ratio = f"The largest class has {high / low:.3g} times as many images as the smallest." if low else ""
     plot = Picture(class_bars(counts, title=f"images of each class, {split}"), "Images of each class")
-    said = "Every class has the same number of images." if low == high else text
-    return [("Classes", [plot, Text(said, "note")])]
+    equal = "Every class has the same number of images." if low == high else ""
+    return [("Classes", [plot, Text(equal or ratio or "The smallest class has no images.", "note")])]
 
 
 def _sizes(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
@@ -111,12 +110,12 @@ def _objects(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     boxes = stats.get("boxes")
     if not boxes or not boxes["objects"]:
         return []
-    named = [("objects in an image", boxes["per_image"]["histogram"])]
-    named += [("side of a box (√area), pixels", boxes["side"]["histogram"])]
+    named = [("objects per image", boxes["per_image"]["histogram"])]
+    named += [("box side (√area), pixels", boxes["side"]["histogram"])]
     small, medium, large = boxes["small_medium_large"]
     facts = [
         ("Objects", integer(boxes["objects"]), f"in {split}"),
-        ("Images without", integer(boxes["images_without"]), ""),
+        ("Images without objects", integer(boxes["images_without"]), ""),
         ("Small", integer(small), "(under 32×32 pixels)"),
         ("Medium", integer(medium), ""),
         ("Large", integer(large), "(96×96 pixels or more)"),
@@ -141,8 +140,8 @@ def _captions(split: str, stats: Stats) -> list[tuple[str, list[Block]]]:
     captions = stats.get("captions")
     if not captions:
         return []
-    named = [("words in a caption", captions["words"]["histogram"])]
-    named += [("captions of an image", captions["per_image"]["histogram"])]
+    named = [("words per caption", captions["words"]["histogram"])]
+    named += [("captions per image", captions["per_image"]["histogram"])]
     text = (
         f"{captions['vocabulary']:,} different words, {captions['seen_5_times']:,} of them 5 times or "
         f"more. The most common: {', '.join(captions['common'])}."

@@ -1,4 +1,4 @@
-"""Measure the calibration of a classifier: whether its confidence is its accuracy."""
+"""Measure the calibration of a classifier: how far its confidence is from its accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CalibrationError(ExactMetric):
     """Average |accuracy - confidence| over bins of equal width: preds are logits (B, C), target (B,).
 
     The expected calibration error, Guo et al. (2017), https://arxiv.org/abs/1706.04599, equation 3; the bins
-    are (0, 1/n], (1/n, 2/n], … The confidence is the probability of the likeliest class. Sums are whole
+    are (0, 1/n], (1/n, 2/n], … The confidence is the probability of the predicted class. Sums are whole
     numbers, so that the result does not depend on how images are shared out among batches and processes;
     torchmetrics' own metric keeps every confidence, and takes logits that happen to lie in 0…1 for
     probabilities.

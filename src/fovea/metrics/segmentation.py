@@ -67,7 +67,7 @@ class MeanDice(Confusion):
 
 
 class PixelAccuracy(Confusion):
-    """Count the pixels with the right class, as a share of those that count; NaN without any."""
+    """Return the share of correct pixels among those not ignored; NaN without any."""
 
     def compute(self) -> Tensor:
         """Return the share, a number in 0…1."""

@@ -24,7 +24,7 @@ def wilson(correct: int, total: int, *, level: float = 0.95) -> tuple[float, flo
     from scipy.special import ndtri
 
     if not 0 <= correct <= total or total < 1:
-        raise ValueError(f"{correct} of {total} is no proportion")
+        raise ValueError(f"{correct} of {total} is not a proportion")
     z = float(ndtri(0.5 + level / 2))
     share, spread = correct / total, z * z / total
     half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total))

@@ -73,6 +73,6 @@ def check_channels(in_channels: int, mean: Sequence[float]) -> None:
 
 
 def normalisation(net: nn.Module) -> dict[str, Sequence[float]]:
-    """Return `own_mean` and `own_std` of a net of timm, ImageNet's for one that says nothing."""
+    """Return `own_mean` and `own_std` of a net of timm, ImageNet's for one without any."""
     known = getattr(net, "pretrained_cfg", None) or {}
     return {"own_mean": known.get("mean", IMAGENET[0]), "own_std": known.get("std", IMAGENET[1])}

@@ -18,7 +18,7 @@ TINY = 1e-10
 
 
 class Bilinear(Classifier):
-    """Classify by the products of the features of two nets at the same places.
+    """Classify by the products of the features of two nets at the same positions.
 
     Lin, RoyChowdhury & Maji (2015), https://arxiv.org/abs/1504.07889: x is the mean over positions of
     f_A f_B^T, then sign(x) sqrt|x|, then x / ||x||_2, then a linear layer. Maps of two sizes are averaged to

@@ -67,7 +67,7 @@ class FusionColorizer(Colorizer):
 
 
 class Fusion(nn.Module):
-    """Encode locally, fuse every place with one embedding of the whole picture, decode.
+    """Encode locally, fuse every position with one embedding of the whole picture, decode.
 
     Baldassarre, González Morín & Rodés-Guirao 2017, "Deep Koalarization: image colorization using CNNs and
     Inception-ResNet-v2", https://arxiv.org/abs/1712.03400, table 1. There the embedding is what Inception

@@ -117,7 +117,7 @@ class BilinearUp(nn.Module):
 
 
 class VGGMaps(nn.Module):
-    """Give the maps of a VGG at strides 8 and 16, and at 32 what its dense layers make of every place.
+    """Provide the maps of a VGG at strides 8 and 16, and at 32 its dense layers at every position.
 
     The dense layers fc6 and fc7 become convolutions with the same weights, of 7x7 and 1x1 pixels in VGG16.
     """
@@ -166,7 +166,7 @@ def vgg16_maps(
 
 
 def _as_conv(dense: nn.Linear, side: int) -> nn.Conv2d:
-    """Return the convolution of side x side pixels that computes at each place what `dense` does."""
+    """Return the convolution of side x side pixels that computes `dense` at each position."""
     with torch.device("meta"):  # its own values would only be thrown away
         conv = nn.Conv2d(dense.in_features // side**2, dense.out_features, side, padding=side // 2)
     conv.weight = nn.Parameter(dense.weight.detach().unflatten(1, (-1, side, side)))

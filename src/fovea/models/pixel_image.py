@@ -1,4 +1,4 @@
-"""Hold an image as the parameter that is learned, in front of a frozen net."""
+"""Provide an image as the parameter that is learned, in front of a frozen net."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class PixelImage(nn.Module):
         return self.backbone(self.adapt(image))
 
     def clip(self) -> None:
-        """Bring the image to the nearest one that can be shown."""
+        """Clip the image to the nearest one with valid colours."""
         image = self.render().detach()
         self.put(torch.minimum(torch.maximum(image, self.low), self.high))
 

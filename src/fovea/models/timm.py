@@ -143,7 +143,7 @@ def _adapt(net: nn.Module, state: State, *, in_channels: int) -> State:
 
 
 def _rename_in_order(state: State, name: str) -> State:
-    """Give tensors the names of timm's net `name`, which lists the same layers in the same order.
+    """Rename tensors to those of timm's net `name`, which lists the same layers in the same order.
 
     A state of another length is returned as it is: comparing its names then says what does not fit.
     """

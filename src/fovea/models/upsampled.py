@@ -1,4 +1,4 @@
-"""Give small or grey images to a pretrained backbone."""
+"""Feed small or grey images to a pretrained backbone."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Bins(nn.Module):
         grid: side of a cell in ab.
         neighbours, sigma: cells that share a colour, and the width of the Gaussian by which they do.
         rebalance: λ, from 0 (every cell counts alike) to 1 (every pixel does).
-        temperature: T, from near 0 (the likeliest cell) to 1 (the mean).
+        temperature: T, from near 0 (the most probable cell) to 1 (the mean).
     """
 
     points: Tensor

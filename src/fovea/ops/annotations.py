@@ -19,7 +19,7 @@ ANNOTATIONS = ("boxes", "keypoints", *PIXELS)
 
 
 def annotated(batch: Batch) -> bool:
-    """Tell whether the images have more annotations than class labels."""
+    """Return whether a batch has annotations beyond class labels."""
     return any(key in batch for key in ANNOTATIONS)
 
 
@@ -61,7 +61,7 @@ def transform_annotations(batch: Batch, move: Callable[[Tensor, Tensor], Tensor]
 
 
 def keep_boxes(batch: Batch, keep: Tensor) -> Batch:
-    """Keep these boxes (M,), with their classes; instances are numbered anew."""
+    """Keep these boxes (M,), with their classes; instances are renumbered."""
     out: dict[str, Any] = {**batch}
     if "instances" in batch:
         table = _renumbered(batch["batch_index"], keep, len(batch["image"]))

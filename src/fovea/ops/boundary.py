@@ -72,7 +72,7 @@ def _per_class(labels: Tensor, chosen: Tensor, num_classes: int) -> Tensor:
 def _near(edges: Tensor, others: Tensor, radius: float) -> Tensor:
     """Mark the pixels of `edges` (B, H, W) with one of the same class in `others` within `radius`.
 
-    Only boundary pixels are looked at, and of those only the ones not yet matched, from the nearest offsets
+    Only boundary pixels are compared, and of those only the ones not yet matched, from the nearest offsets
     outwards: the work grows with the length of the boundaries, not with the area or the number of classes.
     """
     reach = int(radius)

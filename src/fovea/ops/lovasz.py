@@ -49,7 +49,7 @@ def _extension(errors: Tensor, inside: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Lovasz:
-    """Hold the weight of `lovasz` in a sum of losses."""
+    """The Lovász loss with its weight in a sum of losses."""
 
     weight: float = 1.0
 

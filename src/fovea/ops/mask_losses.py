@@ -64,7 +64,7 @@ def _weights(given: Sequence[float] | None, logits: Tensor) -> Tensor | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
-    """Hold the options of `cross_entropy`, and its weight in a sum of losses."""
+    """The cross-entropy over pixels with its options and its weight in a sum of losses."""
 
     weight: float = 1.0
     class_weights: Sequence[float] | None = None
@@ -76,7 +76,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True, kw_only=True)
 class Focal:
-    """Hold the options of `focal`, and its weight in a sum of losses."""
+    """The focal loss over pixels with its options and its weight in a sum of losses."""
 
     weight: float = 1.0
     gamma: float = 2.0

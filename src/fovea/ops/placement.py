@@ -1,4 +1,4 @@
-"""Decide which part of an image goes where in one of another size: cropped, padded or stretched."""
+"""Place an image in one of another size: cropped, padded or stretched."""
 
 from __future__ import annotations
 

@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Bring half precision to single, and leave single and double as they are."""
+    """Convert half precision to single, and leave single and double as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -40,7 +40,7 @@ def tversky(logits: Tensor, mask: Tensor, *, alpha: float, beta: float, smooth: 
 
 @dataclass(frozen=True, kw_only=True)
 class Tversky:
-    """Hold the options of `tversky`, and its weight in a sum of losses: a beta above alpha favours recall."""
+    """The Tversky loss, its options and its weight in a sum of losses: a beta above alpha favours recall."""
 
     weight: float = 1.0
     smooth: float = 0.0

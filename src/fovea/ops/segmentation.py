@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def class_map(logits: Tensor) -> Tensor:
-    """Return the likeliest class (B, H, W) int64 of logits (B, K, H, W); K = 1 is class 1 of two."""
+    """Return the most probable class (B, H, W) int64 of logits (B, K, H, W); K = 1 is class 1 of two."""
     if logits.shape[1] == 1:
         return (logits[:, 0] > 0).long()
     return logits.max(dim=1).indices  # several times faster on a CPU than argmax, which is the same
@@ -39,7 +39,7 @@ def dice_per_class(confusion: Tensor) -> Tensor:
 
 
 def pixel_accuracy(confusion: Tensor) -> Tensor:
-    """Return the share (…) of pixels with the right class, of counts (…, K, K); NaN where none counts."""
+    """Return the share (…) of correct pixels, of counts (…, K, K); NaN where all are ignored."""
     return confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / confusion.sum((-2, -1))
 
 

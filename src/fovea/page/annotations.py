@@ -1,4 +1,4 @@
-"""Draw what is known or predicted about an image onto it: boxes, class maps, instances, keypoints, errors."""
+"""Draw annotations or predictions onto an image: boxes, class maps, instances, keypoints, errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Drawing:
 
     @property
     def background(self) -> bool:
-        """Whether mask value 0 is what is none of the others."""
+        """Whether mask value 0 is the background."""
         return self.mask_names[:1] == ["background"]
 
     def box_colour(self, label: int) -> Colour:
@@ -101,7 +101,7 @@ def colours(palette: Any = None) -> np.ndarray:
 
 
 def has_background(classes: Sequence[str]) -> bool:
-    """Tell whether class 0 is what is none of the others."""
+    """Return whether class 0 is the background."""
     return bool(classes) and str(classes[0]).lower() == "background"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Block:
-    """Something on a page, rendered by the macro of its name in `templates/blocks.html`."""
+    """A part of a page, rendered by the macro of its name in `templates/blocks.html`."""
 
     def html(self) -> str:
         """Render the block."""
@@ -63,7 +63,7 @@ class Code(Block):
 
 @dataclass(frozen=True)
 class Fold(Block):
-    """Blocks behind a line that opens them; print shows them."""
+    """Blocks folded behind a line that opens them; print shows them."""
 
     summary: str
     blocks: Sequence[Block]

@@ -1,4 +1,4 @@
-"""Count what each class is predicted as, and draw the confusion matrix of two classes or of hundreds."""
+"""Count and draw the confusion matrix of two classes or of hundreds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lay a page out: one file that needs no other file, no network and no script."""
+"""Render a self-contained page: one file that needs no other file, no network and no script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn numbers, durations and long text into what a reader sees; a missing value is an en dash."""
+"""Format numbers, durations and long text for a reader; a missing value is an en dash."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MONTHS = "January February March April May June July August September October No
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Tell numbers (numpy's too) from booleans and everything else."""
+    """Return whether a value is a number (numpy's too); booleans are none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def metric(value: Any) -> str:
-    """Four decimals for a usual metric, scientific for a tiny or huge one, `NaN` said aloud."""
+    """Format a metric: four decimals, scientific notation for a tiny or huge one, `NaN` spelled out."""
     if not is_number(value):
         return MISSING if value is None else str(value)
     value = float(value)
@@ -30,12 +30,12 @@ def metric(value: Any) -> str:
 
 
 def cell(value: Any) -> str:
-    """A number in a table: whole ones with thousands separators, others as a metric."""
+    """Format a number in a table: whole ones with thousands separators, others as a metric."""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else metric(value)
 
 
 def numeric(values: Iterable[Any]) -> bool:
-    """Tell whether a column of a table holds numbers, apart from blanks."""
+    """Return whether a column of a table holds only numbers and blanks."""
     known = [value for value in values if value is not None]
     return bool(known) and all(is_number(value) for value in known)
 

@@ -1,4 +1,4 @@
-"""Lay a map over the picture that it speaks about."""
+"""Overlay an attribution map on its image as a heat map."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def colour_bar(*, signed: bool, width: int, height: int) -> np.ndarray:
 
 
 def meaning(*, signed: bool) -> str:
-    """Say what the ends of the colour bar stand for."""
+    """Describe the ends of the colour bar."""
     if signed:
         return "blue: evidence against the class, red: for it; each map is divided by its largest magnitude"
     return "each map is divided by its maximum"

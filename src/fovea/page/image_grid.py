@@ -1,4 +1,4 @@
-"""Lay pictures out in rows, with lines of text below each and a heading above each row."""
+"""Draw grids of images: rows with a heading, and lines of text below each image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WASH, RIM = (245, 246, 247), (220, 223, 227)
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A picture, uint8 (H, W, 1, 3 or 4), with lines of text; or, in its place, why there is none.
+    """An image, uint8 (H, W, 1, 3 or 4), with lines of text; or, in its place, why there is none.
 
     `ok` says whether the first line is right, which colours and marks it.
     """
@@ -36,7 +36,7 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Some tiles, None for a gap, under a heading that tells by its colour whether a prediction is right."""
+    """A row of tiles, None for a gap, under a heading whose colour marks a correct or wrong prediction."""
 
     tiles: Sequence[Tile | None]
     heading: str = ""
@@ -46,7 +46,7 @@ class Row:
 def sheet(
     path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5, above: np.ndarray | None = None
 ) -> Path:
-    """Write images (H, W, 3) uint8 as one page, row by row, with what stands `above` them all."""
+    """Write a contact sheet of images (H, W, 3) uint8, row by row, below the blocks `above`."""
     wide = max(tile.shape[1] for tile in tiles)
     centred = [np.hstack([_white(len(t), (wide - t.shape[1]) // 2), t]) for t in tiles]
     rows = [beside(centred[i : i + columns], width=wide) for i in range(0, len(tiles), columns)]

@@ -1,4 +1,4 @@
-"""Write words onto pictures in the one font that Matplotlib brings along, and bring pictures to a size."""
+"""Label and resize images; text is in the font that comes with Matplotlib."""
 
 from __future__ import annotations
 

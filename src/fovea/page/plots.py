@@ -67,7 +67,7 @@ def style(index: int) -> tuple[str, Any]:
 
 
 def dress(axes: Axes, title: str, *, grid: str, whole: bool = False) -> None:
-    """Give axes their title and faint lines along the values, with few ticks: `grid` is x, y or both."""
+    """Style axes: title, few ticks, and faint grid lines along x, y or both (`grid`)."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(_name(title, width=60), loc="left", fontsize=9.5, color=INK, pad=7, y=1.0)

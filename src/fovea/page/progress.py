@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress(total: int, title: str) -> Iterator[Callable[[int], object]]:
-    """Give a function that moves a progress bar on by so many steps; no bar where stderr is no terminal."""
+    """Yield a function that advances a progress bar by so many steps; no bar where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

@@ -1,4 +1,4 @@
-"""Lay results out as aligned text for a terminal or a log file."""
+"""Format a table as aligned text for a terminal or a log file."""
 
 from __future__ import annotations
 

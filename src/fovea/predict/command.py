@@ -1,4 +1,4 @@
-"""Predict any images that a person has with a trained run."""
+"""Predict images with a trained run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _without_own(paths: list[Path], out_dir: Path, *, folders: Sequence[str]) ->
         if place != own / "predictions.png" and place.parent not in [own / folder for folder in folders]:
             kept.append(path)
     if not kept:
-        raise UsageError(f"the images are what predict wrote into {out_dir}; choose another output=DIR")
+        raise UsageError(f"the images were written by predict into {out_dir}; choose another output=DIR")
     return kept
 
 
@@ -87,7 +87,7 @@ def _truth(config: DictConfig, paths: list[Path], classes: list[str]) -> dict[Pa
 def _fill(
     writer: PredictionWriter, outputs: Iterator[tuple[Path, Any]], known: dict[Path, int | None]
 ) -> list[str]:
-    """Hand every output on; return what is to say about the files that could not be read."""
+    """Write every prediction; return a line for each file that could not be read."""
     failed = []
     for path, found in outputs:
         if isinstance(found, Exception):

@@ -1,4 +1,4 @@
-"""Write what `predict` found: a CSV file, a text table, annotated images and a contact sheet."""
+"""Write predictions: a CSV file, a text table, annotated images and a contact sheet."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PredictionWriter:
         self._remove_earlier()
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, label: int | None) -> None:
-        """Take one image uint8 (H, W, 3) with what the net or the view's `infer` gave for it."""
+        """Add one image uint8 (H, W, 3) with the output of the net or of the view's `infer`."""
         answer, truth = self.view.decode(output, image), label if self.judged else None
         row = self.view.row(answer, truth)
         correct = None if row.get("correct") is None else bool(row["correct"])
@@ -89,8 +89,9 @@ class PredictionWriter:
         if self.failures_only:
             lines.append(f"{self._written} of {self._seen} images are classified wrongly")
         elif self._known:
-            share = self._right / self._known
-            lines.append(f"{self._right} of {self._known} images with a known class are right ({share:.1%})")
+            share = 100 * self._right / self._known
+            right = f"{self._right} of {self._known} images with a known class"
+            lines.append(f"{right} are classified correctly ({share:.1f} %)")
         return "\n".join([*lines, str(file)])
 
     def _list(self, path: str, row: dict[str, object], lines: Sequence[str]) -> None:
@@ -114,7 +115,7 @@ class PredictionWriter:
             self._tiles.append(annotate(small, [*lines, Path(path).name], ok=correct))
 
     def _remove_earlier(self) -> None:
-        """Delete what an earlier call predicted, so that none of it seems to belong to this one."""
+        """Delete the predictions of an earlier call."""
         folders = ["annotated", *([self.view.folder[1]] if self.view.folder else [])]
         if (self.out_dir / "predictions.csv").is_file():
             for pattern in (*(f"{folder}/*.png" for folder in folders), "predictions.*"):

@@ -1,4 +1,4 @@
-"""Spell the commands that repeat, resume, evaluate or use a run, ready to paste."""
+"""Write the commands that repeat, resume, evaluate or use a run, ready to paste."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def choose(metrics: Columns, monitor: str | None) -> list[tuple[str, list[str]]]
 
 
 def nonfinite(metrics: Columns) -> list[str]:
-    """Say which columns hold NaN or infinity, and since when."""
+    """Describe which columns hold NaN or infinity, and since when."""
     found = []
     for name, values in metrics.items():
         at = [i for i, value in enumerate(values) if value is not None and not math.isfinite(value)]

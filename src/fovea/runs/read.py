@@ -21,7 +21,7 @@ Columns = dict[str, list[float | None]]  # one entry per epoch; None is a blank 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory says; missing files read as empty."""
+    """The contents of a run directory; missing files read as empty."""
 
     dir: Path
     summary: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Write the report of a run, whatever the run directory holds, and the table that sums it up."""
+"""Write the report of a run, whatever the run directory holds, and its summary table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _subtitle(run: Run) -> str:
 
 
 def explanations(run_dir: Path) -> list[Section]:
-    """Show the last sheet of a run, and the first one behind a line; nothing where there are none."""
+    """Show the last explanation sheet of a run, and the first one folded; nothing where there are none."""
     found = sorted((int(m[1]), p) for p in run_dir.glob("explain/*.png") if (m := SHEET.fullmatch(p.name)))
     if not found:
         return []
@@ -72,7 +72,7 @@ def explanations(run_dir: Path) -> list[Section]:
 
 
 def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
-    """Keep the rest of the page when one section of it fails, and say on the page that it did."""
+    """Build sections; a failure becomes a note on the page and leaves the rest intact."""
     try:
         return build()
     except Exception as error:

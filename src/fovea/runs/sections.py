@@ -23,7 +23,7 @@ from fovea.page.formats import (
 from fovea.runs.read import UNFINISHED, Run, log_tail
 
 SOURCES = {
-    "embedded": "embedded: real images that come with an installed package",
+    "embedded": "embedded: real images from an installed package",
     "real": "real: the data set's own files",
     "generated": "generated: drawn by a program; results do not carry over to photographs",
 }
@@ -58,10 +58,10 @@ def trouble(run: Run) -> list[Section]:
     error = str(run.summary.get("error") or "").strip()
     blocks: list[Block] = [Text(message(error), "error")] if error else []
     if "\n" in error:
-        blocks.append(Fold("The whole error", [Code(error)]))
+        blocks.append(Fold("The full traceback", [Code(error)]))
     if run.status == UNFINISHED:
-        said = "The run directory holds no final summary: the process was killed or is still running."
-        blocks.append(Text(f"{said} This page shows what had been written by then."))
+        cause = "The run directory holds no final summary: the process was killed or is still running."
+        blocks.append(Text(f"{cause} This page shows what had been written by then."))
     elif run.status == "interrupted":
         blocks.append(Text("The run was interrupted; everything below describes it up to that moment."))
     if tail := log_tail(run.dir):
@@ -79,7 +79,7 @@ def message(error: str) -> str:
 
 
 def results(run: Run) -> list[Section]:
-    """Table the final metrics, one row per metric and one column per stage."""
+    """Tabulate the final metrics, one row per metric and one column per stage."""
     values = run.section("metrics")
     if not values:
         return []
@@ -98,7 +98,7 @@ def results(run: Run) -> list[Section]:
 
 
 def timing(run: Run) -> list[Section]:
-    """Return where the time went, epoch by epoch."""
+    """Return time and memory, and the seconds of each epoch."""
     known = run.section("timing")
     recorded = known.get("epoch_s") or run.metrics.get("epoch_s") or []
     seconds = [value for value in recorded if is_number(value) and math.isfinite(value)]
@@ -121,7 +121,7 @@ def timing(run: Run) -> list[Section]:
 
 
 def data(run: Run) -> list[Section]:
-    """Name the data, where it came from, how much of it there was."""
+    """Describe the data: name, source, number of images, classes."""
     known = run.section("data")
     if not known:
         return []

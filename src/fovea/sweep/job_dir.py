@@ -41,7 +41,7 @@ class JobDir:
 
 @contextlib.contextmanager
 def open_job(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[JobDir]:
-    """Hold the directory of a job: the one that it has already, or a new one with the first free number.
+    """Lock the directory of a job: the one that it has already, or a new one with the first free number.
 
     A job is known by its overrides, so a sweep that is started again, or grows, finds its own jobs. The lock
     is shared with the job's process: one that outlived its sweep is waited for, never joined by a second.
@@ -60,7 +60,7 @@ def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
     with (sweep_dir / CLAIMS).open("w") as claims:
         fcntl.flock(claims, fcntl.LOCK_EX)
         for known in jobs(sweep_dir):
-            if sorted(recipe(known)) == sorted(overrides):
+            if sorted(job_overrides(known)) == sorted(overrides):
                 return known
         while (sweep_dir / str(number)).exists():
             number += 1
@@ -76,7 +76,7 @@ def jobs(sweep_dir: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name))
 
 
-def recipe(run_dir: Path) -> list[str]:
+def job_overrides(run_dir: Path) -> list[str]:
     """Return the overrides of a job."""
     words: Any = OmegaConf.to_container(OmegaConf.load(run_dir / RECIPE), resolve=False)
     return [str(word) for word in words]

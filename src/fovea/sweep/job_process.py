@@ -1,4 +1,4 @@
-"""Run the process of one job, and see to it that it ends with the sweep."""
+"""Run the process of one job, which ends with the sweep."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _error(code: int, error_file: Path) -> str | None:
-    """Say why a process ended, where that is known from outside."""
+    """Return why a process ended, where its signal or exit code shows it."""
     text = error_file.read_text(encoding="utf-8").strip() if error_file.is_file() else None
     error_file.unlink(missing_ok=True)
     if code >= 0:
@@ -74,7 +74,7 @@ def _error(code: int, error_file: Path) -> str | None:
 
 
 def _tie_to_parent() -> Callable[[], None] | None:
-    """Return what a child does first: ask for SIGTERM when its parent dies, leave USR2 to the launcher."""
+    """Return the child's setup: SIGTERM when its parent dies; SIGUSR2 is left to the launcher."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -40,7 +40,7 @@ def prepare(config: DictConfig) -> None:
 
 
 def wrong_direction(config: DictConfig, hydra: HydraConf) -> str | None:
-    """Say what is wrong when a job's metric is better the other way round than the study takes it."""
+    """Return the error where a job's metric is optimised in the other direction than the study's."""
     direction = hydra.sweeper.get("direction")
     if direction is None or str(direction).rsplit(".", 1)[-1] == DIRECTION[config.metrics.mode]:
         return None
@@ -50,7 +50,7 @@ def wrong_direction(config: DictConfig, hydra: HydraConf) -> str | None:
 
 
 def _continue(config: DictConfig) -> None:
-    """Ask only for the trials that a stored study lacks; failed or cut off ones are tried again."""
+    """Request only the trials that a stored study lacks; failed or interrupted ones are repeated."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -76,7 +76,7 @@ def _continue(config: DictConfig) -> None:
 
 
 def requeue(study: Study) -> int:
-    """Queue the trials that did not finish for another try; return how many finished."""
+    """Requeue the trials that did not finish; return how many finished."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

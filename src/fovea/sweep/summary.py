@@ -1,4 +1,4 @@
-"""What a sweep leaves: a table on the terminal, `sweep.csv`, the command to continue."""
+"""The summary of a sweep: a table on the terminal, `sweep.csv`, the command to continue."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from fovea.engine import rundir
 from fovea.files import replacing
 from fovea.page.formats import MISSING, metric
 from fovea.page.text_table import text_table
-from fovea.sweep.job_dir import recipe
+from fovea.sweep.job_dir import job_overrides
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
 def row(run_dir: Path) -> Row:
-    """Return what one job did."""
+    """Return the row of one job."""
     summary = rundir.read_summary(run_dir)
     best = summary.get("best") or {}
     facts = {
         "job": run_dir.name,
-        "overrides": recipe(run_dir),
+        "overrides": job_overrides(run_dir),
         "status": summary["status"],
         "monitor": best.get("monitor"),
         "value": best.get("value"),
@@ -37,7 +37,7 @@ def row(run_dir: Path) -> Row:
 
 
 def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) -> int:
-    """Write and print how the jobs of a sweep went; return the exit code."""
+    """Write and print the results of a sweep's jobs; return the exit code."""
     file = sweep_dir / "sweep.csv"
     write_csv(file, rows)
     log.info("\n%s\n%s", table(rows), file)
@@ -60,7 +60,7 @@ def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) 
 
 
 def _compare(sweep_dir: Path) -> None:
-    """Write the page that compares the jobs; a sweep without it is a sweep all the same."""
+    """Write the page that compares the jobs; a failure is only a warning."""
     from fovea.compare.command import compare_sweep
 
     again = f"python src/compare.py runs={shlex.quote(str(sweep_dir))}"

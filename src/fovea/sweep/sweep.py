@@ -71,8 +71,8 @@ def _run(job: JobDir, overrides: list[str]) -> float:
     facts = rundir.read_summary(job.run_dir)
     value, status = _value(facts), facts["status"]
     if end.code == 0 and status == "finished":
-        said = "no value" if math.isnan(value) else f"{facts['best']['monitor']} {value:.4f}"
-        log.info("job %s finished: %s (%.0f s)", job.name, said, time.monotonic() - start)
+        result = "no value" if math.isnan(value) else f"{facts['best']['monitor']} {value:.4f}"
+        log.info("job %s finished: %s (%.0f s)", job.name, result, time.monotonic() - start)
         return value
     if status == "interrupted" and end.code in (130, 143):
         log.warning("job %s was stopped: %s", job.name, facts.get("error"))

@@ -88,7 +88,7 @@ class Task(L.LightningModule):
         return output
 
     def on_train_epoch_start(self) -> None:
-        """Forget what a search before the training, or a part of an epoch, has counted."""
+        """Reset metrics that a search before the training, or part of an epoch, has updated."""
         self._means["train"] = Means()
         self._metrics("train").reset()
 
@@ -146,7 +146,7 @@ class Task(L.LightningModule):
             checkpoint["fovea_plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the plateau schedule, which the Trainer does not know, until it is built."""
+        """Hold the state of the plateau schedule, which the Trainer does not know, until it is built."""
         self._saved_plateau = checkpoint.get("fovea_plateau")
 
     def on_train_start(self) -> None:
@@ -172,7 +172,7 @@ class Task(L.LightningModule):
         self.log_dict(values, prog_bar=True, batch_size=1)
 
     def _watch(self, loss: Tensor) -> None:
-        """Note the first step with a non-finite loss on the device; look at the note only now and then."""
+        """Record the first step with a non-finite loss on the device; read it back only now and then."""
         if self._bad_step is None or self._bad_step.device != loss.device:
             self._bad_step = torch.full((), float("inf"), device=loss.device)
         step = self.global_step
@@ -220,7 +220,7 @@ class Means:
             self._weights[name] = self._weights.get(name, 0) + weight
 
     def compute(self, device: torch.device) -> dict[str, Tensor]:
-        """Return the means over all processes, and start anew."""
+        """Return the means over all processes, and reset."""
         names = sorted(self._sums)
         if not names:
             return {}

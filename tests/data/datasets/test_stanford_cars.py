@@ -158,7 +158,7 @@ def test_damaged_and_other_matlab_files_are_named(small):
     whole = path.read_bytes()
     for size in (0, 60, 150, len(whole) // 2, len(whole) - 9):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"cars_train_annos.mat (is no readable|has no)"):
+        with pytest.raises(ValueError, match=r"cars_train_annos.mat (is not a readable|has no)"):
             StanfordCars(root=small, subset=True)
     path.write_bytes((devkit / "cars_test_annos.mat").read_bytes())
     with pytest.raises(ValueError, match=r"cars_train_annos.mat: annotations lack class"):

@@ -30,7 +30,7 @@ def test_the_section_says_how_far_confidence_and_accuracy_lie_apart(make_run):
     probs = np.tile([0.8, 0.1, 0.1], (10, 1))
     write(run, np.array([0] * 5 + [1] * 5), probs)
     found = html(run)
-    assert "error 0.3000" in found and "overconfident, by 30.0 points" in found
+    assert "error 0.3000" in found and "overconfident, by 30.0" in found
     assert "<td class=num>1.000</td><td class=num>0.800</td><td class=num>−0.200</td>" in found
     assert found.count("<td class=num>–</td>") == 3  # the third class has no image
     with Image.open(run / "figures" / "reliability.png") as picture:

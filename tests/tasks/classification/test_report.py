@@ -115,7 +115,7 @@ def test_many_classes_fold_and_show_the_weakest(make_run):
         target=target,
         probs=np.eye(30, dtype=np.float32)[preds],
     )
-    html = next(section.html() for section in sections(run) if section.title == "Every class")
+    html = next(section.html() for section in sections(run) if section.title == "Scores per class")
     first = html.split("<tbody>\n")[1]
     assert first.startswith("<tr><td>17</td><td class=num>–</td><td class=num>0.000</td>")
     assert "<details>" in html

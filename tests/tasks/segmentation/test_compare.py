@@ -46,7 +46,7 @@ def test_classes_differences_and_pictures(make_row, tmp_path):
     bad = make_row("bad", np.where(np.arange(COUNT) < 2, 55, 10))
     asked = []
     title, headers, lines = TASK.table([good, bad])
-    assert title == "IoU of every class" and headers == ["Class", "Pixels", "good", "bad"]
+    assert title == "IoU per class" and headers == ["Class", "Pixels", "good", "bad"]
     assert [line[0] for line in lines] == CLASSES and lines[2][2:] == [None, None]
     assert lines[1][2] == pytest.approx(50 / 60) and lines[1][1] == "60.00 %"
     (test,) = paired_tests([good, bad], good)

@@ -59,7 +59,7 @@ def test_a_run_leaves_counts_pictures_and_a_report(segmentation_run):
     assert float(iou) == pytest.approx(summary(segmentation_run)["metrics"]["test/iou"], abs=1e-6)
     assert found["right"].shape == (20, 9) and (found["target"].sum(1) == 32 * 32).all()
     html = (segmentation_run / "report.html").read_text()
-    assert all(title in html for title in ("Every class", "Confusion", "Worst images", "Best images"))
+    assert all(title in html for title in ("Scores per class", "Confusion", "Worst images", "Best images"))
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_compare_ranks_by_iou_and_says_latency(segmentation_run, call, tmp_path,
     call("compare", runs=segmentation_run, **words)
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert found["metric"] == "test/iou" and found["rows"][0]["latency_p50_ms"] > 0
-    assert "IoU of every class" in (tmp_path / "out" / "compare.html").read_text()
+    assert "IoU per class" in (tmp_path / "out" / "compare.html").read_text()
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ caltech3/annotations/{airplane,face,motorcycle}.csv"""
 
 
 class Caltech3(PublishedImages):
-    """Hold the three large categories of Caltech-101, each image with its class and one box.
+    """The three large categories of Caltech-101, each image with its class and one box.
 
     Splits: none (`all`), 2,033 colour photos of about 300×200: 800 airplanes, 435 faces, 798 motorcycles.
     Licence: CC BY 4.0.

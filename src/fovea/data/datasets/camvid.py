@@ -47,7 +47,7 @@ CamVid/{LABELS}/0001TP_006690_L.png …"""
 
 
 class CamVid(MaskImages):
-    """Hold frames of drives through Cambridge, each pixel in one of 11 classes or unlabelled.
+    """Frames of drives through Cambridge, each pixel in one of 11 classes or unlabelled.
 
     Splits: train 367, val 101, test 233 colour frames. `void: class` counts 12 classes, with Unlabelled as
     the last; `void: ignore` 11, and unlabelled pixels are 255.
@@ -136,7 +136,7 @@ def _published_split(name: str, folder: Path) -> str:
     frame = number.removeprefix("f")
     if sequence not in ("0001TP", "0006R0", "0016E5", "Seq05VD") or not frame.isdecimal():
         raise ValueError(
-            f"{folder / STILLS / name}.png is no frame of the four sequences: remove it, or say in "
+            f"{folder / STILLS / name}.png is not a frame of the four sequences: remove it, or list in "
             f"{folder}/{{train,val,test}}.txt which frames belong where"
         )
     if sequence == "0016E5":

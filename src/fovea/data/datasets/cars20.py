@@ -27,7 +27,7 @@ _missing = partial(
 
 
 class Cars20(ArraysOrFolder):
-    """Hold photos of 20 models of cars.
+    """Photos of 20 car models.
 
     Splits: train 791 and test 784 colour images of 250×250, 20 classes.
     Licence: none is stated; teaching use.

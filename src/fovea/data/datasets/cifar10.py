@@ -20,7 +20,7 @@ CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 
 
 class CIFAR10(ArrayImages):
-    """Hold the 10-class subset of the 80 million tiny images.
+    """The 10-class subset of the 80 million tiny images.
 
     Splits: train 50,000 and test 10,000 colour images of 32×32, 10 balanced classes.
     Licence: none is stated; research use with citation. Files: `root/cifar-10-batches-py/data_batch_{1..5}`,

@@ -12,7 +12,7 @@ NAME, FOLDER = "CIFAR-100", "cifar-100-python"
 
 
 class CIFAR100(ArrayImages):
-    """Hold the 100-class subset of the 80 million tiny images, or its 20 superclasses with `coarse`.
+    """The 100-class subset of the 80 million tiny images, or its 20 superclasses with `coarse`.
 
     Splits: train 50,000 and test 10,000 colour images of 32×32, 100 balanced classes of 500 + 100 images.
     Licence: none is stated; research use with citation. Files: `root/cifar-100-python/{train,test,meta}`,

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class COCO(PublishedImages):
-    """Hold everyday scenes with the boxes, and the masks, of 80 kinds of objects.
+    """Everyday scenes with the boxes, and the masks, of 80 kinds of objects.
 
     Splits: train 118,287 and test 5,000 photos. The annotations of the official test images are not
     public: the official val is called `test`, val is cut from train. The classes are the 80 in use of the

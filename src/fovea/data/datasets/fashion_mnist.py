@@ -8,7 +8,7 @@ from fovea.data.datasets.mnist import MNIST
 
 
 class FashionMNIST(MNIST):
-    """Hold Zalando's article images, the harder drop-in for MNIST.
+    """Zalando's article images, the harder drop-in for MNIST.
 
     Splits: train 60,000 and test 10,000 grey images of 28×28, 10 balanced classes. Licence: MIT.
     Files: `root/FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`.

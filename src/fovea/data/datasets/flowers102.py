@@ -28,7 +28,7 @@ _missing = partial(not_found, name="Flowers-102", page=PAGE, layout=LAYOUT)
 
 
 class Flowers102(PublishedImages):
-    """Hold 102 kinds of flowers common in the United Kingdom.
+    """Photos of 102 kinds of flowers common in the United Kingdom.
 
     Splits: train 1,020, val 1,020 (10 a class each) and test 6,149 colour photos, shorter side 500 or more.
     Licence: none is stated; research use with citation.

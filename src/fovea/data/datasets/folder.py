@@ -18,7 +18,7 @@ LAYOUT = "DIR/<class>/*.jpg or DIR/{train,val,test}/<class>/*.jpg"
 
 
 class Folder(FileImages):
-    """Hold `root/<class>/…/*.jpg`, or `root/{train,val,test}/<class>/…/*.jpg`.
+    """The images of `root/<class>/…/*.jpg`, or `root/{train,val,test}/<class>/…/*.jpg`.
 
     Splits: those that have a folder (`valid` and `validation` are read as val), otherwise `all`. Classes are
     the sorted folder names. Hidden entries are skipped, files that are no images are counted and skipped,

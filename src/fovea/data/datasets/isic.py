@@ -38,7 +38,7 @@ OFFICIAL = {
 
 
 class ISIC(MaskImages):
-    """Hold dermoscopic photos of skin with the outline of the lesion: 2 classes, background and lesion.
+    """Dermoscopic photos of skin with the outline of the lesion: 2 classes, background and lesion.
 
     Splits: 2016 train 900, test 379; 2017 train 2,000, val 150, test 600; 2018 train 2,594, val 100,
     test 1,000 colour photos, some of more than 6,000×4,000 pixels. Files with superpixels are not read.

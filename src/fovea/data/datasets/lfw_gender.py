@@ -41,7 +41,7 @@ _missing = partial(
 
 
 class LFWGender(ArraysOrFolder):
-    """Hold faces of the Labeled Faces in the Wild, female or male.
+    """Faces of Labeled Faces in the Wild, female or male.
 
     Splits: those of the lab, train 10,585 and test 2,648 colour faces of 100×100; all of LFW has no official
     gender split (`all`): 13,233 photos of 250×250 of 5,749 people, of which those with a label are used.

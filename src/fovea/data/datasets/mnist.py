@@ -14,7 +14,7 @@ PREFIX = {"train": "train", "test": "t10k"}
 
 
 class MNIST(ArrayImages):
-    """Hold handwritten digits, the oldest benchmark still in use.
+    """Handwritten digits, the oldest benchmark still in use.
 
     Splits: train 60,000 and test 10,000 grey images of 28×28, 10 roughly balanced classes.
     Licence: CC BY-SA 3.0. Files: `root/MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`.

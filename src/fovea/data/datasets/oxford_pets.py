@@ -34,7 +34,7 @@ oxford-iiit-pet/annotations/trimaps/Abyssinian_1.png …"""
 
 
 class OxfordPets(MaskImages):
-    """Hold photos of 37 breeds of cats and dogs, with the breed or the outline (`annotation: trimap`).
+    """Photos of 37 breeds of cats and dogs, with the breed or the outline (`annotation: trimap`).
 
     Splits: train 3,680 (the official trainval) and test 3,669 colour photos, about 200 of each breed; with
     `animals: cats` the 12 breeds of cats, 1,188 and 1,183. A trimap marks pet, background and the border
@@ -134,7 +134,7 @@ def _check_options(annotation: str, animals: str) -> None:
 
 
 def _complete(folder: Path, part: str) -> bool:
-    """Tell whether all that the lists name is there."""
+    """Return whether all files that the lists name are there."""
     lists = [folder / "annotations" / name for name in LISTS.values()]
     if not all(path.is_file() for path in lists):
         return False

@@ -22,7 +22,7 @@ or
 
 
 class Photos(FileImages):
-    """Hold all photos below a folder.
+    """All photos below a folder.
 
     Splits: train, val (or `valid`, `validation`) and test where the folder holds `train` and nothing but
     such folders, otherwise `all`. Hidden entries are skipped, files that are no images are counted and

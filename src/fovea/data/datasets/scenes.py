@@ -45,8 +45,9 @@ class Scenes:
     which more than three quarters are hidden is to be ignored, one of which hardly anything is seen is not
     listed (255 in `instances`).
 
-    `annotation` says what the set is for: all, label, boxes, masks (then `classes` begin with background) or
-    captions. `targets` narrows it further. Nothing is downloaded; the images are free of rights.
+    `annotation` is what the set is annotated with: all, label, boxes, masks (then `classes` begin with
+    background) or captions. `targets` narrows it further. Nothing is downloaded; the images are free of
+    rights.
     """
 
     splits: ClassVar[tuple[str, ...]] = SPLITS

@@ -30,7 +30,7 @@ _missing = partial(by_hand, name="Stanford Cars", page=PAGE, layout=LAYOUT)
 
 
 class StanfordCars(PublishedImages):
-    """Hold photos of 196 models of cars, told apart by make, model and year.
+    """Photos of 196 car models, distinguished by make, model and year.
 
     Splits: train 8,144 and test 8,041 photos of many sizes, about 41 + 41 a class. One box per photo, around
     the car; its class is the label. The files count pixels from 1 and include the last one: 1 is subtracted
@@ -99,7 +99,7 @@ def _annotations(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         corners = np.stack([table[field].astype(np.float32) for field in FIELDS[:4]], axis=1)
         numbers = table["class"].astype(np.int64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: a box or class is no number ({error}): get it again") from error
+        raise ValueError(f"{path}: a box or class is not a number ({error}): get it again") from error
     names = [str(name) for name in table["fname"]]
     odd = [name for name in names if Path(name).name != name]
     if odd or len(set(names)) < len(names):

@@ -24,7 +24,7 @@ BOX = ("x1", "y1", "x2", "y2")
 
 
 class TableImages(FileImages):
-    """Hold the images of a CSV file: one line per image, or one per box or caption.
+    """The images of a CSV file: one line per image, or one per box or caption.
 
     `table` is the file, relative to `root` or to the working directory. Its paths are relative to its
     folder or to `root`, or absolute. Columns: `path`; where wanted `label`; `split` with train, val

@@ -29,7 +29,7 @@ CLASSES = (
 
 
 class VOC(PublishedImages):
-    """Hold the photos of PASCAL VOC with boxes (20 classes) or masks (21 with the background).
+    """The photos of PASCAL VOC with boxes (20 classes) or masks (21 with the background).
 
     Splits: 2007 train 2,501, val 2,510, test 4,952 (masks: 209, 213, 210); 2012 train 5,717, test 5,823
     (masks: 1,464, 1,449). For 2012 no test annotations are public: the official val is called `test`, val

@@ -53,7 +53,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 class Refused(ValueError):
-    """Say which member of which archive asks for what it must not."""
+    """A member of an archive is refused; the message names the archive, the member and the reason."""
 
 
 class Guard:
@@ -107,10 +107,10 @@ class Guard:
                 target.write(block)
 
     def hard_link(self, member: str, target: str) -> None:
-        """Give an earlier file a second name, as a copy."""
+        """Copy an earlier file, for a hard link."""
         source = self.place(target)
         if source == self.place(member) or not source.is_file():
-            raise self.refuse(f"links to {target!r}, which is no earlier file of the archive")
+            raise self.refuse(f"links to {target!r}, which is not an earlier file of the archive")
         with source.open("rb") as file:
             self.file(member, file)
 

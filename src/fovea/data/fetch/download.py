@@ -162,7 +162,7 @@ def _receive(url: str, part: Path) -> None:
 
 
 def _resolve(parts: urllib.parse.SplitResult) -> None:
-    """Look the host up under our own time limit: the socket timeout does not cover name resolution."""
+    """Resolve the host name under our own time limit, which the socket timeout does not cover."""
     if urllib.request.getproxies() or parts.hostname is None:
         return
     problem: list[OSError] = []

@@ -1,4 +1,4 @@
-"""Say what data is missing, what is there instead, and how to get it."""
+"""Build the error for missing data: what is missing, what is there instead, and how to get it."""
 
 from __future__ import annotations
 

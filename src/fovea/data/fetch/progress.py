@@ -43,13 +43,13 @@ def _bar(name: str, *, done: int, total: int | None) -> Iterator[Callable[[int],
 
 
 def _lines(name: str, *, done: int, total: int | None) -> Callable[[int], None]:
-    said = time.monotonic()
+    logged = time.monotonic()
 
     def advance(count: int) -> None:
-        nonlocal done, said
+        nonlocal done, logged
         done += count
-        if time.monotonic() - said >= EVERY:
-            said = time.monotonic()
+        if time.monotonic() - logged >= EVERY:
+            logged = time.monotonic()
             share = "" if total is None else f" of {total / 1e6:,.0f} MB ({done / total:.0%})"
             log.info("%s: %s MB%s", name, f"{done / 1e6:,.0f}", share)
 

@@ -1,4 +1,4 @@
-"""Share what data sets have in common that come as arrays or as class folders."""
+"""Base class of data sets that come as arrays or as class folders."""
 
 from __future__ import annotations
 

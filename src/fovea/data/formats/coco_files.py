@@ -1,4 +1,4 @@
-"""Say where the files of COCO 2017 are, and get them."""
+"""Locate and download the files of COCO 2017."""
 
 from __future__ import annotations
 

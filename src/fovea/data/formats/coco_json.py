@@ -40,7 +40,7 @@ def read_json(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no readable JSON ({error}): delete it and get it again") from error
+        raise ValueError(f"{path} is not readable as JSON ({error}): delete it and get it again") from error
     finally:
         if collecting:
             gc.enable()
@@ -103,13 +103,13 @@ def positions(found: np.ndarray, known: np.ndarray, *, path: Path, what: str) ->
 
 
 def group(owner: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order that brings what belongs together side by side, and where each owner's part starts."""
+    """Return the order that sorts rows by owner, and where the rows of each owner start."""
     counts = np.bincount(owner, minlength=count)
     return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
 
 def present(names: Sequence[str], folder: Path, *, subset: bool, name: str, layout: str) -> np.ndarray:
-    """Tell which images are there (N,) bool; without `subset` all must be."""
+    """Return which images are there (N,) bool; without `subset` all must be."""
     listed = set(os.listdir(folder)) if folder.is_dir() else set()
     there = np.array([n in listed or ("/" in n and (folder / n).is_file()) for n in names], dtype=bool)
     lacking = np.flatnonzero(~there)

@@ -23,7 +23,9 @@ def read_idx(path: Path, *, ndim: int) -> np.ndarray:
             raise ValueError(f"{path} is damaged ({error}): delete it and get it again") from error
     start = 4 + 4 * ndim
     if len(data) < start or data[:4] != bytes([0, 0, 8, ndim]):
-        raise ValueError(f"{path} is no uint8 IDX file with {ndim} dimensions: it starts with {data[:4]!r}")
+        raise ValueError(
+            f"{path} is not a uint8 IDX file with {ndim} dimensions: it starts with {data[:4]!r}"
+        )
     shape = struct.unpack(f">{ndim}I", data[4:start])
     size = 1
     for length in shape:

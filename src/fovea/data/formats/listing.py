@@ -77,7 +77,7 @@ def present(
 
 
 def describe(folder: Path) -> str:
-    """Say what a folder holds directly: how many images, other files and folders."""
+    """Describe what a folder holds directly: how many images, other files and folders."""
     with os.scandir(folder) as entries:
         kinds = [
             ("folder" if _is_folder(e) else "image" if _is_image(e) else "file", e.name) for e in entries

@@ -1,4 +1,4 @@
-"""Share what data sets with one mask file for each image have in common."""
+"""Base class of data sets with one mask file for each image."""
 
 from __future__ import annotations
 

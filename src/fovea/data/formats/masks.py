@@ -102,7 +102,7 @@ def _open(path: Path, data: bytes) -> Image:
 
 
 def _counts_by_index(image: Image, colours: np.ndarray) -> bool:
-    """Tell whether each index that is used has the colour of that row, or is 255."""
+    """Return whether each index that is used has the colour of that row, or is 255."""
     used = np.flatnonzero(np.bincount(np.asarray(image).ravel(), minlength=256))
     palette = np.asarray(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
     used = used[used != IGNORE]

@@ -18,7 +18,7 @@ def read_matlab(path: Path, key: str) -> np.ndarray:
         raise
     except Exception as error:  # loadmat fails in many ways on a damaged file
         raise ValueError(
-            f"{path} is no readable MATLAB file ({error}): delete it and get it again"
+            f"{path} is not a readable MATLAB file ({error}): delete it and get it again"
         ) from error
     if key not in content:
         raise ValueError(f"{path} has no variable {key!r}: delete it and get it again")

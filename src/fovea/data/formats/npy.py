@@ -56,7 +56,7 @@ def _map(path: Path) -> np.ndarray:
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:  # damaged files fail in many ways
-        raise ValueError(f"{path} is no readable array ({error}): delete it and get it again") from error
+        raise ValueError(f"{path} is not a readable array ({error}): delete it and get it again") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is an archive of arrays, expected one array as np.save writes it")
     if array.dtype.kind not in "uifb":

@@ -54,9 +54,7 @@ def collect(table: ParsedTable, classes: Sequence[str]) -> list[Listed]:
             _check_same(image, row, table)
         first = seen.setdefault((key, row.label, row.box, row.captions), row.line)
         if first != row.line:
-            raise ValueError(
-                f"{table.file}, lines {first} and {row.line} say the same of {row.path}: remove one"
-            )
+            raise ValueError(f"{table.file}, lines {first} and {row.line} are equal ({row.path}): remove one")
         _add(image, row, table, numbers)
     for image in images.values():
         _check_complete(image, table)

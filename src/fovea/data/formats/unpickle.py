@@ -18,7 +18,7 @@ def read_pickle(path: Path) -> Any:
         raise
     except Exception as error:  # a hostile or damaged pickle can fail in any way
         raise ValueError(
-            f"{path} is no pickle of plain arrays and containers ({error}): delete it and get it again"
+            f"{path} is not a pickle of plain arrays and containers ({error}): delete it and get it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Say where the files of PASCAL VOC are, and get them."""
+"""Locate and download the files of PASCAL VOC."""
 
 from __future__ import annotations
 

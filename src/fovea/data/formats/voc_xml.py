@@ -37,12 +37,12 @@ def _parse(path: Path) -> ElementTree.Element:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if "\0" in text:  # UTF-16, in which a declaration would pass the check below
-            raise ValueError(f"{path} is no readable XML in UTF-8 (it has NUL bytes): get it again")
+            raise ValueError(f"{path} is not readable as XML in UTF-8 (it has NUL bytes): get it again")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError(f"{path} declares a DOCTYPE or ENTITY, which no annotation needs: remove it")
         return ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise ValueError(f"{path} is no readable XML in UTF-8 ({error}): get it again") from error
+        raise ValueError(f"{path} is not readable as XML in UTF-8 ({error}): get it again") from error
 
 
 def _text(item: ElementTree.Element, key: str, path: Path, default: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Say what is seen in a scene: a small grammar over count, size, colour, texture, shape and place.
+"""Describe scenes in sentences: a small grammar over count, size, colour, texture, shape and place.
 
     sentence: thing | thing and thing | thing place thing | "there is" thing | number kind …
     thing:    ("a" | "an") [small | large] [colour] [texture] shape

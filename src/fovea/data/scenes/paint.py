@@ -38,7 +38,7 @@ def softness(size: tuple[int, int]) -> float:
 
 
 def render_style(plan: ScenePlan, *, difficulty: float) -> RenderStyle:
-    """Return the look of each scene."""
+    """Return the render style of each scene."""
     return RenderStyle(
         shadow=0.25 + 0.25 * difficulty,
         volume=0.08 + 0.14 * difficulty,

@@ -1,4 +1,4 @@
-"""Hold the surface patterns of objects and backdrops as tiles, made once."""
+"""Generate the textures of objects and backdrops as tiles, once per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""See which objects hide which: instance and class maps, boxes, visible shares."""
+"""Resolve occlusion between objects: instance and class maps, boxes, visible shares."""
 
 from __future__ import annotations
 

@@ -165,10 +165,10 @@ class ClassVisualisationAnalysis(Analysis):
         self._table(folder, names, result)
         path = grid(folder / "classes.png", _rows(result), titles=names)
         caption = (
-            "From noise, each picture climbs the logit of its class, with a penalty on its size, jitter "
-            "and blur against patterns that no photograph has."
+            "Each picture starts as noise and maximises the logit of its class by gradient ascent, with an "
+            "L2 penalty, and with jitter and blur against high-frequency patterns."
         )
-        return [Picture(path, f"pictures that classes of {model.name} respond to", caption)]
+        return [Picture(path, f"class visualisations of {model.name}", caption)]
 
     def _chosen(self, model: ExplainedModel) -> list[int]:
         if self.classes is not None:

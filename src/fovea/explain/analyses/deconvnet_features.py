@@ -62,11 +62,11 @@ class DeconvnetAnalysis(Analysis):
         write_table(folder / "deconvnet.csv", table, columns=COLUMNS)
         path = grid(folder / "deconvnet.png", sheet, titles=titles)
         caption = (
-            "For each channel the pieces of images in which it responds most, and below them what the "
-            "deconvnet brings back of that one response, through the poolings' switches. Each projection has "
-            "its own scale about mid-grey."
+            "For each channel the image patches with the largest activations, and below them the projection "
+            "of that one activation back to pixels, through the unpooling switches. Each projection has its "
+            "own scale about mid-grey."
         )
-        return [Picture(path, f"what excites {layer} of {model.name}", caption)]
+        return [Picture(path, f"strongest activations of {layer} of {model.name}", caption)]
 
     def _search(self, model: ExplainedModel, layer: str) -> tuple[Tensor, Tensor]:
         """Return the images (n, D) with the largest activations (n, D) of each channel, the largest first."""
@@ -115,10 +115,10 @@ def _boxes(projected: Tensor) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _span(found: Tensor) -> tuple[int, int]:
+def _span(excited: Tensor) -> tuple[int, int]:
     """Return the first and one past the last that is true; all where none is."""
-    at = found.nonzero()[:, 0]
-    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, len(found))
+    at = excited.nonzero()[:, 0]
+    return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, len(excited))
 
 
 def _start(span: tuple[int, int], length: int, whole: int) -> int:

@@ -36,7 +36,7 @@ class EmbeddingAnalysis(Analysis):
         seed: of t-SNE.
     """
 
-    title = "Features in the plane"
+    title = "Embedding of the features"
 
     def __init__(self, *, limit: int | None = 500, perplexity: float = 30.0, seed: int = 0) -> None:
         self.limit, self.perplexity, self.seed = limit, perplexity, seed

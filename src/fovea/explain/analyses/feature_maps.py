@@ -1,4 +1,4 @@
-"""Show what layers make of images: their strongest feature maps."""
+"""Show the strongest feature maps of layers."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Features:
 
     @property
     def source(self) -> str:
-        """Say what the classes are."""
+        """Whether the classes are true or predicted ones."""
         known = int(self.known.sum())
         if known == len(self.known):
             return "true classes"

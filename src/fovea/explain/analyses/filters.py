@@ -42,7 +42,7 @@ def filter_weights(net: nn.Module, path: str | None = None) -> Tensor:
 
 
 def hidden_weights(net: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Return what each unit of the first linear layer adds up: (units, C, H, W).
+    """Return the weights of each unit of the first linear layer: (units, C, H, W).
 
     For softmax regression the units are the classes; for a two-layer net they are the hidden units. `shape`
     is C, H, W of the images.
@@ -137,7 +137,7 @@ class FilterAnalysis(Analysis):
         stride = "×".join(map(str, dict.fromkeys(net.get_submodule(path).stride)))  # type: ignore[arg-type]
         caption = (
             f"{path}: {len(weight)} filters of {height}×{width} pixels, stride {stride}{note}. Mid-grey is "
-            f"a weight of zero; each filter has its own scale; {self.scale} of the picture's pixels show one."
+            f"a weight of zero; each filter has its own scale; a weight is {self.scale}×{self.scale} pixels."
         )
         tiles = as_pictures(weight[rows])
         if tiles.shape[1] not in (1, 3):  # maps, which have no colours: one picture for each
@@ -155,7 +155,7 @@ class FilterAnalysis(Analysis):
             np.save(folder / "hidden.npy", units.numpy())
             rows, note = self._largest(units)
             cells = [Tile(picture=to_uint8(p)) for p in as_pictures(units[rows])]
-            caption = f"What each of the {len(units)} units of the first hidden layer adds up{note}."
+            caption = f"The weights of each of the {len(units)} units of the first hidden layer{note}."
             path = grid(folder / "hidden.png", _rows(cells, PER_ROW))
             blocks.append(Picture(path, f"templates of the hidden units of {model.name}", caption))
         return blocks

@@ -45,7 +45,7 @@ class Inversion:
     seed: int = 0
 
     def penalty(self, image: Tensor) -> Tensor:
-        """Weigh how unlike a natural image each of (B, C, H, W) is: (B,)."""
+        """Return the natural-image penalty (B,) of images (B, C, H, W)."""
         variation = total_variation(image, self.beta)
         return self.alpha_weight * alpha_norm(image, self.alpha) + self.tv_weight * variation
 
@@ -59,7 +59,7 @@ class Inversion:
 def invert(
     net: nn.Module, path: str, picture: Tensor, *, pixels: Pixels, inversion: Inversion
 ) -> tuple[Tensor, Tensor]:
-    """Look for pictures whose output f of the module `path` is that of `picture` (B, C, H, W) in 0…1.
+    """Optimise pictures whose output f of the module `path` is that of `picture` (B, C, H, W) in 0…1.
 
     Returns the pictures, and their distances |f - f₀|² / |f₀|² (B,).
     """
@@ -123,7 +123,7 @@ class InversionAnalysis(Analysis):
             Text(
                 "Each picture starts as noise and is changed until its features in the layer are those of "
                 "the original. The distance is the squared error of the features over their squared size: "
-                "0 is the same, 1 is as far as an answer of zeros."
+                "0 is equal, 1 is as far as features of zero."
             )
         ]
         paths, table = layers_of(self.layer), []

@@ -15,6 +15,7 @@ from fovea.explain.analyses.features import Features, Metric, Neighbours, collec
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
 from fovea.page.blocks import Block, Picture, Table, Text
+from fovea.page.formats import counted
 from fovea.page.image_grid import Tile, grid
 
 COLUMNS = ("image", "class", "rank", "neighbour", "neighbour_class", "distance", "same_class")
@@ -48,8 +49,10 @@ class NeighbourAnalysis(Analysis):
         near = neighbours(images.features, k=k, metric=self.metric)
         self._table(model, folder, images, near)
         path = self._sheet(model, folder, images, near)
-        caption = f"Left the image, then the nearest of {len(images.rows)}, with class and distance."
-        fewer = f" There are only {k} others." if k < self.k else ""
+        caption = (
+            f"Left: the image; then its nearest neighbours among {len(images.rows)}, with class and distance."
+        )
+        fewer = f" There are only {counted(k, 'other image')}." if k < self.k else ""
         return [
             Text(f"Classes are {images.source}.{fewer}"),
             _agreement(model, images, near),

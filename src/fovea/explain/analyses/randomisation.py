@@ -139,7 +139,7 @@ class RandomisationAnalysis(Analysis):
             raise ValueError("randomisation compares maps: name some, as in method=[saliency,randomisation]")
         batches = list(_selected(model, self.limit))
         if not batches:
-            raise ValueError("randomisation: of no image is the selected class known; see target=")
+            raise ValueError("randomisation: no image has a selected class; see target=")
         found = {name: MapsUnderRandomisation() for name in model.methods}
         for name, method in model.methods.items():
             try:
@@ -186,7 +186,7 @@ class RandomisationAnalysis(Analysis):
         rule = f"(a mean correlation of {self.same:g} or more along the way)"
         if not stay:
             return f"The maps of every method change; none keeps its maps {rule}."
-        return f"These do not change enough to speak for what was learnt {rule}: {', '.join(stay)}."
+        return f"These change too little to depend on the trained weights {rule}: {', '.join(stay)}."
 
 
 def _selected(model: ExplainedModel, limit: int) -> Iterator[tuple[Tensor, Target]]:

@@ -18,7 +18,7 @@ SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
 
 
 class AttentionMaps(dict[str, Tensor]):
-    """Hold the maps of each attention module of the last forward pass by its dotted path, in order.
+    """The attention maps of the last forward pass by dotted path of the module, in order.
 
     A map is (B, heads, N, N), of windowed attention (B windows, heads, n, n); rows sum to 1. `layouts` says
     where in the image the tokens lie; it lacks modules whose tokens are cut in an unknown way.
@@ -30,7 +30,7 @@ class AttentionMaps(dict[str, Tensor]):
 
 
 def precise(weights: Tensor) -> Tensor:
-    """Bring half precision to float32: sums over layers and tokens would lose what tells patches apart."""
+    """Convert half precision to float32: in sums over layers and tokens, patches would become equal."""
     return weights.to(torch.promote_types(weights.dtype, torch.float32))
 
 
@@ -72,7 +72,7 @@ class _Explicit(TorchFunctionMode):
 
 
 def attention_modules(net: nn.Module) -> dict[str, nn.Module]:
-    """Find the modules that attend: with heads and projections of their own, and no such module inside."""
+    """Find the attention modules: with heads and projections of their own, and no such module inside."""
     heads = {n: m for n, m in net.named_modules() if _attends(m)}
     return {n: m for n, m in heads.items() if not any(o != n and o.startswith(f"{n}.") for o in heads)}
 

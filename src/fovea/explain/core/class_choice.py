@@ -1,4 +1,4 @@
-"""Select the classes that are explained: the predicted, the true, a named one, the likeliest."""
+"""Select the classes that are explained: the predicted, the true, a named one, the most probable ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SelectedClass:
 
 
 class ClassSelector(Protocol):
-    """Select the classes of each image, and say what of the output they stand for."""
+    """Select the classes of each image, and return the target that reads them off the output."""
 
     def select(self, output: Any, label: Tensor) -> list[list[SelectedClass]]:
         """Return the selected classes of each image (B lists); `label` (B,) is -1 where it is not known.
@@ -51,7 +51,7 @@ class LogitSelector:
 
     Args:
         classes: names in the order of the logits.
-        target: `predicted`, `true`, `top-3` (the likeliest three), a class's name, or its index.
+        target: `predicted`, `true`, `top-3` (the three most probable), a class's name, or its index.
 
     Raises:
         ValueError: a target that is none of these, with the nearest names.
@@ -90,7 +90,7 @@ class LogitSelector:
         return output.detach().float().softmax(1).cpu()
 
     def ranked(self, probs: Tensor) -> Tensor:
-        """Order the classes (B, num_classes), the likeliest first."""
+        """Order the classes (B, num_classes), the most probable first."""
         return probs.argsort(dim=1, descending=True, stable=True)
 
     def _selected(self, label: int, probs: Tensor) -> SelectedClass:
@@ -99,13 +99,13 @@ class LogitSelector:
 
 
 def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
-    """Return how many of the likeliest classes are selected, and the one class where it is named."""
+    """Return how many of the most probable classes are selected, and the one class where it is named."""
     text = str(target).strip()
     if text in ("predicted", "true"):
         return 1, None
     if top := re.fullmatch(r"top-(\d+)", text):
         if int(top[1]) < 1:
-            raise ValueError(f"target={text}: say top-1 or more")
+            raise ValueError(f"target={text}: give top-1 or more")
         return int(top[1]), None
     if text in classes:
         return 1, _only([i for i, name in enumerate(classes) if name == text], text)
@@ -122,7 +122,7 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
     alike = difflib.get_close_matches(lower, full, n=5, cutoff=0.0)
     near = inside[:5] or list(dict.fromkeys(full[synonym] for synonym in alike))
     raise ValueError(
-        f"target={text} is no class; near it are {', '.join(map(repr, near))}; other targets: predicted, "
+        f"target={text} is not a class; nearest: {', '.join(map(repr, near))}; other targets: predicted, "
         "true, top-3, a class's index"
     )
 
@@ -130,6 +130,6 @@ def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
 def _only(found: list[int], text: str) -> int:
     if len(found) > 1:
         raise ValueError(
-            f"target={text} is the name of {len(found)} classes: say target={found[0]} or {found[1]}"
+            f"target={text} is the name of {len(found)} classes: give target={found[0]} or {found[1]}"
         )
     return found[0]

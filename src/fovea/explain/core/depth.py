@@ -1,4 +1,4 @@
-"""Choose layers that stand for the whole depth of a net."""
+"""Choose layers spread over the depth of a net."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _only_passes(module: nn.Module) -> bool:
 
 
 def _belongs(net: nn.Module, path: str, sides: dict[str, int]) -> bool:
-    """Say whether no block around this one ends at another size: else it is the inside of a step down."""
+    """Return whether no enclosing block ends at another size: else the module is inside a downsampling."""
     parts = path.split(".")
     around = [".".join(parts[:i]) for i in range(1, len(parts))]
     blocks = [p for p in around if type(net.get_submodule(p)) is not nn.Sequential]
@@ -91,7 +91,7 @@ def _belongs(net: nn.Module, path: str, sides: dict[str, int]) -> bool:
 
 
 def _is_block(path: str, sides: dict[str, int]) -> bool:
-    """Say whether this is one of a numbered list, and inside no other of the kind."""
+    """Return whether a module is one of a numbered list, and inside no other such module."""
     parts = path.split(".")
     around = [".".join(parts[:i]) for i in range(1, len(parts))]
     return _number(path) and not any(_number(parent) and parent in sides for parent in around)
@@ -102,6 +102,6 @@ def _number(path: str) -> bool:
 
 
 def _evenly(length: int, count: int) -> list[int]:
-    """Return `count` of the places 0…length - 1, the last among them."""
+    """Return `count` of the indices 0…length - 1, the last among them."""
     count = min(count, length)
     return [round((i + 1) * length / count) - 1 for i in range(count)]

@@ -1,4 +1,4 @@
-"""Tap what the modules of a net give, and leave no trace."""
+"""Record the outputs of modules with hooks that are always removed."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _image_shape(net: nn.Module) -> tuple[int, ...]:
 
 
 def _first(net: nn.Module, name: str, *, default: Any) -> Any:
-    """Return the attribute of the net, or of the first net inside it that has one."""
+    """Return the attribute of the net, or of the first net inside it that has the attribute."""
     return next((getattr(m, name) for m in net.modules() if hasattr(m, name)), default)
 
 
@@ -154,8 +154,8 @@ def _placed(net: nn.Module, count: int, size: Sequence[int] | None) -> tuple[int
             if grid := grid_of(count - first):
                 return first, grid
     raise ValueError(
-        f"{count - prefix} tokens are no square, and {type(net).__name__} has no grid of so many: give size="
-        "(H, W) of the images, or a function of your own with grid="
+        f"{count - prefix} tokens do not form a square, and {type(net).__name__} has no grid of so many: "
+        "give size=(H, W) of the images, or a function of your own with grid="
     )
 
 
@@ -173,7 +173,7 @@ def _square(count: int) -> tuple[int, int] | None:
 
 
 def _channels_last(net: nn.Module, features: Tensor) -> bool:
-    """Say whether the last axis of (B, ?, ?, ?) is one that layer norms of the net run over."""
+    """Return whether layer norms of the net run over the last axis of (B, ?, ?, ?)."""
     widths = {m.normalized_shape[-1] for m in net.modules() if isinstance(m, nn.LayerNorm)}
     first, last = features.shape[1] in widths, features.shape[3] in widths
     if not (first and last):

@@ -1,4 +1,4 @@
-"""Say what an explanation is, and run nets for it without changing them."""
+"""The protocol of an attribution method, and helpers that run nets without changing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fovea.explain.core.targets import Target
 
 
 class Method(Protocol):
-    """Map images (B, C, H, W), normalised, to maps (B, H, W) of what mattered for the target's score.
+    """Map normalised images (B, C, H, W) to attribution maps (B, H, W) of the target's score.
 
     A method in whose maps negative values speak against the target says so with `signed = True`; one in
     which the target plays no part, with `targeted = False`.
@@ -27,7 +27,7 @@ class Method(Protocol):
 
 @contextmanager
 def explaining(net: nn.Module) -> Iterator[None]:
-    """Run `net` in evaluation mode with gradients on, and put the mode of every module back.
+    """Run `net` in evaluation mode with gradients on, and restore the mode of every module.
 
     Also within `torch.no_grad` and `torch.inference_mode`, where `watch` makes images that have gradients.
     What is compiled runs as it was written, so that hooks see it and nothing is compiled again.

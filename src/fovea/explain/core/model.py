@@ -1,4 +1,4 @@
-"""A model that is to be explained, as it was opened and together with its images."""
+"""A model that is to be explained: as opened, and with its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fovea.explain.core.pixels import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedModel:
-    """A network with what it needs to take images, and with the data of the run that it comes from.
+    """A network with its preprocessing and classes, and the data of its run.
 
     Attributes:
         source: the run or the weights, for people.
@@ -35,7 +35,7 @@ class OpenedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBatch:
-    """Some images as the net takes them, with what is known about them.
+    """A batch of images as the net takes them, with their ids, labels and annotations.
 
     Attributes:
         image: (B, C, H, W), normalised, on the CPU.
@@ -84,7 +84,7 @@ class ExplainedModel:
 
     @property
     def mask_offset(self) -> int:
-        """What masks add to the number of a class: in them the background comes first."""
+        """The offset of a class's number in masks, where the background comes first."""
         return 0 if self.classes[0] == "background" else 1
 
     def output(self, image: Tensor) -> Any:

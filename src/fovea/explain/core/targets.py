@@ -37,11 +37,11 @@ class ClassScore:
         return self.scores(output).gather(1, self._classes(output)[:, None])[:, 0]
 
     def scores(self, output: Tensor) -> Tensor:
-        """Map logits (B, num_classes) to what is read at the class."""
+        """Map logits (B, num_classes) to the values of which one is the score."""
         return output
 
     def pin(self, output: Tensor) -> ClassScore:
-        """Settle the class, so that it stays the same for a changed image."""
+        """Fix the class, so that it stays the same for a changed image."""
         return self if self.index is not None else type(self)(output.detach().argmax(1))
 
     def take(self, rows: Tensor) -> ClassScore:
@@ -97,7 +97,7 @@ class MaskArea:
 
 
 def pin(target: Target | None, output: Tensor) -> Target:
-    """Settle what `target` asks about, from the output of unchanged images; None: the predicted class."""
+    """Fix the class of `target` from the output of unchanged images; None: the predicted class."""
     settle = getattr(target or ClassScore(), "pin", None)
     return settle(output) if settle else target  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""Say where in the image each token of an attention map lies, shifted and dilated windows included."""
+"""Locate the tokens of an attention map in the image, shifted and dilated windows included."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layout:
         return self.patches + self.prefix
 
     def split(self, weights: Tensor) -> Tensor:
-        """Give maps (B windows, ..., n, n) an axis of their own for the windows: (B, windows, ..., n, n)."""
+        """Split the axis of maps (B windows, ..., n, n) into images and windows: (B, windows, ..., n, n)."""
         windows, n = self.index.shape
         if len(weights) % windows or weights.shape[-1] != n:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Map what the last features say about a class: Zhou et al. (2016), https://arxiv.org/abs/1512.04150."""
+"""Class activation maps of the last features: Zhou et al. (2016), https://arxiv.org/abs/1512.04150."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Grid = Callable[[Tensor], Tensor]  # features of a layer to (B, D, h, w)
 
 
 class ActivationMap:
-    """Hold what all class activation maps share: the layer, its grid, and the finish.
+    """Base class of class activation maps: the layer, its grid, upsampling and stretching.
 
     Args:
         layer: dotted path of the layer to read; None: see `cam_layer`.
@@ -66,7 +66,7 @@ class CAM(ActivationMap):
 
     @property
     def signed(self) -> bool:
-        """Whether negative values speak against the class."""
+        """Whether negative values are evidence against the class."""
         return not self.stretch
 
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
@@ -95,7 +95,7 @@ class CAM(ActivationMap):
 
 
 def _agree(found: Tensor, logits: Tensor) -> bool:
-    """Say whether logits are the same but for rounding, which in half precision is coarse."""
+    """Return whether logits are equal but for rounding, which in half precision is coarse."""
     coarse = max(torch.finfo(t.dtype).eps for t in (found, logits))
     size = float(logits.abs().amax())
     return torch.allclose(found.float(), logits.float(), rtol=1e-3, atol=max(1e-4, 4 * coarse * size))

@@ -1,4 +1,4 @@
-"""Map where the class looks: the attention of the tokens that the head of a transformer reads."""
+"""Map class attention: the attention of the tokens that the head of a transformer reads."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def mean_heads(weights: Tensor) -> Tensor:
 
 
 def max_heads(weights: Tensor) -> Tensor:
-    """Keep what any head sees, (B, heads, ...) to (B, ...)."""
+    """Take the maximum over heads, (B, heads, ...) to (B, ...)."""
     return weights.amax(dim=1)
 
 
 def min_heads(weights: Tensor) -> Tensor:
-    """Keep what every head sees, (B, heads, ...) to (B, ...)."""
+    """Take the minimum over heads, (B, heads, ...) to (B, ...)."""
     return weights.amin(dim=1)
 
 
 def discard_heads(weights: Tensor, ratio: float) -> Tensor:
-    """Leave out the share `ratio` of heads that look most evenly at everything, by entropy, in each map.
+    """Leave out the share `ratio` of heads with the highest entropy in each map.
 
     (B, heads, n, n) to (B, kept, n, n); at least one head is kept, the others stay in order.
     """
@@ -79,7 +79,7 @@ def step(row: Tensor, weights: Tensor, layout: Layout) -> Tensor:
 
 
 def class_map(net: nn.Module, weights: Tensor, layout: Layout) -> Tensor:
-    """Map where the tokens that the head reads look, head by head.
+    """Map the attention of the tokens that the head reads, attention head by attention head.
 
     (B windows, heads, n, n) to (B, heads, h, w). Of a net that averages its tokens this is the attention that
     each patch receives.

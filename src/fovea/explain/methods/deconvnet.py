@@ -48,7 +48,7 @@ def chain_layer(net: nn.Module, image: Tensor) -> str:
     if not convs or not _whole(net, image[:1]):
         begins = f", or layer={convs[-1]}, up to which it is one" if convs else ""
         raise ValueError(
-            f"{type(net).__name__} is no chain of convolutions, as AlexNet, ZFNet and VGG are: use "
+            f"{type(net).__name__} is not a chain of convolutions, as AlexNet, ZFNet and VGG are: use "
             f"feature_maps, or the maps of deconvnet and guided_backprop{begins}"
         )
     return convs[-1]
@@ -63,7 +63,7 @@ def chain_output(net: nn.Module, image: Tensor, layer: str) -> Tensor:
 
 
 def _whole(net: nn.Module, image: Tensor) -> bool:
-    """Say whether the chain makes all that the head sees."""
+    """Return whether the chain computes all features that the head reads."""
     if not callable(getattr(net, "forward_features", None)):
         chained = sum(isinstance(module, nn.Conv2d) for _, module in _chain(net))
         return chained == sum(isinstance(module, nn.Conv2d) for module in net.modules())
@@ -77,7 +77,7 @@ def project(net: nn.Module, image: Tensor, *, layer: str, channel: int) -> tuple
 
     All other activations of the layer are set to zero; then layer by layer maps are unpooled into the places
     that the maxima came from (the switches), rectified, and filtered with the transposed filters: section
-    2.1. Biases have no part in it. Where overlapping windows share a maximum, what they bring back is added.
+    2.1. Biases are ignored. Where overlapping windows share a maximum, their projections are added.
 
     `layer` is a module among the leading convolutions, ReLUs, batch norms and poolings of an AlexNet-,
     ZFNet- or VGG-like net, such as `features.9`.

@@ -1,4 +1,4 @@
-"""Cover a part of the image at a time: Zeiler & Fergus (2014), arXiv:1311.2901, section 4.2."""
+"""Occlude one part of the image at a time: Zeiler & Fergus (2014), arXiv:1311.2901, section 4.2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fovea.explain.methods.saliency import scorer
 
 
 class Occlusion:
-    """Give each pixel the mean drop of the score over the squares that cover it.
+    """Map each pixel to the mean drop of the score over the squares that cover it.
 
     Args:
         window: side of the square, in pixels.

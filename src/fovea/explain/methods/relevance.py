@@ -1,4 +1,4 @@
-"""Explain one class of a transformer by the relevance that gradients and attention carry together."""
+"""Explain one class of a transformer by relevance, from gradients and attention."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def with_gradients(
 
 
 class GradientRollout:
-    """Show rollout with each map weighted by its gradient, so that it speaks for the target.
+    """Show rollout with each map weighted by its gradient, so that it explains the target.
 
     A layer's matrix is ReLU(mean over heads of A * dy/dA), then as in `Rollout`; the weighting follows Chefer
     et al. (2021), Eq. 13, https://arxiv.org/abs/2012.09838, with A in place of its relevance.

@@ -1,4 +1,4 @@
-"""Ask how the score changes with each pixel: the gradient, and the gradient times the image."""
+"""Saliency: the gradient of the score in each pixel, and the gradient times the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fovea.explain.core.targets import Target, pin, tile
 
 
 def scorer(net: nn.Module, image: Tensor, target: Target | None) -> Callable[[Tensor], Tensor]:
-    """Return a function of images to scores (B,) that asks about what `target` means for `image`.
+    """Return a function of images to scores (B,) of the class that `target` selects for `image`.
 
     Batches that hold the images several times, one whole round after another, are scored too.
     """

@@ -1,4 +1,4 @@
-"""Weigh the channels of a layer by what each lets the net see: Score-CAM."""
+"""Weigh the channels of a layer by the score behind each as a mask: Score-CAM."""
 
 from __future__ import annotations
 

@@ -72,19 +72,19 @@ def find(
     data = next((model.data for model in models if model.data is not None), None)
     wanted = "test" if wanted is None and data is not None else wanted
     if wanted is None:
-        raise UsageError("input= is missing: say input=PATH on the command line")
+        raise UsageError("input= is missing: give input=PATH on the command line")
     if data is not None and wanted in SPLITS:
         if truth is not None:
             raise UsageError(f"truth= is for files; the true classes of input={wanted} are those of the data")
         return _of_split(data(data_root=data_root, all_targets=True), wanted)
     if wanted in SPLITS and not Path(wanted).exists():
-        raise UsageError(f"input={wanted} is a split of the data of a run: say run=DIR")
+        raise UsageError(f"input={wanted} is a split of the data of a run: give run=DIR")
     names = list(dict.fromkeys(name for model in models for name in model.classes))
     return _of_files(wanted, names, truth, without)
 
 
 def require_truth(images: ExplainedImages) -> None:
-    """Refuse images of which no true class is known."""
+    """Raise where target=true meets images without a true class."""
     if not any(images.truth) and not images.masked:
         raise UsageError(
             "target=true needs true classes: images in folders named like the classes, or truth=CSV with "
@@ -107,7 +107,7 @@ def at_most(images: ExplainedImages, number: int | None) -> ExplainedImages:
 def _of_files(pattern: str, names: list[str], truth: str | None, without: set[Path]) -> ExplainedImages:
     paths = [p for p in find_images(pattern) if p.resolve() not in without]
     if not paths:
-        raise UsageError("the images are what explain wrote; choose another input=PATH or output=DIR")
+        raise UsageError("the images were written by explain; choose another input=PATH or output=DIR")
     if truth is not None:
         known = ground_truth.from_table(Path(truth), paths, names)
     else:

@@ -1,4 +1,4 @@
-"""Make the maps of one model with every method, and go on where a method cannot give one."""
+"""Compute the maps of one model with every method; a method that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNKNOWN = "its true class is not known"
 
 
 class Mapper:
-    """Make the maps of one model.
+    """Computes the maps of one model.
 
     A method that fails on the first images that it is given is not tried again; `problems` says why.
 
@@ -114,7 +114,7 @@ class Mapper:
         return why
 
     def report(self) -> list[str]:
-        """Say, once, why methods give nothing here, and which do."""
+        """Log, once, why methods give no maps of this model, and which methods do."""
         lines = [f"{self.model.name}: {key}: {self.problems[key]}" for key in self.unsaid]
         self.unsaid = []
         if lines and self.first is not None:

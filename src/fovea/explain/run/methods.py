@@ -58,7 +58,7 @@ def possible(
 
 
 class _Enough(Exception):
-    """A method has run the net often enough to show that it takes it."""
+    """Ends the trial of a method that has run the net often enough to show that it works."""
 
 
 def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None) -> bool:
@@ -83,7 +83,7 @@ def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None)
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why a method gave nothing."""
+    """Return in one line why a method gave no map."""
     cause = errors.root_cause(error)
     text = str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__

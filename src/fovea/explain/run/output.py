@@ -1,4 +1,4 @@
-"""Keep the folder of results: maps as arrays, a table of them, and nothing of an earlier call."""
+"""Write the folder of results: maps as arrays and a table of them; results of an earlier call are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Go through the images batch by batch, then through the analyses; hand on what is found at once."""
+"""Explain images batch by batch, then run the analyses; results are written at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ExplainSession:
         self.shown = 0
 
     def run(self, folder: ResultFolder, page: ExplainPage) -> None:
-        """Make the maps, then the analyses; what there is when it ends early is shown, too."""
+        """Compute the maps, then the analyses; results so far are shown also where it ends early."""
         try:
             if self.steps:
                 self._maps(folder, page)
@@ -90,7 +90,7 @@ class ExplainSession:
         ]
 
     def _analyses(self, folder: ResultFolder, page: ExplainPage) -> None:
-        """Make every analysis of every model; one that cannot be made says why in its place."""
+        """Run every analysis of every model; one that fails says why in its place."""
         for name, analysis in self.analyses.items():
             for model in (mapper.model for mapper in self.mappers):
                 own = folder.path / name / model.name
@@ -113,10 +113,10 @@ class ExplainSession:
             log.warning("%d of %d images could not be read:\n%s", len(self.failed), count, lines)
 
     def _require_something(self) -> None:
-        """Refuse a call of which nothing came out."""
+        """Raise where a call had no result."""
         if self.shown:
             return
         if len(self.failed) == len(self.images.ids):
             raise UsageError("no image could be read")
         lines = [line for mapper in self.mappers for line in mapper.report()]
-        raise UsageError("no method gives anything here:\n  " + "\n  ".join([*lines, *self.problems]))
+        raise UsageError("no method gives a map of these images:\n  " + "\n  ".join([*lines, *self.problems]))

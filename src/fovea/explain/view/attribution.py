@@ -17,7 +17,7 @@ class Attribution:
 
     Attributes:
         method: its name, such as `grad_cam`; with the layer where several are asked for: `layer`.
-        selected: the class that the map speaks for; None of a method without target, such as rollout.
+        selected: the class that the map explains; None of a method without target, such as rollout.
         map: (H, W) float32 over the image as the model takes it; None where `problem` says why.
         signed: whether negative values mean the opposite of positive ones.
     """
@@ -94,7 +94,7 @@ def merge(rows: Iterable[Iterable[MapColumn]]) -> list[MapColumn]:
 
 
 def true_class(records: Sequence[ImageAttributions]) -> str | None:
-    """Return the true class of an image, as far as any model knows it."""
+    """Return the true class of an image; of several models, the first that knows it."""
     return next((record.truth for record in records if record.truth is not None), None)
 
 

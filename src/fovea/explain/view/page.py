@@ -23,10 +23,10 @@ MOST_BYTES = 48_000_000  # of pictures: a browser opens a page of that size with
 
 
 class Marker(Block):
-    """Keep the place of what is written piece by piece."""
+    """A placeholder for the part of the page that is written piece by piece."""
 
     def html(self) -> str:
-        """Render the mark."""
+        """Render the marker."""
         return BODY
 
 

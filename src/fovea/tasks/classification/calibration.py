@@ -25,7 +25,7 @@ FEW = 10  # images; what fewer say is drawn faintly
 OVER, UNDER, PALE_OVER, PALE_UNDER = "#b5500f", "#2c7a5a", "#f0b98f", "#9ed3bb"
 SIDE, STRIP, LEFT, BELOW, GAP, TITLE = 3.9, 0.9, 0.62, 0.5, 0.42, 0.34  # inches
 CAPTION = (
-    "Points: the accuracy of the test images in each range of confidence (the probability of the predicted "
+    "Points: the accuracy of the test images in each bin of confidence (the probability of the predicted "
     f"class), with its 95 % interval; faint where there are fewer than {FEW} images. Coloured: the gap to "
     "their mean confidence. On the dashed line a classifier is perfectly calibrated. Below: how many "
     "images have this confidence."
@@ -87,14 +87,14 @@ def sections(run_dir: Path) -> list[Section]:
     return [Section("Calibration", blocks)]
 
 
-def _summary(found: Reliability) -> str:
-    accuracy, confidence = found.mean
+def _summary(reliability: Reliability) -> str:
+    accuracy, confidence = reliability.mean
     gap = confidence - accuracy
     lean = "overconfident" if gap > 0 else "underconfident"
     return (
-        f"Expected calibration error {found.ece:.4f}, over {len(found.images)} ranges of confidence. The "
-        f"mean confidence is {confidence:.4f}, the accuracy {accuracy:.4f}: on average the classifier is "
-        f"{lean}, by {100 * abs(gap):.1f} points."
+        f"Expected calibration error {reliability.ece:.4f}, over {len(reliability.images)} bins of "
+        f"confidence. The mean confidence is {confidence:.4f}, the accuracy {accuracy:.4f}: on average, the "
+        f"classifier is {lean}, by {100 * abs(gap):.1f} percentage points."
     )
 
 
@@ -109,7 +109,7 @@ def _table(target: np.ndarray, correct: np.ndarray, confidence: np.ndarray, clas
         (name, *map(three, (a, c)), _signed(c - a), int(n))
         for name, a, c, n in zip(classes, hits, sure, images, strict=True)
     ]
-    caption = "Test images by their true class"
+    caption = "Calibration per true class"
     table = Table(("Class", "Accuracy", "Confidence", "Gap", "Test images"), rows, caption, "lrrrr")
     return table if len(classes) <= SHORT else Fold(f"All {len(classes)} classes", [table])
 
@@ -118,25 +118,31 @@ def _signed(value: float) -> str:
     return MISSING if np.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
-def draw(found: Reliability, path: Path, *, intervals: Sequence[tuple[float, float]]) -> Path:
+def draw(reliability: Reliability, path: Path, *, intervals: Sequence[tuple[float, float]]) -> Path:
     """Write the diagram, and below it where the images are; `intervals` are those of the accuracies."""
     raised = BELOW + STRIP + GAP
     figure = new_figure(width=LEFT + SIDE + 0.2, height=raised + SIDE + TITLE)
     lower = panel(figure, left=LEFT, bottom=BELOW, width=SIDE, height=STRIP)
     upper = panel(figure, left=LEFT, bottom=raised, width=SIDE, height=SIDE)
-    _reliability(upper, found, intervals)
-    _histogram(lower, found)
-    accuracy, confidence = found.mean
-    _line(upper, [(f"ECE {found.ece:.3f}", INK), ("■ overconfident", OVER), ("■ underconfident", UNDER)])
+    _reliability(upper, reliability, intervals)
+    _histogram(lower, reliability)
+    accuracy, confidence = reliability.mean
+    _line(
+        upper, [(f"ECE {reliability.ece:.3f}", INK), ("■ overconfident", OVER), ("■ underconfident", UNDER)]
+    )
     _line(lower, [(f"│ accuracy {accuracy:.3f}", HELD_OUT), (f"│ mean confidence {confidence:.3f}", OVER)])
     return save(figure, path)
 
 
-def _reliability(axes: Axes, found: Reliability, intervals: Sequence[tuple[float, float]]) -> None:
-    edges = np.linspace(0, 1, len(found.images) + 1)
+def _reliability(axes: Axes, reliability: Reliability, intervals: Sequence[tuple[float, float]]) -> None:
+    edges = np.linspace(0, 1, len(reliability.images) + 1)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
-    for i in np.flatnonzero(found.images).tolist():
-        confidence, accuracy, few = found.confidence[i], found.accuracy[i], found.images[i] < FEW
+    for i in np.flatnonzero(reliability.images).tolist():
+        confidence, accuracy, few = (
+            reliability.confidence[i],
+            reliability.accuracy[i],
+            reliability.images[i] < FEW,
+        )
         style: dict[str, Any] = {"width": edges[1] * 0.92, "align": "edge", "alpha": 0.45 if few else 1.0}
         low, high = sorted((confidence, accuracy))
         axes.bar(edges[i], low, color="#c3d8ed", zorder=1, **style)
@@ -153,11 +159,11 @@ def _reliability(axes: Axes, found: Reliability, intervals: Sequence[tuple[float
     axes.set_axisbelow(True)
 
 
-def _histogram(axes: Axes, found: Reliability) -> None:
-    edges = np.linspace(0, 1, len(found.images) + 1)
-    share = 100 * found.images / max(found.images.sum(), 1)
+def _histogram(axes: Axes, reliability: Reliability) -> None:
+    edges = np.linspace(0, 1, len(reliability.images) + 1)
+    share = 100 * reliability.images / max(reliability.images.sum(), 1)
     axes.bar(edges[:-1], share, edges[1] * 0.92, align="edge", color="#c4cad1", zorder=1)
-    for value, color in zip(found.mean, (HELD_OUT, OVER), strict=True):
+    for value, color in zip(reliability.mean, (HELD_OUT, OVER), strict=True):
         axes.axvline(value, color=color, linewidth=1.3, zorder=3, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, None), xticks=np.arange(0, 1.01, 0.2))
     axes.locator_params(axis="y", nbins=3)

@@ -101,9 +101,11 @@ def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Sec
     blocks: list[Block] = [Picture(path, "Confusion matrix", caption)]
     pairs = confusion.most_confused(matrix)
     rows = [(classes[t], classes[p], count, f"{100 * share:.1f} %") for t, p, count, share in pairs]
-    headers = ("True class", "Predicted as", "Images", "Of the class")
+    headers = ("True class", "Predicted as", "Images", "Share of the class")
     blocks.append(
-        Table(headers, rows, "The most frequent errors", "llrr") if rows else Text("No errors at all.")
+        Table(headers, rows, "The most frequent errors", "llrr")
+        if rows
+        else Text("All test images are classified correctly.")
     )
     return Section("Confusion matrix", blocks)
 
@@ -116,11 +118,12 @@ def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) ->
     rows = list(zip(classes, *columns, *counts, strict=True))
     mean = f"Mean F1 over the classes that have test images: {three(_nanmean(scores.f1))}."
     if len(classes) <= SHORT:
-        return Section("Every class", [Table(headers, rows, align="lrrrrr"), Text(mean, "note")])
+        return Section("Scores per class", [Table(headers, rows, align="lrrrrr"), Text(mean, "note")])
     weakest = [rows[index] for index in np.argsort(scores.f1, kind="stable")[:10]]
     fold = Fold(f"All {len(classes)} classes", [Table(headers, rows, align="lrrrrr")])
     return Section(
-        "Every class", [Table(headers, weakest, "The ten weakest by F1", "lrrrrr"), fold, Text(mean, "note")]
+        "Scores per class",
+        [Table(headers, weakest, "The ten weakest by F1", "lrrrrr"), fold, Text(mean, "note")],
     )
 
 

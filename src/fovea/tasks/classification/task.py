@@ -45,7 +45,7 @@ class Classification(Task):
         self.class_weights: Tensor | None
 
     def setup(self, stage: str) -> None:
-        """Ask the data how many classes there are, and how often each, where they are to weigh alike."""
+        """Read the number of classes from the data module, and balanced class weights where asked for."""
         datamodule = getattr(self.trainer, "datamodule", None)
         self._classes = getattr(datamodule, "num_classes", None)
         if self.balanced:
@@ -78,7 +78,7 @@ class Classification(Task):
         return views.average(self, image, self.tta)
 
     def _check_head(self, logits: Tensor, label: Tensor) -> None:
-        """Refuse a head for other classes before a device does, which would not say why."""
+        """Raise where the head has another number of classes; on a GPU the error would not say why."""
         classes = label.shape[1] if label.ndim == 2 else self._classes
         if logits.ndim != 2 or (classes and logits.shape[1] != classes):
             have = f"one of {logits.shape[1]} classes" if logits.ndim == 2 else f"shape {list(logits.shape)}"

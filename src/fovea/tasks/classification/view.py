@@ -29,7 +29,7 @@ class ClassView(TaskView):
     margin = 1.0
     contrast = "{good} right, {bad} wrong"
     about = (
-        "Of models with several runs, an image counts as right or wrong by most of them. First come the "
+        "Of models with several runs, an image counts as right or wrong by the majority. First come the "
         "images on which the mean probabilities of the true class differ most."
     )
     galleries = (("mistakes", "Most confident errors"),)
@@ -67,7 +67,7 @@ class ClassView(TaskView):
         return exp / exp.sum()
 
     def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
-        """Return the image itself: the lines say the rest."""
+        """Return the image itself; the prediction is in the lines below it."""
         return to_rgb(image)
 
     def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
@@ -77,7 +77,7 @@ class ClassView(TaskView):
         return lines if truth is None or int(truth) == index else [*lines, f"true: {names[int(truth)]}"]
 
     def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
-        """Name the most probable classes, of equal ones the first."""
+        """Return the most probable classes; of equal ones the first."""
         order, names = np.argsort(-answer, kind="stable").tolist(), self._names(answer)
         found: dict[str, object] = {
             "predicted": names[order[0]],
@@ -97,14 +97,14 @@ class ClassView(TaskView):
         with np.errstate(invalid="ignore"):
             scores = right / images
         lines = list(zip(names, images.tolist(), strict=True))
-        return ScoreTable("Accuracy of every class", ("Class", "Images"), lines, scores)
+        return ScoreTable("Accuracy per class", ("Class", "Images"), lines, scores)
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
-        """Say what was predicted instead of what."""
+        """Name the true and the predicted class."""
         probs = bad["probs"]
         names = self._names(probs)
-        said = "nothing" if np.isnan(probs).any() else f"{names[int(probs.argmax())]}, {probs.max():.2f}"
-        return [f"true: {names[int(good['target'])]}", f"predicted as {said}"]
+        label = "nothing" if np.isnan(probs).any() else f"{names[int(probs.argmax())]}, {probs.max():.2f}"
+        return [f"true: {names[int(good['target'])]}", f"predicted as {label}"]
 
     def selector(self, target: str | int = "predicted") -> LogitSelector:
         """Choose the classes that are explained."""

@@ -1,4 +1,4 @@
-"""Report a colourisation: how far off the colours are, beside those of grey and of the mean colour."""
+"""Report a colourisation: its errors beside those of grey images and of the mean colour."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _overview(found: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> Sec
     better = int((scores["ab_error"] < scores["grey_error"]).sum())
     total = len(scores["ab_error"])
     text = (
-        f"{better:,} of {total:,} test images ({better / total:.1%}) have colours nearer to the ground truth "
-        "than no colours at all. The mean colour is that of the training images."
+        f"{better:,} of {total:,} test images ({100 * better / total:.1f} %) have colours closer to the "
+        "ground truth than grey. The mean colour is that of the training images."
     )
     blocks: list[Block] = [Text(text)]
     rows = [
@@ -40,8 +40,8 @@ def _overview(found: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> Sec
     ]
     if any(value is not None for row in rows for value in row[1:]):
         headers = ("Images", "Error in a and b", "PSNR in dB")
-        blocks.append(Table(headers, rows, "Against images without a net", "lrr"))
+        blocks.append(Table(headers, rows, "Baselines without a net", "lrr"))
     vivid, true = (float(scores[key].mean()) for key in ("colourfulness", "true_colourfulness"))
-    said = f"Colourfulness (0 is grey, 33 average): {metric(vivid)}, of the ground truth {metric(true)}."
+    said = f"Colourfulness (0 is grey, 33 average): {metric(vivid)}, ground truth {metric(true)}."
     blocks.append(Text(said, "note"))
     return Section("Test images", blocks)

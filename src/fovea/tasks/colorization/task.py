@@ -15,7 +15,7 @@ from fovea.ops.lab import lab_to_rgb, rgb_to_lab
 from fovea.tasks.base import Task, collection
 from fovea.types import Batch, Output
 
-PIXELS = 32  # rows and columns of a training image that are looked at before the training
+PIXELS = 32  # rows and columns of a training image that the encoding is fitted to
 
 
 class Encoding(Protocol):
@@ -33,11 +33,11 @@ class Encoding(Protocol):
         """Return ab (B, 2, H, W)."""
 
     def to(self, device: torch.device) -> Encoding:
-        """Move what it has learned to a device."""
+        """Move the fitted state to a device."""
 
 
 class Colorization(Task):
-    """Minimise what `encoding` says of the net's output and the true a and b of CIE Lab.
+    """Minimise the loss of `encoding` between the net's output and the true a and b of CIE Lab.
 
     Images are sRGB in 0…1 (data.mean=[0,0,0], data.std=[1,1,1]), of which the net is to use only L.
 
@@ -75,7 +75,7 @@ class Colorization(Task):
         self._looked = False
 
     def setup(self, stage: str) -> None:
-        """Look at the training images before a fit, and where a net comes without what its task knew."""
+        """Fit the encoding to the colours of the training images, where a checkpoint has not restored it."""
         if stage != "fit" and self._looked:
             return
         self._looked = True
@@ -97,7 +97,7 @@ class Colorization(Task):
         return {"loss": loss, "preds": self.encoding.decode(output.detach()), "target": target}
 
     def _record(self, stage: str, batch: Batch, output: Output) -> None:
-        """Give every metric what it takes by name."""
+        """Update every metric with the arguments that it names."""
         losses = {k: v for k, v in output.items() if k not in ("preds", "target")}
         super()._record(stage, batch, losses)  # type: ignore[arg-type]
         image, extra = batch["image"], {k: batch[k] for k in ("label",) if k in batch}  # type: ignore[literal-required]

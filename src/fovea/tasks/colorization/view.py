@@ -41,8 +41,8 @@ class ColourView(TaskView):
     score = "image_psnr"
     margin = 1.0  # dB
     about = (
-        "The paired tests are about image_psnr: the PSNR of each image, averaged over images. test/psnr "
-        "takes the pixels of all images together, so that the two differ."
+        "The paired tests compare image_psnr: the PSNR of each image, averaged over images. test/psnr "
+        "takes the pixels of all images together, so the two differ."
     )
     galleries = (
         ("colours_first", "The first test images"),
@@ -50,7 +50,7 @@ class ColourView(TaskView):
         ("colours_worst", "Worst images"),
     )
     caption = (
-        "What the net sees, what it makes of it, the ground truth, and the distance between the two in a and "
+        "Input, prediction, ground truth, and the distance between the last two in a and "
         f"b: black is none, yellow {FAR:.0f} and more. Below: the root mean square over the image."
     )
     columns = ("colourfulness",)
@@ -90,7 +90,7 @@ class ColourView(TaskView):
         return Measured(rows, _bytes(coloured), _bytes(truth), ranks)
 
     def infer(self, net: Any, image: Tensor, preprocess: Any) -> Tensor:
-        """Show the net the whole image with as many pixels as in training; enlarge a and b (1, 2, H, W).
+        """Run the net on the whole image with as many pixels as in training; enlarge a and b (1, 2, H, W).
 
         The sharp edges of a coloured image are those of its own lightness; colours may be coarse.
         """
@@ -102,7 +102,7 @@ class ColourView(TaskView):
         return _resized(ab, (height, width))
 
     def decode(self, output: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Give an image (H, W, 3) uint8 the colours a and b (2, h, w), which are enlarged to its size."""
+        """Colour an image (H, W, 3) uint8 with a and b (2, h, w), enlarged to its size."""
         import torch
 
         from fovea.ops.lab import lab_to_rgb, lightness
@@ -119,7 +119,7 @@ class ColourView(TaskView):
         return coloured
 
     def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
-        """Set the image without colour beside the answer, the truth and the distance between them."""
+        """Set the grey image beside the answer, the ground truth and the distance between them."""
         coloured = _fitted(answer, image)
         if truth is None:
             return beside([without_colour(image), coloured], gap=GAP)
@@ -128,7 +128,7 @@ class ColourView(TaskView):
         return beside([without_colour(image), coloured, _fitted(true, image), distance], gap=GAP)
 
     def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
-        """Say the error in a and b, or without the truth how colourful the answer is."""
+        """Name the error in a and b, or without the ground truth the colourfulness."""
         if truth is None:
             return [f"colourfulness {self.row(answer)['colourfulness']:.1f}"]
         return [f"error {float(ab_distance(answer, np.asarray(truth)).square().mean().div(2).sqrt()):.1f}"]
@@ -154,7 +154,7 @@ class ColourView(TaskView):
         return ScoreTable("Colours", ("Score", "Grey", "Ground truth"), lines, scores)
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
-        """Say both PSNR and both errors."""
+        """Name both PSNRs and both errors."""
         return [
             f"PSNR {good['score']:.1f} / {bad['score']:.1f} dB",
             f"error {good['ab_error']:.1f} / {bad['ab_error']:.1f}",

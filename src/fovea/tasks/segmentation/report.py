@@ -1,4 +1,4 @@
-"""Report a segmentation net: every class by itself, and which is predicted as which."""
+"""Report a segmentation net: scores of every class and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _classes(arrays: Mapping[str, np.ndarray], classes: Sequence[str]) -> Sectio
     text = (
         f"Mean IoU {mask_scores.mean(iou):.4f} and mean Dice {mask_scores.mean(dice):.4f} over the classes, "
         f"counted over the pixels of all {len(arrays['ids']):,} test images together; {100 * right:.1f} % of "
-        f"the pixels are right. Image by image the median of the mean IoU is {middle:.3f}; it lies between "
+        f"the pixels are correct. Per image, the median of the mean IoU is {middle:.3f}; it lies between "
         f"{low:.3f} and {high:.3f} for nine images in ten."
     )
     blocks: list[Block] = [Text(text)]
@@ -57,9 +57,9 @@ def _classes(arrays: Mapping[str, np.ndarray], classes: Sequence[str]) -> Sectio
     headers = ("Class", "IoU", "Dice", "Pixels", "Predicted", "Images")
     blocks.append(Table(headers, rows, align="lrrrrr"))
     if absent := [name for name, value in zip(classes, iou, strict=True) if np.isnan(value)]:
-        said = "In neither the ground truth nor any prediction, so left out of the means"
-        blocks.append(Text(f"{said}: {', '.join(absent)}.", "note"))
-    return Section("Every class", blocks)
+        note = "In neither the ground truth nor any prediction, so left out of the means"
+        blocks.append(Text(f"{note}: {', '.join(absent)}.", "note"))
+    return Section("Scores per class", blocks)
 
 
 def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Section:
@@ -74,12 +74,14 @@ def _confusion(run_dir: Path, matrix: np.ndarray, classes: Sequence[str]) -> Sec
         (classes[t], classes[p], f"{100 * share:.1f} %", f"{100 * count / total:.2f} %")
         for t, p, count, share in confusion.most_confused(matrix)
     ]
-    headers = ("True class", "Predicted as", "Of the class", "Of all pixels")
+    headers = ("True class", "Predicted as", "Share of the class", "Share of all pixels")
     return Section(
         "Confusion",
         [
             Picture(path, "Confusion matrix", caption),
-            Table(headers, rows, "The most frequent errors", "llrr") if rows else Text("No pixel is wrong."),
+            Table(headers, rows, "The most frequent errors", "llrr")
+            if rows
+            else Text("All pixels are correct."),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Score counts of pixels: arrays (…, K) of `right` ones, `found` ones and true ones (`target`)."""
+"""Compute scores from pixel counts (…, K) of `right`, predicted (`found`) and true (`target`) pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def summed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis without NaN; NaN where nothing else is there."""
+    """Return the mean over the last axis without NaN; NaN where all values are NaN."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1)

@@ -36,7 +36,7 @@ class Segmentation(Task):
         self._classes: int | None = None
 
     def setup(self, stage: str) -> None:
-        """Ask the data how many classes there are."""
+        """Read the number of classes from the data module."""
         self._classes = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
 
     def step(self, batch: Batch) -> Output:
@@ -53,7 +53,7 @@ class Segmentation(Task):
         return {"loss": total, **parts, "preds": preds, "target": mask}  # type: ignore[typeddict-item,return-value]
 
     def _check_head(self, logits: Tensor, mask: Tensor) -> None:
-        """Refuse an output that does not fit the masks before a device does, which would not say why."""
+        """Raise where the output does not fit the masks; on a GPU the error would not say why."""
         if logits.ndim != 4:
             raise ValueError(f"the net's output has shape {list(logits.shape)}: it must be (B, K, H, W)")
         _check_size("the net's output", logits, mask)
@@ -79,7 +79,7 @@ def _check_size(name: str, pixels: Tensor, mask: Tensor) -> None:
 
 
 def _used(losses: Mapping[str, Loss | None]) -> dict[str, tuple[Loss, float]]:
-    """Return each loss that counts with its weight."""
+    """Return the losses whose weight is not 0, with their weights."""
     weighted = {name: (loss, float(getattr(loss, "weight", 1.0))) for name, loss in losses.items() if loss}
     wrong = {name: weight for name, (_, weight) in weighted.items() if not 0 <= weight < float("inf")}
     if wrong:

@@ -42,8 +42,8 @@ class MaskView(TaskView):
     score = "image_iou"
     margin = 0.1
     about = (
-        "The paired tests are about image_iou: the mean IoU over the classes of one image, averaged over "
-        "images. test/iou counts the pixels of all images together, so that the two differ. Below a picture: "
+        "The paired tests compare image_iou: the mean IoU over the classes of one image, averaged over "
+        "images. test/iou counts the pixels of all images together, so the two differ. Below a picture: "
         "the IoU of the better and of the worse model, over its classes and of the class that makes most of "
         "the difference; false: a class that is not there."
     )
@@ -74,7 +74,7 @@ class MaskView(TaskView):
             sides_of(window, overlap)
 
     def measure(self, output: Output, batch: Batch) -> Measured:
-        """Count pixels; images of which none counts have no score."""
+        """Count pixels; an image whose pixels are all ignored has no score."""
         from fovea.ops.segmentation import confusion, iou_per_class
 
         preds, target = output["preds"], output["target"]
@@ -90,7 +90,7 @@ class MaskView(TaskView):
         return Measured(rows, preds.byte(), target.byte(), ranks, sums={"confusion": counts.sum(0)})
 
     def infer(self, net: Any, image: Tensor, preprocess: Any) -> Tensor:
-        """Give the class of each pixel (1, H, W) at the size of the image."""
+        """Return the class of each pixel (1, H, W) at the size of the image."""
         from fovea.predict.full_size import class_maps
 
         return class_maps(net, image, preprocess, window=self.window, overlap=self.overlap)
@@ -102,7 +102,7 @@ class MaskView(TaskView):
         return output.astype(np.uint8)
 
     def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
-        """Tint the image by its classes; or set it beside truth, prediction and errors. Below: the legend."""
+        """Tint the image by its classes; with the truth, set truth, prediction and errors beside it."""
         if truth is None:
             found = stretched(answer, image.shape)
             drawn = overlay(image, found, self.colours, background=self.background)
@@ -119,7 +119,7 @@ class MaskView(TaskView):
         return np.vstack([np.pad(drawn, sides, constant_values=255), names])
 
     def lines(self, answer: np.ndarray, truth: Truth | None = None) -> list[str]:
-        """Name the largest classes with their shares; or say the mean IoU."""
+        """Name the largest classes with their shares; with the ground truth, the mean IoU."""
         if truth is not None:
             return [f"IoU {scores.mean(scores.iou(self._counts(answer, np.asarray(truth)))):.3f}"]
         shares = self._shares(answer)
@@ -146,10 +146,10 @@ class MaskView(TaskView):
         shares = counts["target"] / max(counts["target"].sum(), 1)
         names = class_names(self.classes, len(shares))
         lines = [(name, f"{100 * share:.2f} %") for name, share in zip(names, shares, strict=True)]
-        return ScoreTable("IoU of every class", ("Class", "Pixels"), lines, scores.iou(counts))
+        return ScoreTable("IoU per class", ("Class", "Pixels"), lines, scores.iou(counts))
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
-        """Say both scores of an image, and those of the class that the worse model loses most by."""
+        """Name both scores of an image, and those of the class on which the worse model loses most."""
         better, worse = (np.nan_to_num(scores.iou(rows), nan=1.0) for rows in (good, bad))
         lost = int(np.argmax(better - worse))
         name, there = class_names(self.classes, len(better))[lost], good["target"][lost] > 0

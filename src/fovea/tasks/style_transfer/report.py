@@ -1,4 +1,4 @@
-"""Report a style transfer: the two pictures, the result, and how it came about."""
+"""Report a style transfer: content, style, result and the steps between."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sections(run_dir: Path) -> list[Section]:
         blocks.append(Picture(path, "content, style and result"))
     chosen = spread(steps, SHOWN)
     items = [(path.read_bytes(), "image/png", (f"step {number(path)}",), path.name) for path in chosen]
-    items.append((animate(steps), "image/gif", ("all of them",), "progress.gif"))
+    items.append((animate(steps), "image/gif", ("animation",), "progress.gif"))
     blocks.append(Gallery(items, "The image after so many steps of the optimiser."))
     return [Section("Pictures", blocks)]
 

@@ -23,7 +23,7 @@ class StyleTransfer(Task):
     limits are feature inversion (style_weight 0: Mahendran & Vedaldi 2015, arXiv 1412.0035) and texture
     synthesis (content_weight 0: Gatys et al. 2015, arXiv 1505.07376), both from noise.
 
-    The first training image of the data is the content, the second the style; both are looked at once, and a
+    The first training image of the data is the content, the second the style; both are read once, and a
     batch only says that it is time for a step. `net` holds the image; nothing else in it trains.
 
     Args:
@@ -43,7 +43,7 @@ class StyleTransfer(Task):
         start: str = "content",
         **kwargs: Any,
     ) -> None:
-        # whatever finetune= says, the weights that look at the image stay as they are
+        # whatever finetune= says, the weights of the network stay frozen
         super().__init__(net=net, **{**kwargs, "finetune": Finetune(unfreeze_epoch=None, head=("image",))})
         if start not in STARTS:
             raise ValueError(f"task.start={start!r} is unknown: choose one of {', '.join(STARTS)}")
@@ -66,7 +66,7 @@ class StyleTransfer(Task):
     def step(self, batch: Batch) -> Output:
         """Return the weighted loss of the image as it is now, and its parts before the weights."""
         if self._wanted is None:
-            self._wanted = self._look()
+            self._wanted = self._targets()
         image: Tensor = self.net.render()  # type: ignore[operator]
         found = {k: v.float() for k, v in self(image).items()}  # half precision would round the sums
         content, style = self._wanted
@@ -93,7 +93,7 @@ class StyleTransfer(Task):
         return output["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keep the image one that can be shown."""
+        """Clip the image to valid colours."""
         self.net.clip()  # type: ignore[operator]
 
     def picture(self, of: Tensor | None = None) -> Tensor:
@@ -104,8 +104,8 @@ class StyleTransfer(Task):
         net: Any = self.net
         return [{"params": list(net.image), "lr": self.lr, "name": "image"}]
 
-    def _look(self) -> tuple[Features, Features]:
-        """Return what to reach: the features of the content, the Gram matrices of the style."""
+    def _targets(self) -> tuple[Features, Features]:
+        """Return the targets: the features of the content, the Gram matrices of the style."""
         net: Any = self.net
         with torch.inference_mode(False), torch.no_grad():  # kept for training, also where a test comes first
             content = self(self.content.clone()) if self.weights["content"] else {}
@@ -127,5 +127,5 @@ def _check(weights: dict[str, float], net: Any) -> None:
             )
     if not weights["content"] and not weights["style"]:
         raise ValueError(
-            "task.content_weight=0 and task.style_weight=0 leave nothing to look at: raise one of them"
+            "task.content_weight=0 and task.style_weight=0 leave nothing to minimise: raise one of them"
         )

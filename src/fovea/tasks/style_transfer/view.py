@@ -1,4 +1,4 @@
-"""Write the image that a task paints, as it becomes."""
+"""Write the image of a style transfer, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ImageRecorder(L.Callback):
             self._step(trainer, task)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the image of this moment."""
+        """Write the current image."""
         if _writes(trainer):
             self._step(trainer, pl_module)
 

@@ -1,4 +1,4 @@
-"""Attack images of a model: how little makes it wrong, or makes it predict a certain class."""
+"""Attack images of a model: small changes that make it predict a wrong or a chosen class."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class AdversarialAnalysis(Analysis):
     """Attack by targeted gradient ascent, FGSM and PGD, and show the changes magnified.
 
     Args:
-        target: a class's name or index that all attacks aim at; null: FGSM and PGD aim at any mistake, ascent
-            at the second-likeliest class.
+        target: a class's name or index that all attacks aim at; null: FGSM and PGD are untargeted, ascent
+            aims at the second most probable class.
         eps: the largest change of FGSM and PGD, in steps of 1/255.
         steps: of PGD.
         ascent_steps, ascent_lr: of gradient ascent; a step's Euclidean length, of pixels in 0…1.
@@ -115,7 +115,7 @@ class AdversarialAnalysis(Analysis):
 
     def _pair(self, model: ExplainedModel, attack: Attack, i: int) -> list[Tile]:
         """Return the attacked picture and its change, magnified."""
-        aim = f"to {class_name(model.classes, int(attack.label[i]))}" if attack.targeted else "any mistake"
+        aim = f"to {class_name(model.classes, int(attack.label[i]))}" if attack.targeted else "untargeted"
         words = [attack.name.replace("inf", "∞"), _predicted(model, attack.after[i], attack.p_after[i]), aim]
         largest = float(attack.linf[i])
         factor = self.factor or 0.5 / max(largest, 1e-12)
@@ -128,7 +128,7 @@ class AdversarialAnalysis(Analysis):
 
 
 def _input(model: ExplainedModel, batch: ImageBatch) -> AttackInput:
-    """Settle the classes of the images of a batch."""
+    """Return the images of a batch with their classes."""
     logits, label = model.output(batch.image), batch.label.to(model.device)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError("attacks need a classifier with logits (B, num_classes) of two classes or more")
@@ -144,7 +144,7 @@ def _predicted(model: ExplainedModel, label: Tensor, probability: Tensor) -> str
 
 
 def _row(model: ExplainedModel, images: AttackInput, attack: Attack, i: int) -> dict[str, Any]:
-    """Return what an attack did to the i-th image."""
+    """Return the row of the i-th image under one attack."""
     name = [class_name(model.classes, int(x[i])) for x in (images.label, attack.before, attack.after)]
     aim = class_name(model.classes, int(attack.label[i])) if attack.targeted else None
     attacked = bool(attack.attacked[i])
@@ -163,7 +163,7 @@ def _summary(rows: Sequence[dict[str, Any]], eps: float) -> Table:
         own = [row for row in rows if row["attack"] == name]
         tried = [row for row in own if row["attacked"]]
         aims = {row["aim"] for row in own}
-        aim = next(iter(aims)) or "any mistake" if len(aims) == 1 else "second-likeliest"
+        aim = next(iter(aims)) or "untargeted" if len(aims) == 1 else "second most probable"
         means = [_mean([row[key] for row in tried]) for key in ("success", "l2", "linf")]
         largest = max((row["linf"] for row in tried), default=None)
         bound = None if name == "ascent" else eps
@@ -177,7 +177,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _about(known: int, count: int) -> str:
-    """Say what the classes are, and which images are attacked."""
+    """Describe the classes used, and which images are attacked."""
     classes = "the true ones" if known == count else "the predicted ones, as the true ones are not known"
     if 0 < known < count:
         classes = f"the true ones of {known} images and, where these are not known, the predicted ones"

@@ -55,12 +55,12 @@ class Attack:
 
     @property
     def attacked(self) -> Tensor:
-        """Say which images (B,) the net had right before, or, aimed, did not yet predict as the target."""
+        """Mark the images (B,) predicted correctly before; of a targeted attack, not yet as the target."""
         return (self.before == self.label) != self.targeted
 
     @property
     def success(self) -> Tensor:
-        """Say for which attacked images (B,) the net is now wrong, or, aimed, predicts the target."""
+        """Mark the attacked images (B,) now predicted wrongly; of a targeted attack, as the target."""
         return self.attacked & ((self.after == self.label) == self.targeted)
 
     def magnified(self, factor: float | None = None) -> Tensor:
@@ -103,7 +103,7 @@ def pgd(
     targeted: bool = False,
     seed: int = 0,
 ) -> Attack:
-    """AscentResult the loss within eps of each picture (B, C, H, W) in 0…1, projecting back after each step.
+    """Raise the loss within eps of each picture (B, C, H, W) in 0…1, projecting back after each step.
 
     Madry et al. 2018, https://arxiv.org/abs/1706.06083, section 2.1. Of the pictures on the way, the one with
     the largest margin in the attack's favour is returned, not the last.

@@ -64,7 +64,7 @@ def grid(sample: AttentionSample, path: Path) -> Path:
 
 
 def _lines(number: int, layer: AttentionLayer) -> Iterator[tuple[str, str, int, list[Tensor]]]:
-    """Give each line of a layer its label, what stands below it, its first column, and its maps."""
+    """Yield the lines of each layer: label, text below it, first column, maps."""
     maps, heads = list(layer.fused.values()), layer.heads
     yield str(number + 1), f"{layer.grid[0]} × {layer.grid[1]}", 0, [*maps, *heads[:ACROSS]]
     for first in range(ACROSS, len(heads), ACROSS):

@@ -33,12 +33,12 @@ class AttentionLayer:
 
     Attributes:
         path: of the module.
-        heads: (heads, h, w), where the tokens that the head of the net reads look.
+        heads: (heads, h, w), the attention of the tokens that the head of the net reads.
         fused: (h, w) by the name of the fusion.
         distance: (heads,) in pixels.
         entropy: (heads,) in nats.
         tokens: n, among which each token attends.
-        even: the distance where every token looks at all others alike.
+        even: the distance under uniform attention.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Measure how far and how evenly the heads of a transformer look."""
+"""Measure the attention distance and entropy of the heads of a transformer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fovea.explain.core.windows import Layout
 def entropy(weights: Tensor) -> Tensor:
     """Average -sum_k a_k ln a_k over the queries: (B windows, heads, n, n) to (B windows, heads), in nats.
 
-    It is 0 where every token looks at one, and ln n where all look at all alike.
+    It is 0 where every token attends to one, and ln n where attention is uniform.
     """
     return torch.special.entr(weights).sum(dim=-1).mean(dim=-1)
 
@@ -27,10 +27,10 @@ def attention_entropy(weights: Tensor, layout: Layout) -> Tensor:
 def attention_distance(
     weights: Tensor, layout: Layout, *, patch_size: tuple[float, float] = (1.0, 1.0)
 ) -> Tensor:
-    """Average the distance from each patch to those it looks at, weighted: to (B, heads).
+    """Average the distance from each patch to the others, weighted by attention: to (B, heads).
 
     Dosovitskiy et al. (2021), Fig. 7 and App. D.7, https://arxiv.org/abs/2010.11929. Weights count among the
-    patches alone, so a head that looks at the class token most is measured by the rest.
+    patches alone, so a head that attends mostly to the class token is measured by the rest.
 
     Args:
         weights: (B windows, heads, n, n).
@@ -47,7 +47,7 @@ def attention_distance(
 
 
 def per_layer(maps: AttentionMaps, *, image_size: tuple[int, int]) -> dict[str, dict[str, Tensor]]:
-    """Give `distance`, in pixels, and `entropy` of every layer with a known layout, each (heads,)."""
+    """Return `distance`, in pixels, and `entropy` of every layer with a known layout, each (heads,)."""
     found = {}
     for path, layout in maps.layouts.items():
         size = (image_size[0] / layout.grid[0], image_size[1] / layout.grid[1])

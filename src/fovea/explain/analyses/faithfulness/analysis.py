@@ -80,7 +80,7 @@ class FaithfulnessAnalysis(Analysis):
         scores = self.measure(model)
         ranked = ranking(scores)
         if not ranked:
-            raise ValueError("faithfulness: of no image is the selected class known; see target=")
+            raise ValueError("faithfulness: no image has a selected class; see target=")
         write(ranked, folder)
         picture = Picture(draw(ranked, folder / "curves.png"), "mean curves of deletion and insertion")
         about = ABOUT.format(tolerance=self.reach(model.size))

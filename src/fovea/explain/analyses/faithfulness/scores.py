@@ -1,4 +1,4 @@
-"""Measure how faithful maps are to the net: deletion, insertion, pointing game."""
+"""Measure the faithfulness of maps: deletion, insertion, pointing game."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _replace(
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Return the place of each value (B, N) in its sorted row; equal ones in the order they stand."""
+    """Return the rank of each value (B, N) in its row; equal ones in the order in which they stand."""
     return values.argsort(dim=1, stable=True).argsort(dim=1)
 
 
@@ -99,7 +99,7 @@ def boxes_to_region(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pointing_game(maps: Tensor, regions: Tensor, *, tolerance: int = 15) -> Tensor:
-    """Say for each map (B, H, W) whether its maximum lies within `tolerance` pixels of its region: (B,) bool.
+    """Return (B,) bool: whether the maximum of each map (B, H, W) is within `tolerance` pixels of its region.
 
     Zhang et al. (2018), https://arxiv.org/abs/1608.00507, section 4.2, where 15 pixels are allowed. The
     accuracy of a method is the mean over images and classes. `regions` (B, H, W) are masks of the class, or
