@@ -82,10 +82,12 @@ def test_what_is_switched_off_is_not_built(config, tmp_path):
 
 
 def test_an_option_of_the_data_reaches_the_data_module(config):
-    given = changed(config, data__targets=["label"], data__cache=False, data__train_fraction=0.1)
-    module = build.datamodule(given, build.preprocessing(given, None))
+    given = changed(config, data__targets=["label"], data__cache=False, data__split_seed=7)
+    module, plain = (build.datamodule(c, build.preprocessing(c, None)) for c in (given, config))
+    assert (module.targets, module.cache) == (["label"], False)
     module.setup()
-    assert (module.targets, module.cache, module.sizes()["train"]) == (["label"], False, 350)
+    plain.setup()
+    assert sorted(module.splits["val"].ids) != sorted(plain.splits["val"].ids)
     given.data._target_ = "torch.utils.data.DataLoader"
     with pytest.raises(InstantiationException, match="whitelist"):
         build.datamodule(given, build.preprocessing(given, None))

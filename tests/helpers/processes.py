@@ -36,9 +36,9 @@ def launch(*overrides: str, run_dir: Path, script: Path | None = None) -> subpro
 
 
 def wait_for_epoch(process: subprocess.Popen[str], run_dir: Path) -> None:
-    """Wait until the first row of `metrics.csv` is there."""
+    """Wait until the first epoch has its row in `metrics.csv` and, after it, its checkpoint."""
     end = time.monotonic() + 120
-    while not (run_dir / "metrics.csv").is_file():
+    while not (run_dir / "checkpoints" / "best.ckpt").is_file():
         assert process.poll() is None and time.monotonic() < end, "it ended, or never began"
         time.sleep(0.02)
 

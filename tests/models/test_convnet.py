@@ -74,9 +74,7 @@ def test_takes_any_size_from_17(side):
 
 def test_wrong_images_and_sizes_are_refused():
     net = ConvNet(num_classes=3, in_channels=1, widths=(4, 4, 4, 4, 4), hidden=8)
-    with pytest.raises(
-        ValueError, match=r"ConvNet.*\(B, 1, H, W\).*17 pixels and more, got \(2, 1, 16, 28\)"
-    ):
+    with pytest.raises(ValueError, match=r"ConvNet.*\(B, 1, H, W\).*17 pixels.* \(2, 1, 16, 28\)"):
         net(torch.randn(2, 1, 16, 28))
     with pytest.raises(ValueError, match=r"widths=\[8\], depth=0"):
         ConvNet(num_classes=3, widths=[8], depth=0)

@@ -108,7 +108,7 @@ def test_map_sizes(side):
 
 
 def test_wrong_images_and_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"DenseNet.*\(B, 1, H, W\).*8 pixels and more, got \(2, 1, 32, 7\)"):
+    with pytest.raises(ValueError, match=r"DenseNet.*\(B, 1, H, W\).*8 pixels.* \(2, 1, 32, 7\)"):
         thin()(torch.randn(2, 1, 32, 7))
     with pytest.raises(ValueError, match=r"depth=121.*6 n \+ 4.*118 and 124"):
         DenseNet(num_classes=3, depth=121)

@@ -70,7 +70,7 @@ def test_subsampling_equals_its_equation():
 
 
 def test_wrong_images_are_refused(net):
-    with pytest.raises(ValueError, match=r"LeNet.*\(B, 1, H, W\).*16 pixels and more, got \(2, 1, 28, 15\)"):
+    with pytest.raises(ValueError, match=r"LeNet.*\(B, 1, H, W\).*16 pixels.* \(2, 1, 28, 15\)"):
         net(torch.randn(2, 1, 28, 15))
     with pytest.raises(
         ValueError, match=r"\(B, 1, H, W\).*got \(2, 3, 28, 28\): set model.net.in_channels=3"

@@ -109,9 +109,9 @@ def test_small_nets_take_any_size_from_17(side):
 
 
 def test_wrong_images_and_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"VGG.*\(B, 3, H, W\).*32 pixels and more, got \(1, 3, 28, 28\)"):
+    with pytest.raises(ValueError, match=r"VGG.*\(B, 3, H, W\).*32 pixels.* \(1, 3, 28, 28\)"):
         VGG(num_classes=3, widths=(4,) * 5, hidden=[8])(torch.randn(1, 3, 28, 28))
-    with pytest.raises(ValueError, match=r"17 pixels and more, got \(1, 3, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"17 pixels.* \(1, 3, 16, 16\)"):
         VGG(num_classes=3, widths=(4,) * 5, **{**SMALL, "hidden": [8]})(torch.randn(1, 3, 16, 16))
     with pytest.raises(ValueError, match=r"depths=\[1, 2\].*widths=\[4\]"):
         thin(widths=[4])
@@ -178,8 +178,6 @@ def test_configs_build_for_digits():
     with torch.device("meta"):
         net = from_config("vgg16").eval()
         assert size(net) == 138_357_544 - 2 * 9 * 64 - 990 * 4097
-        with pytest.raises(
-            ValueError, match=r"32 pixels and more, got \(1, 1, 28, 28\): set data.image_size=32"
-        ):
+        with pytest.raises(ValueError, match=r"32 pixels.* \(1, 1, 28, 28\): set data.image_size=32"):
             net(torch.empty(1, 1, 28, 28))
         assert net(torch.empty(1, 1, 32, 32)).shape == (1, 10)

@@ -71,9 +71,7 @@ def test_map_sizes(side):
 
 def test_wrong_images_and_sizes_are_refused():
     net = WideResNet(num_classes=3, depth=10, width=1)
-    with pytest.raises(
-        ValueError, match=r"wide ResNet.*\(B, 3, H, W\).*8 pixels and more, got \(2, 3, 7, 32\)"
-    ):
+    with pytest.raises(ValueError, match=r"wide ResNet.*\(B, 3, H, W\).*8 pixels.* \(2, 3, 7, 32\)"):
         net(torch.randn(2, 3, 7, 32))
     with pytest.raises(ValueError, match=r"depth=32.*6 n \+ 4.*28 and 34"):
         WideResNet(num_classes=3, depth=32)

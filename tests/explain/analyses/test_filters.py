@@ -112,7 +112,7 @@ def test_a_filters_pixel_has_the_same_size_in_every_model(tmp_path, kernel, stri
         (block,) = FilterAnalysis(scale=3)(model, tmp_path)
     weight = np.load(tmp_path / "filters.npy")
     assert np.array_equal(weight, net.features[0].weight.detach().numpy())
-    picture = np.asarray(Image.open(block.path)).astype(float)
+    picture = np.asarray(Image.open(block.source)).astype(float)
     assert picture.shape == (2 * (3 * kernel + 4) + 4, 16 * (3 * kernel + 4) + 4, 3)
     largest = np.abs(weight[1]).max()
     for y in (0, kernel - 1):  # of the second filter

@@ -53,7 +53,7 @@ def test_tile_follows_whole_rounds_of_the_batch():
 
 
 def test_wrong_outputs_and_classes_are_named():
-    with pytest.raises(ValueError, match=r"class 3 .* 3$"):
+    with pytest.raises(ValueError, match=r"class 3 .* 3\b"):
         ClassScore(3)(LOGITS)
     with pytest.raises(ValueError, match=r"class -1"):
         ClassScore(-1)(LOGITS)
