@@ -20,6 +20,19 @@ def test_damaged_predictions_are_named(tmp_path):
         TASK.read(read_run(run))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"probs": np.zeros((3, 2))}, {"ids": np.array("a")}, {"target": None}, {"score": np.full(60, np.nan)}],
+)
+def test_predictions_without_a_row_for_each_image_are_named(tmp_path, change):
+    run = write_run(tmp_path, "r")
+    file = run / "predictions" / "test.npz"
+    arrays = {key: value for key, value in {**np.load(file), **change}.items() if value is not None}
+    np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"test\.npz"):
+        TASK.read(read_run(run))
+
+
 def test_disagreements_come_clearest_first(tmp_path):
     groups = groups_of(
         write_run(tmp_path, "a", wrong=[7]), write_run(tmp_path, "b", model="cnn", wrong=[1, 2, 7, 9])

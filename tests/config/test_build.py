@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from fovea.callbacks.checkpoint import BestAndLast
 from fovea.callbacks.record import EpochRecord
 from fovea.config import build
+from fovea.errors import UsageError
 from helpers import runs
 
 
@@ -107,3 +108,11 @@ def test_classes_that_only_the_disk_knows(config, tmp_path):
     given = OmegaConf.create({"data": {"name": "folder", "num_classes": None, "dataset": node}})
     build.count_classes(given)
     assert given.data.num_classes == 3
+
+
+def test_data_that_do_not_say_what_builds_them_are_refused(config):
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    del config.data["_target_"]
+    with pytest.raises(UsageError, match=r"_target_.*data_defaults"):
+        build.datamodule(config, build.preprocessing(config, None))

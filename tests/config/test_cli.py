@@ -102,6 +102,21 @@ def test_exit_codes_and_one_message(shell, monkeypatch, error, code, message):
     assert shell("experiment=mlp_digits") == (code, "", message)
 
 
+@pytest.mark.parametrize(
+    ("given", "packages"), [("a, b.c ,", ["a.*", "b.c.*"]), ("a/b", None), ("*", None), ("a b", None)]
+)
+def test_packages_let_in_by_the_environment(given, packages):
+    code = "from fovea.config import cli; print(*cli.PACKAGES); cli.command('train')"
+    env = {**os.environ, "PYTHONPATH": str(runs.ROOT / "src"), "FOVEA_PACKAGES": given}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--cfg", "job"], env=env, capture_output=True, text=True
+    )
+    if packages is None:
+        assert done.returncode == 2 and "FOVEA_PACKAGES" in done.stderr
+    else:
+        assert done.returncode == 0 and done.stdout.splitlines()[0].split() == packages
+
+
 def test_success_is_zero(shell, monkeypatch):
     monkeypatch.setattr(train, "main", lambda config: 0.5)
     assert shell("experiment=mlp_digits") == (0, "", "")

@@ -110,7 +110,9 @@ def test_resuming_leaves_no_partial_checkpoint(tmp_path):
     command = [*runs.QUICK, "trainer.max_epochs=2"]
     assert runs.train(command, run_dir=run_dir, kill=("writing", 1)) == -signal.SIGKILL
     assert any(DRAFT.fullmatch(p.name) for p in (run_dir / "checkpoints").iterdir())
+    (run_dir / f".{16 * 'a'}.part").write_text("half a summary")
     assert runs.train(["resume=true"], run_dir=run_dir) == 0
+    assert not any(DRAFT.fullmatch(p.name) for p in run_dir.rglob("*"))
     assert sorted(p.name for p in (run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 

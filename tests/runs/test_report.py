@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from fovea.files import DRAFT
 from fovea.runs.commands import override
 from fovea.runs.read import UNFINISHED, read_metrics, read_run
 from fovea.runs.report import write_report
@@ -97,7 +98,7 @@ def test_every_state_makes_a_complete_page(make_run, name, arguments, status):
     assert re.search(rf'class="badge \w+">{status}<', page.source)
     assert "could not be made" not in page.text
     assert "python src/train.py" in page.text
-    assert not (run / ".report.html.part").exists()
+    assert not any(DRAFT.fullmatch(path.name) for path in run.iterdir())
 
 
 def test_page_stands_alone_and_escapes_everything(make_run):
@@ -153,6 +154,15 @@ def test_failing_task_section_is_named_and_spares_the_rest(make_run):
     page = Page(write_report(make_run(record=summary()), broken))
     assert "RuntimeError: no such <thing>" in page.text
     assert "Time and memory" in page.text
+
+
+def test_a_view_that_cannot_be_made_spares_the_rest(make_run):
+    def broken(**options):
+        raise RuntimeError("no such <thing>")
+
+    page = Page(write_report(make_run(record=summary()), view=broken))
+    assert "RuntimeError: no such <thing>" in page.text
+    assert "Time and memory" in page.text and "Environment and configuration" in page.text
 
 
 def test_report_is_the_same_when_written_again(make_run):

@@ -33,17 +33,23 @@ class PairedExamples:
         """Read `predictions/test.npz`, without images that have no score; None where there is none.
 
         Raises:
-            ValueError: the file is damaged, or does not hold a score for each image.
+            ValueError: the file is damaged, does not hold a score for each image, or none is a number.
         """
         path = run.dir / "predictions" / "test.npz"
         if not path.is_file():
             return None
         found = read_npz(path)
-        count = len(found.get("ids", ()))
-        if any(len(found.get(key, ())) != count for key in ("score", "target")) or not count:
+        lengths = {key: values.shape[:1] for key, values in found.items() if not key.startswith("total_")}
+        if (
+            {"ids", "score", "target"} - lengths.keys()
+            or len({*lengths.values(), ()}) != 2
+            or () in lengths.values()
+        ):
             raise ValueError(f"{path} does not hold one score and one target for each image")
         order = np.argsort(found["ids"], kind="stable")
         order = order[~np.isnan(found["score"][order])]
+        if not len(order):
+            raise ValueError(f"{path} holds no image with a score")
         arrays = {k: values if k.startswith("total_") else values[order] for k, values in found.items()}
         return PerImageScores(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays)
 

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fovea.config.cli import RESULTS, WHITELIST
+from fovea.errors import UsageError
 from fovea.types import ViewFactory
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def follow_aspect(config: DictConfig) -> None:
 def datamodule(config: DictConfig, preprocessing: Preprocessing) -> DataModule:
     """Build the data module from those options of `data` that its class takes; nothing is read yet."""
     data: Any = OmegaConf.to_container(config.data, resolve=True)
+    if "_target_" not in data:
+        raise UsageError(
+            "data has no _target_: start its YAML with defaults: [/data_defaults@_here_, _self_]"
+        )
     module = make({"_target_": data["_target_"], "_partial_": True})
     takes = inspect.signature(module.func).parameters
     return module(

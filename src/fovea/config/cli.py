@@ -40,7 +40,8 @@ COMMANDS = {
 }
 
 # Packages that the person at the keyboard lets in, beside what every config may call: FOVEA_PACKAGES=a,b
-PACKAGES = [f"{name}.*" for name in os.environ.get("FOVEA_PACKAGES", "").split(",") if name.isidentifier()]
+LET_IN = [name.strip() for name in os.environ.get("FOVEA_PACKAGES", "").split(",") if name.strip()]
+PACKAGES = [f"{name}.*" for name in LET_IN if re.fullmatch(r"\w+(\.\w+)*", name)]
 # What a config may call. A config can come from anybody, also out of a checkpoint, so nothing here runs code
 # that it names, starts processes or fetches what it likes.
 WHITELIST = [
@@ -85,6 +86,10 @@ def command(name: str) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
     try:
+        if len(PACKAGES) < len(LET_IN):
+            raise errors.UsageError(
+                f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
+            )
         if name == "train":
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))

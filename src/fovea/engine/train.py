@@ -18,7 +18,7 @@ from fovea.engine.fit import Session, write_report
 from fovea.engine.log import configure
 from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
 from fovea.engine.summary import Summary
-from fovea.files import write_text
+from fovea.files import remove_drafts, write_text
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
         fixed = any(g.startswith("run_dir=") for g in given)
         config = rundir.move(config, rundir.claim(config.run_dir, fixed=fixed))
     run_dir = Path(config.run_dir)
+    for name in ("", "predictions", "figures", "images") if begin.claimed else ():
+        remove_drafts(run_dir / name)
     summary = Summary(run_dir, config)
     configure(run_dir)
     children = ChildProcesses(on_failure=lambda error: _failed(summary, error, config))

@@ -41,7 +41,9 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
         *_guarded("Explanations", lambda: explanations(run.dir)),
         *sections.data(run),
         *sections.timing(run),
-        *commands.sections(run, None if view is None else view(classes=run.classes)),
+        *_guarded(
+            "Commands", lambda: commands.sections(run, None if view is None else view(classes=run.classes))
+        ),
         *sections.setup(run),
     ]
     badge, footer = (BADGES.get(run.status, "mixed"), run.status), commands.relative(run.dir)

@@ -119,3 +119,14 @@ def test_a_class_that_is_not_there_is_said_to_be_false(view):
     assert view.differ(good, false) == ["IoU 1.00 / 0.60", "false: dog"]
     missed = {**right, "found": np.array([6, 2, 0]), "right": np.array([4, 2, 0]), "score": 0.6}
     assert view.differ(good, missed)[1] == "cat, the 1.00 / 0.50"
+
+
+def test_classes_named_like_columns_of_the_table_stay_classes(tmp_path):
+    view = MaskView(classes=["path", "mask", "correct", "cat"])
+    writer = PredictionWriter(view, out_dir=tmp_path, paths=["a.png"], pictures=False)
+    writer.add("a.png", np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 2, np.uint8), 1)
+    assert "known class" not in writer.finish()
+    (row,) = csv.DictReader((tmp_path / "predictions.csv").open(encoding="utf-8", newline=""))
+    assert row == {
+        "path": "a.png", "mask": "masks/a.png", "path 0": "0", "mask 1": "0", "correct 2": "1", "cat": "0",
+    }  # fmt: skip

@@ -64,7 +64,8 @@ class MaskView(TaskView):
         overlap: float = 0.25,
     ) -> None:
         self.classes, self.shown, self.window, self.overlap = list(classes), shown, window, overlap
-        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        others = ["path", "mask", "correct"]  # columns that the writer has, or looks for
+        twice = [name for name in self.classes if [*self.classes, *others].count(name) > 1]
         self.columns = [f"{name} {i}" if name in twice else name for i, name in enumerate(self.classes)]
         self.colours = colours((labelling or {}).get("palette"))
         self.background = has_background(self.classes)

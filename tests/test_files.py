@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from fovea.files import read_npz
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_any_damaged_byte_of_an_archive_is_the_same_error(tmp_path, save):
+    file = tmp_path / "test.npz"
+    save(file, ids=np.array(["a", "b"]), score=np.zeros(2))
+    whole, refused = file.read_bytes(), 0
+    for at in range(len(whole)):
+        for value in (0, 0xFF, whole[at] ^ 0x08):
+            file.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            try:
+                read_npz(file)
+            except ValueError as error:
+                assert "test.npz" in str(error)
+                refused += 1
+    assert refused > len(whole)
+
+
+def test_an_array_without_its_archive_is_refused(tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"array\.npy"):
+        read_npz(tmp_path / "array.npy")
