@@ -76,7 +76,7 @@ def test_jobs_come_by_number(tmp_path):
     ("words", "message"),
     [
         ([], "runs= is missing"),
-        (["runs=/nowhere"], "no directory"),
+        (["runs=/nowhere"], "runs=/nowhere.*config.yaml"),
         (["runs={logs}/toy/broken"], "broken: failed"),
         (["runs={logs}", "include=[finished,done]"], "include=done"),
         (["runs={logs}", "baseline=resnet"], "baseline=resnet .*: mlp; cnn"),

@@ -23,6 +23,36 @@ def python(code, *args):
     return done.stdout
 
 
+@pytest.mark.slow
+def test_metrics_come_without_the_parts_of_scipy_that_no_run_needs():
+    out = python(
+        "import sys\n"
+        "from fovea.engine import imports\n"
+        "imports.import_torchmetrics_fast()\n"
+        "assert 'torchmetrics' in sys.modules\n"
+        "print([m for m in ('scipy.signal', 'scipy.stats', 'scipy.optimize') if m in sys.modules])\n"
+        "import scipy\n"
+        "assert 'signal' not in vars(scipy)\n"
+        "import scipy.signal\n"
+        "print(scipy.signal.convolve([1, 2], [1, 3]).tolist(), scipy.signal.__file__ is not None)\n"
+        "from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score\n"
+        "import torch\n"
+        "print(float(MulticlassAccuracy(2)(torch.tensor([0, 1]), torch.tensor([0, 1]))))\n"
+    )
+    assert out.splitlines() == ["[]", "[1, 5, 6] True", "1.0"]
+
+
+def test_what_is_there_already_stays():
+    out = python(
+        "import scipy.signal as real, sys\n"
+        "from fovea.engine import imports\n"
+        "imports.import_torchmetrics_fast()\n"
+        "imports.import_torchmetrics_fast()\n"
+        "print(sys.modules['scipy.signal'] is real, 'torchmetrics' in sys.modules)"
+    )
+    assert out == "True False\n"
+
+
 COMMAND = (
     "import sys\n"
     "from fovea.config.cli import command\n"

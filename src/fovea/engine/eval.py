@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from fovea.config import build
 from fovea.config.values import count, require
+from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
@@ -27,6 +28,7 @@ def main(config: DictConfig) -> None:
     if config.split not in SPLITS:
         raise UsageError(f"split is {config.split!r}; allowed: {', '.join(SPLITS)}")
     configure(None)
+    import_torchmetrics_fast()
     with stop_signals():
         trained = open_run(config.run, config.checkpoint)
         metrics = measure(trained, config)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from fovea.config import build
 from fovea.engine import distributed, processes, rundir
+from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary, to_plain
 from fovea.page.formats import counted
@@ -51,6 +52,7 @@ class Session:
         return None if best is None else best["value"]
 
     def _build(self) -> None:
+        import_torchmetrics_fast()
         from fovea.callbacks.record import EpochRecord
         from fovea.callbacks.seeding import seed_all
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config import build
 from fovea.config.groups import member, members
 from fovea.config.values import count, listed
+from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """Write `explain.html`, a figure for each image, every map, and what the analyses find."""
     configure(None)
+    import_torchmetrics_fast()
     with stop_signals():
         _explain(config, output(config))
 

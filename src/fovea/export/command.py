@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from fovea.config.values import count, require
+from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, open_run
@@ -31,6 +32,7 @@ def main(config: DictConfig) -> None:
     from fovea.export.formats import choose
 
     configure(None)
+    import_torchmetrics_fast()
     require(config, "run")
     form = choose(config.format)
     _check(config)

@@ -134,7 +134,7 @@ def test_a_declaration_cannot_hide_in_another_encoding(root, encoding):
     text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "person">]>'
     data = (text + voc_xml("x", [PERSON])).encode(encoding)
     (root / "VOCdevkit/VOC2012/Annotations/2012_000000.xml").write_bytes(data)
-    with pytest.raises(ValueError, match="no readable XML"):
+    with pytest.raises(ValueError, match=r"2012_000000\.xml .*XML"):
         VOC(root=root, subset=True).load(0)
 
 

@@ -1,5 +1,6 @@
 """Every method that gives maps leaves the net, the images and the state of torch as they were."""
 
+import shutil
 from contextlib import nullcontext
 from functools import partial
 
@@ -220,3 +221,13 @@ def test_channels_last_makes_no_difference(name, method):
     last = made(name, mixed=False).to(memory_format=torch.channels_last)
     found = METHODS[method](last, images().contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_maps_of_a_net_that_inductor_compiled():
+    net, x = made("cnn", mixed=False), images()
+    compiled = torch.compile(net)
+    torch.testing.assert_close(compiled(x), net(x), atol=1e-4, rtol=1e-4)
+    for method in (GradCAM(), GuidedBackprop(), IntegratedGradients(steps=2)):
+        torch.testing.assert_close(method(compiled, x), method(net, x), atol=1e-4, rtol=1e-4)
