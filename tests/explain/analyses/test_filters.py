@@ -11,7 +11,6 @@ from fovea.explain.analyses.filters import (
     filter_layer,
     filter_weights,
     hidden_weights,
-    montage,
 )
 from fovea.models.alexnet import AlexNet
 from fovea.models.mlp import MLP
@@ -85,20 +84,6 @@ def test_nets_without_templates_are_refused():
         class_weights(linear(), (3, 8, 8))
 
 
-def test_a_montage_puts_every_picture_in_its_place():
-    given = torch.rand(5, 3, 4, 6)
-    whole = montage(given, 2, gap=1, enlarge=2, fill=0.25)
-    assert whole.shape == (3, 3 * (8 + 1) + 1, 2 * (12 + 1) + 1)
-    for i, picture in enumerate(given):
-        top, left = 1 + (i // 2) * 9, 1 + (i % 2) * 13
-        for dy in (0, 1):
-            for dx in (0, 1):
-                assert torch.equal(whole[:, top + dy : top + 8 : 2, left + dx : left + 12 : 2], picture)
-    assert (whole[:, 0] == 0.25).all() and (whole[:, 19:, 14:] == 0.25).all()
-    with pytest.raises(ValueError, match="columns=0"):
-        montage(given, 0)
-
-
 pytestmark = pytest.mark.slow
 THIN = {"num_classes": 5, "widths": [20, 4, 4, 4, 4], "hidden": [4], "grid": 1}
 
@@ -111,7 +96,7 @@ def test_a_filters_pixel_has_the_same_size_in_every_model(tmp_path, kernel, stri
         (block,) = FilterAnalysis(scale=3)(model, tmp_path)
     weight = np.load(tmp_path / "filters.npy")
     assert np.array_equal(weight, net.features[0].weight.detach().numpy())
-    picture = np.asarray(Image.open(block.path)).astype(float)
+    picture = np.asarray(Image.open(block.source)).astype(float)
     assert picture.shape == (2 * (3 * kernel + 4) + 4, 16 * (3 * kernel + 4) + 4, 3)
     largest = np.abs(weight[1]).max()
     for y in (0, kernel - 1):  # of the second filter

@@ -22,8 +22,8 @@ OBJECTS = ("image", "map", "share_in_object", "share_of_image")
 COLUMNS = 6  # images beside each other on a page; the CSV has all
 FUSE = {"mean": mean_heads, "max": max_heads, "min": min_heads}
 GRID = (
-    "A row per layer, a column per fusion and per head: where the tokens that decide the class look, over "
-    "the picture. Colours run from 0 to each map's own maximum: a head that looks evenly is bright all over."
+    "For each layer its fusions, then its heads: where the tokens that decide the class look, over the "
+    "picture. Colours run from 0 to each map's own maximum: a head that looks evenly is bright all over."
 )
 
 
