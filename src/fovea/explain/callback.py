@@ -143,7 +143,7 @@ class Explain(L.Callback):
     ) -> np.ndarray | str:
         try:
             return method(net, image, target).detach().float().cpu().numpy()
-        except (ValueError, KeyError, RuntimeError) as error:  # a net that the method cannot take
+        except (ValueError, RuntimeError) as error:  # a net that the method cannot take
             self._warn(name, error)
             return str(error) or type(error).__name__
 

@@ -40,7 +40,7 @@ def test_filters_of_another_layer_and_of_none():
     assert filter_weights(make("cnn"), "stages.0.1.0").shape == (12, 8, 3, 3)
     with pytest.raises(ValueError, match="not a 2D convolution"):
         filter_weights(make("cnn"), "head")
-    with pytest.raises(KeyError, match=r"stem\.0"):
+    with pytest.raises(ValueError, match=r"stem\.0"):
         filter_weights(make("cnn"), "stm.0")
     with pytest.raises(ValueError, match="no 2D convolution"):
         filter_weights(linear())

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fovea.explain.analyses.base import Analysis, class_name
-from fovea.explain.core.hooks import find
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
+from fovea.models.hooks import find
 from fovea.page.blocks import Block, Picture
 from fovea.page.image_grid import Tile, beside, grid, stacked, write_png
 

@@ -99,10 +99,9 @@ class ExplainSession:
                 try:
                     blocks = analysis(model, own)
                     self.shown += 1
-                except (ValueError, KeyError) as error:  # the latter names a layer that there is not
-                    why = str(error.args[0] if error.args else error)
-                    blocks = [Text(why, "note")]
-                    self.problems.append(f"{model.name}: {name}: {why}")
+                except ValueError as error:
+                    blocks = [Text(str(error), "note")]
+                    self.problems.append(f"{model.name}: {name}: {error}")
                     log.warning("%s", self.problems[-1])
                 page.analysis(analysis.title, model.name, blocks)
 
