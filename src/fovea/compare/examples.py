@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
-from fovea.files import read_npz, unique_names
+from fovea.files import unique_names
 from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail
-from fovea.runs.read import Run
+from fovea.runs.read import Run, read_predictions
 from fovea.types import TaskView
 
 
@@ -35,13 +35,11 @@ class PairedExamples:
         Raises:
             ValueError: the file is damaged, or does not hold a score for each image.
         """
-        path = run.dir / "predictions" / "test.npz"
-        if not path.is_file():
+        if not (found := read_predictions(run.dir)):
             return None
-        found = read_npz(path)
         count = len(found.get("ids", ()))
         if any(len(found.get(key, ())) != count for key in ("score", "target")) or not count:
-            raise ValueError(f"{path} does not hold one score and one target for each image")
+            raise ValueError(f"{run.dir}/predictions/test.npz has not a score and a target for each image")
         order = np.argsort(found["ids"], kind="stable")
         order = order[~np.isnan(found["score"][order])]
         arrays = {k: values if k.startswith("total_") else values[order] for k, values in found.items()}

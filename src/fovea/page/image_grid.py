@@ -43,14 +43,12 @@ class Row:
     ok: bool | None = None
 
 
-def sheet(
-    path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5, above: np.ndarray | None = None
-) -> Path:
-    """Write images (H, W, 3) uint8 as one page, row by row, with what stands `above` them all."""
+def sheet(path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5) -> Path:
+    """Write images (H, W, 3) uint8 as one page, row by row."""
     wide = max(tile.shape[1] for tile in tiles)
     centred = [np.hstack([_white(len(t), (wide - t.shape[1]) // 2), t]) for t in tiles]
     rows = [beside(centred[i : i + columns], width=wide) for i in range(0, len(tiles), columns)]
-    return write_png(path, stacked([*([] if above is None else [above]), *rows], margin=GAP))
+    return write_png(path, stacked(rows, margin=GAP))
 
 
 def grid(path: Path, rows: Sequence[Sequence[Tile | None]], *, titles: Sequence[str] = ()) -> Path:

@@ -75,6 +75,9 @@ def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
     """Keep the rest of the page when one section of it fails, and say on the page that it did."""
     try:
         return build()
+    except ValueError as error:  # says what cannot be read or shown
+        log.warning("the report lacks its section %r: %s", title, error, exc_info=True)
+        return [Section(title, [Text(str(error), "note")])]
     except Exception as error:
         log.warning("the report lacks its section %r: %s", title, error, exc_info=True)
         text = f"This section could not be made: {type(error).__name__}: {error}"

@@ -10,12 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
-from fovea.data.formats.listing import SUFFIXES, describe, list_images, visible_folders
+from fovea.data.formats.listing import ALIASES, SUFFIXES, describe, list_images, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = """<any folders>/*.jpg
 or
 {train,val,test}/<any folders>/*.jpg"""

@@ -13,6 +13,7 @@ import numpy as np
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
+ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # of splits
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
