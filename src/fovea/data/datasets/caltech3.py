@@ -55,7 +55,7 @@ class Caltech3(PublishedImages):
         self.ids = Strings(name for part in parts for name in part)
         self.paths = Paths(self.folder, self.ids)
         self.labels = np.repeat(np.arange(len(CLASSES)), [len(part) for part in parts])
-        tables = [] if _is_original(self.folder) else [list(part.values()) for part in parts]
+        tables = [] if self.folder.name == "caltech101" else [list(part.values()) for part in parts]
         self._boxes = Ragged([boxes for part in tables for boxes in part], shape=(4,)) if tables else None
         return len(self)
 
@@ -106,10 +106,6 @@ class Caltech3(PublishedImages):
         have = {self._annotation(i) for i in range(len(self))}
         folders = [self.folder / "Annotations" / name for name in ANNOTATIONS]
         return [path for folder in folders for path in sorted(folder.glob("*.mat")) if path not in have]
-
-
-def _is_original(folder: Path) -> bool:
-    return folder.name == "caltech101"
 
 
 def _list(root: Path) -> tuple[Path, list[dict[str, np.ndarray]]]:
