@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.models._checks import check_images
-from fovea.models._inner_nets import matcher
+from fovea.models._inner_nets import Numbering, matcher
 from fovea.models._weights import State, load_weights, read_state
 from fovea.models.vgg import STATISTICS, VGG, vgg16
 from fovea.ops.mirror import on_multiples
@@ -75,7 +75,7 @@ class FCN(nn.Module):
         """Return all layers of scores, with what enlarges them: everything that no backbone has."""
         return self.head
 
-    def group_matcher(self, coarse: bool = False) -> Any:
+    def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({"backbone": self.backbone}, coarse=coarse)
 
