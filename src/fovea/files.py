@@ -63,6 +63,17 @@ def finite(value: Any) -> Any:
     return value
 
 
+@contextlib.contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Name in a ValueError a file whose content fails in any way; one that is not there says so itself."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable {what} ({error}): delete it and get it again") from error
+
+
 def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
     """Read arrays of an `.npz` file by name, or all of them.
 

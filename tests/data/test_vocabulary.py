@@ -27,8 +27,6 @@ def test_frequent_words_come_first_and_ties_by_the_alphabet():
     vocabulary = Vocabulary.build(SENTENCES)
     assert vocabulary.words == ["a", "man", "canal", "panama", "plan", "the"]
     assert Vocabulary.build(reversed(SENTENCES)).words == vocabulary.words
-    assert Vocabulary.build(SENTENCES, min_count=2).words == ["a", "man"]
-    assert Vocabulary.build(SENTENCES, max_size=3).words == ["a", "man", "canal"]
     assert len(vocabulary) == 10 and tuple(vocabulary.tokens[:4]) == SPECIAL
 
 
@@ -63,8 +61,6 @@ def test_the_plain_words_rebuild_it():
         (lambda: Vocabulary(["a", "b", "a"]), "'a'"),
         (lambda: Vocabulary(["<pad>"]), "'<pad>'"),
         (lambda: Vocabulary.build("a man"), "one string"),
-        (lambda: Vocabulary.build(["a"], min_count=0), "min_count=0"),
-        (lambda: Vocabulary.build(["a"], max_size=0), "max_size=0"),
         (lambda: Vocabulary(["a"]).encode("a", max_length=1), "max_length=1"),
         (lambda: Vocabulary(["a"]).decode([5]), "id 5 .* 0 to 4"),
         (lambda: Vocabulary(["a"]).decode([-1]), "id -1 "),

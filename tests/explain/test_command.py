@@ -124,7 +124,7 @@ def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
     ("keys", "message"),
     [
         ({}, "run=DIR"),
-        ({"model": "resnet32"}, r"say data\.num_classes= and data\.image_size="),
+        ({"model": "resnet32"}, r"data\.num_classes= and data\.image_size="),
         ({"model": "timm", "model.name": "resnet81", "model.pretrained": False}, "near it are"),
         ({"run": "RUN", "input": "PHOTOS", "method": ["rollout"]}, "has no attention(.|\n)*gives .*saliency"),
         ({"run": "RUN", "input": "PHOTOS", "layer": "nothing"}, r"layer=nothing: .* near it are"),
@@ -135,7 +135,7 @@ def test_a_model_that_refuses_stands_beside_one_that_does_not(explain, photos):
         ({"run": "RUN", "input": "PHOTOS/broken.png"}, "no image"),
         (
             {"model": "timm", "input": "test", "model.name": "resnet10t", "model.pretrained": False},
-            "say run=DIR",
+            "input=test .* run=DIR",
         ),
     ],
 )

@@ -38,11 +38,10 @@ def awake(stride=8, **options):
     return net
 
 
-@pytest.mark.parametrize("factor", [2, 4, 8])
-def test_transposed_convolutions_start_as_bilinear_interpolation(factor):
-    up = BilinearUp(channels=3, factor=factor)
+def test_transposed_convolutions_start_as_bilinear_interpolation():
+    up = BilinearUp(channels=3)
     x = torch.randn(2, 3, 4, 5)
-    expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     torch.testing.assert_close(up(x), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -52,8 +51,6 @@ def test_a_ramp_is_enlarged_to_a_ramp_inside_and_a_constant_everywhere():
     # pixel i of the large map lies at (i + 1/2) / 2 - 1/2 of the small one
     torch.testing.assert_close(found[1:-1], 3 * ((torch.arange(12) + 0.5) / 2 - 0.5)[1:-1])
     torch.testing.assert_close(BilinearUp(channels=2)(torch.ones(1, 2, 3, 3)), torch.ones(1, 2, 6, 6))
-    with pytest.raises(ValueError, match="factor=3"):
-        BilinearUp(channels=1, factor=3)
 
 
 @pytest.mark.parametrize("stride", [32, 16, 8])

@@ -16,7 +16,6 @@ from fovea.data.images import read_image
 from fovea.data.preprocess import Preprocess
 from fovea.engine import checkpoint
 from fovea.errors import UsageError
-from fovea.predict import command as predict
 
 
 @pytest.fixture
@@ -327,7 +326,7 @@ def test_memory_does_not_grow_with_the_number_of_images(untrained_run, images, c
         shutil.copy(images / "cat" / "0.png", images / "cat" / f"more{i}.png")
     call("predict", run=untrained_run, input=images, batch_size=4)
     assert len(most) == 47 and max(most) <= 9  # a batch, the one before, and the one at hand
-    monkeypatch.setattr(predict, "MEMORY", 1)
+    monkeypatch.setattr("fovea.data.find_images.MEMORY", 1)
     most.clear()
     call("predict", run=untrained_run, input=images, batch_size=100)
     assert max(most) <= 3

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from fovea.callbacks.record import EpochRecord
 from fovea.files import read_npz
+from fovea.runs.read import read_predictions
 
 ALL_PAIRS = 100  # classes; of more, the table has only the pairs that occur: wandb cuts it at 10 000 rows
 
@@ -69,11 +70,10 @@ class WandbMedia(Checkpoint):
         classes = list(getattr(pl_module, "meta", {}).get("classes", []))
         folder = self.logger.run_dir / "predictions"
         with self.logger.warn_on_error("record the confusion matrix"):
-            if (folder / "test.npz").is_file():
-                saved = read_npz(folder / "test.npz")
-                if "probs" in saved:  # of one label per image; of masks the report has a figure
-                    plot = confusion(saved["target"], saved["probs"], classes)
-                    self.logger.log_metrics({"test/confusion_matrix": plot})
+            saved = read_predictions(self.logger.run_dir)
+            if "probs" in saved:  # of one label per image; of masks the report has a figure
+                plot = confusion(saved["target"], saved["probs"], classes)
+                self.logger.log_metrics({"test/confusion_matrix": plot})
         with self.logger.warn_on_error("record the most confident errors"):
             if (folder / "examples.npz").is_file():
                 saved = read_npz(folder / "examples.npz")

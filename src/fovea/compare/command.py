@@ -174,7 +174,10 @@ def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> 
     """Return the metric that ranks and whether more of it is better."""
     if mode not in (None, "max", "min"):
         raise UsageError(f"mode={mode} is unknown; allowed: max, min")
-    modes = {str(run.monitor).split("/", 1)[-1]: str(_mode(run)) for run in runs if run.monitor}
+    modes = {}
+    for run in (run for run in runs if run.monitor):
+        known = run.section("best").get("mode") or (run.config.get("metrics") or {}).get("mode")
+        modes[str(run.monitor).split("/", 1)[-1]] = str(known)
     if metric is None:
         if len(modes) != 1:
             monitors = ", ".join(sorted({str(run.monitor) for run in runs if run.monitor})) or "nothing"
@@ -185,10 +188,6 @@ def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> 
     _require(runs, metric)
     base = metric.split("/", 1)[-1]
     return metric, mode or modes.get(base) or ("min" if "loss" in base or "error" in base else "max")
-
-
-def _mode(run: Run) -> Any:
-    return run.section("best").get("mode") or (run.config.get("metrics") or {}).get("mode")
 
 
 def _require(runs: Sequence[Run], metric: str) -> None:

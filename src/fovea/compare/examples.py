@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
-from fovea.files import read_npz, unique_names
+from fovea.files import unique_names
 from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail
-from fovea.runs.read import Run
+from fovea.runs.read import Run, read_predictions
 from fovea.types import TaskView
 
 
@@ -35,10 +35,9 @@ class PairedExamples:
         Raises:
             ValueError: the file is damaged, does not hold a score for each image, or none is a number.
         """
-        path = run.dir / "predictions" / "test.npz"
-        if not path.is_file():
+        if not (found := read_predictions(run.dir)):
             return None
-        found = read_npz(path)
+        path = run.dir / "predictions" / "test.npz"
         lengths = {key: values.shape[:1] for key, values in found.items() if not key.startswith("total_")}
         if (
             {"ids", "score", "target"} - lengths.keys()

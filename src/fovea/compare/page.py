@@ -12,7 +12,7 @@ from fovea.compare.types import ALPHA, Comparison, format_p
 from fovea.compare.verdicts import DRAWS, interval
 from fovea.page.blocks import Beside, Block, Facts, Fold, Section, Table, Text
 from fovea.page.document import document
-from fovea.page.formats import MISSING
+from fovea.page.formats import MISSING, counted
 from fovea.page.formats import metric as number
 
 SHORT = 20  # lines; a longer table is folded, and what differs most is shown
@@ -48,7 +48,7 @@ def page(comparison: Comparison) -> str:
         *comparison.sections,
         _runs(comparison),
     ]
-    counts = f"{_count(len(comparison.groups), 'model')}, {_count(len(runs), 'run')}"
+    counts = f"{counted(len(comparison.groups), 'model')}, {counted(len(runs), 'run')}"
     about = f"by {comparison.metric} on {', '.join(data)}"
     return document(
         "Comparison", badge=("good", counts), about=about, body=body, footer=comparison.command, layout="wide"
@@ -59,7 +59,7 @@ def _headline(comparison: Comparison) -> Facts:
     pairs, best = [], comparison.groups[0]  # groups come in the order of the metric
     if runs := len(best.values(comparison.metric)):
         mean, _, std = mean_and_std(best, comparison.metric).partition(" ± ")
-        remark = f"{best.name}, {_count(runs, 'run')}{std and f', ± {std}'}"
+        remark = f"{best.name}, {counted(runs, 'run')}{std and f', ± {std}'}"
         pairs.append((f"Best {comparison.metric}", mean, remark))
     if comparison.tests:
         significant = sum(test.adjusted < ALPHA for test in comparison.tests)
@@ -104,7 +104,7 @@ def _tests(comparison: Comparison) -> list[Section]:
         f"Each model is compared with the baseline by {comparison.measure} on the same test images. The "
         f"interval ({DRAWS:,} paired bootstrap draws) and the test cover the choice of the test images, but "
         f"not the variation between seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
-        f"{_count(len(rows), 'comparison')}."
+        f"{counted(len(rows), 'comparison')}."
     )
     table = Table(heads, rows, align="llrrrl")
     shown = table if len(rows) <= SHORT else Fold(f"All {len(rows)} comparisons", [table])
@@ -152,7 +152,3 @@ def _table(heads: Sequence[str], cells: Sequence[Sequence[str]], caption: str = 
 def _range(line: Sequence[Any]) -> float:
     values = [value for value in line[2:] if value is not None]
     return max(values) - min(values) if values else 0.0
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

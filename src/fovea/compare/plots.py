@@ -12,9 +12,8 @@ from fovea.compare.settings import format_setting
 from fovea.compare.tables import columns
 from fovea.compare.types import Comparison, ModelGroup
 from fovea.page.blocks import Picture
-from fovea.page.formats import short_count, shorten
-from fovea.page.label import drawable
-from fovea.page.plots import INK, PALETTE, SOFT, STYLES, new_figure, panel, save, style
+from fovea.page.formats import short_count
+from fovea.page.plots import INK, PALETTE, SOFT, STYLES, dress, new_figure, panel, plot_text, save, style
 from fovea.runs.read import Run, finite
 
 if TYPE_CHECKING:
@@ -36,9 +35,9 @@ def curves(comparison: Comparison) -> list[Picture]:
         return []
     figure, panels = _figure([group.name for group in groups], panels=len(names))
     for axes, name in zip(panels, names, strict=True):
+        _label_axes(axes, name, "epoch")
         for i, group in enumerate(groups):
             _curve(axes, group, name, *style(i))
-        _label_axes(axes, name, "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     path = save(figure, comparison.folder / "figures" / "curves.png")
     caption = "Values at the end of each epoch, numbered from 0. Thin: single runs; thick: their mean."
@@ -83,6 +82,7 @@ def against_cost(comparison: Comparison) -> list[Picture]:
     names = [group.name for group in comparison.groups[:DRAWN]]
     figure, panels = _figure(names, panels=len(costs), width=WIDE if len(costs) > 1 else NARROW)
     for axes, (title, of) in zip(panels, costs.items(), strict=True):
+        _label_axes(axes, metric, title)
         for i, group in known:
             if i in of:
                 std = group.std(metric)
@@ -91,7 +91,6 @@ def against_cost(comparison: Comparison) -> list[Picture]:
                     marker="os^"[i // len(PALETTE) % 3], ms=6.5, capsize=3, lw=1.2,
                 )  # fmt: skip
         _scale(axes, list(of.values()))
-        _label_axes(axes, metric, title)
     path = save(figure, comparison.folder / "figures" / "cost.png")
     caption = f"{metric} against cost. Bars reach one standard deviation over the runs."
     return [Picture(path, f"{metric} against {' and '.join(costs)}", caption)]
@@ -114,6 +113,7 @@ def effect_plot(effect: Effect, metric: str, path: Path) -> Path:
     """Draw a point for every run and a line through the means."""
     lines = effect.lines[:DRAWN]
     figure, (axes,) = _figure([title for title, _ in lines if title], panels=1, width=NARROW)
+    _label_axes(axes, metric, effect.key)
     positions = {format_setting(value): i for i, value in enumerate(effect.values)}
     for i, (_, points) in enumerate(lines):
         color, dashes = style(i)
@@ -127,9 +127,8 @@ def effect_plot(effect: Effect, metric: str, path: Path) -> Path:
         axes.set_xscale("symlog", linthresh=least) if 0 in effect.values else axes.set_xscale("log")
         axes.tick_params(which="minor", labelsize=7, labelcolor=SOFT, color="#b8bec4", length=2)
     if not effect.numeric:
-        axes.set_xticks(range(len(positions)), [_drawn(name, 16) for name in positions])
+        axes.set_xticks(range(len(positions)), [plot_text(name, width=16) for name in positions])
         axes.set_xlim(-0.5, len(positions) - 0.5)
-    _label_axes(axes, metric, effect.key)
     return save(figure, path)
 
 
@@ -144,8 +143,9 @@ def _figure(names: Sequence[str], *, panels: int, width: float = WIDE) -> tuple[
 
         figure.legend(
             [Line2D([], [], color=style(i)[0], ls=style(i)[1], lw=2) for i in range(len(names))],
-            [_drawn(name, 44) for name in names], loc="lower left", ncol=across, frameon=False, fontsize=8,
-            labelcolor=INK, handlelength=2.2, columnspacing=1.6, borderaxespad=0.1,
+            [plot_text(name, width=44) for name in names],
+            loc="lower left", ncol=across, frameon=False, fontsize=8, labelcolor=INK,
+            handlelength=2.2, columnspacing=1.6, borderaxespad=0.1,
             bbox_to_anchor=(0.5 / width, 0.0),
         )  # fmt: skip
     gap = 0.65  # inches beside each panel, for its axis
@@ -174,11 +174,5 @@ def _some(value: float, position: Any) -> str:
 
 
 def _label_axes(axes: Axes, title: str, below: str) -> None:
-    axes.set_title(_drawn(title, 60), loc="left", fontsize=9.5, color=INK, pad=7)
-    axes.set_xlabel(_drawn(below, 60), fontsize=8, color=SOFT)
-    axes.grid(axis="y", color="#e6e8ea", lw=0.6)
-    axes.set_axisbelow(True)
-
-
-def _drawn(text: str, width: int) -> str:
-    return drawable(shorten(text, width=width)).replace("$", r"\$")
+    dress(axes, title, grid="y")
+    axes.set_xlabel(plot_text(below, width=60), fontsize=8, color=SOFT)

@@ -41,7 +41,7 @@ def settings(run: Run) -> Settings:
     return {k: v for k, v in kept.items() if not (run_dir and isinstance(v, str) and v.startswith(run_dir))}
 
 
-def seed_of(run: Run) -> Any:
+def seed_of(run: Run) -> object:
     """Return the seed of a run."""
     return run.config.get("seed", run.summary.get("seed"))
 
@@ -97,7 +97,7 @@ def overrides(run: Run) -> dict[str, str]:
     return {key: value for key, value in pairs if key == "experiment" or not is_ignored(key)}
 
 
-def setting(run: Run, key: str) -> Any:
+def setting(run: Run, key: str) -> object:
     """Return one setting by its dotted key: a leaf, the choice of a group, or the experiment's name."""
     if key == "experiment":
         return run.experiment

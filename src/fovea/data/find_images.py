@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import glob
 import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from fovea.errors import UsageError
 
+Key = TypeVar("Key")
+Read = TypeVar("Read", bound=Mapping[str, Any])
 log = logging.getLogger(__name__)
 MEMORY = 256 * 2**20  # bytes of decoded images held at a time
 # beyond what a data set is made of: what cameras and browsers save
@@ -49,3 +53,26 @@ def unreadable(path: object, error: Exception) -> str:
     """Return why a file could not be read, with its name once."""
     text = str(error)
     return text if str(path) in text else f"{path}: {text}"
+
+
+def read_chunks(
+    keys: Iterable[Key], read: Callable[[Key], Read], *, size: int
+) -> Iterator[list[tuple[Key, Read | Exception]]]:
+    """Read up to `size` images at a time, each a sample with its `image`, or the error that reading it gave.
+
+    Large photos make a chunk end early, so that memory stays bounded.
+    """
+    chunk: list[tuple[Key, Read | Exception]] = []
+    held = 0
+    for key in keys:
+        try:
+            sample = read(key)
+            chunk.append((key, sample))
+            held += sample["image"].nbytes
+        except (OSError, ValueError) as error:  # what a damaged or missing file raises
+            chunk.append((key, error))
+        if len(chunk) == size or held > MEMORY:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk

@@ -8,16 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
+
+Item = TypeVar("Item")
 
 
 def _offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
 
 
-class Strings(Sequence[str]):
+class _Packed(Sequence[Item]):
+    """A sequence of what lies between one place `_at` and the next."""
+
+    _at: np.ndarray
+
+    def _between(self, start: int, stop: int) -> Item:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self._at) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} items")
+        return self._between(*self._at[index % len(self) :][:2])
+
+
+class Strings(_Packed[str]):
     """A sequence of strings in one array of bytes; names that are not valid UTF-8 survive."""
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -25,19 +50,7 @@ class Strings(Sequence[str]):
         self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self._at = _offsets([len(text) for text in encoded])
 
-    def __len__(self) -> int:
-        return len(self._at) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} strings")
-        start, stop = self._at[index % len(self) :][:2]
+    def _between(self, start: int, stop: int) -> str:
         return self._bytes[start:stop].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
@@ -63,7 +76,7 @@ class Paths(Sequence[Path]):
         return self.folder / self.names[index]
 
 
-class Ragged(Sequence[np.ndarray]):
+class Ragged(_Packed[np.ndarray]):
     """A sequence of arrays that differ in length only, in one array (sum of lengths, …)."""
 
     def __init__(
@@ -75,24 +88,12 @@ class Ragged(Sequence[np.ndarray]):
         for start, array in zip(self._at[:-1], arrays, strict=True):
             self.values[start : start + len(array)] = np.asarray(array, dtype=dtype).reshape(-1, *shape)
 
-    def __len__(self) -> int:
-        return len(self._at) - 1
-
     @property
     def lengths(self) -> np.ndarray:
         """The length of each array (N,)."""
         return np.diff(self._at)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} arrays")
-        start, stop = self._at[index % len(self) :][:2]
+    def _between(self, start: int, stop: int) -> np.ndarray:
         return self.values[start:stop]
 
     def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Required, TypedDict
 
 import numpy as np
 
+from fovea.data.fetch.missing import not_found
 from fovea.page.formats import counted
 from fovea.types import Sample
 
@@ -131,13 +132,20 @@ class FileOptions(TypedDict, total=False):
     subset: bool  # whether fewer images than officially will do
 
 
-class PublishedImages(FileImages):
-    """Files of a published data set with official splits; a subclass lists those of a split in `read`."""
+class Published:
+    """A published data set with official splits; a subclass reads a split in `read`.
+
+    `channels` matters where images are files.
+    """
 
     name: str  # as people say it
     splits: ClassVar[tuple[str, ...]]
     official: Mapping[str, int]  # how many images each split has
     own: Mapping[str, Any] = {}  # what a subclass was given that decides which files it needs
+    home: ClassVar[str]  # its folder below the root
+    page: ClassVar[str]  # where people find it
+    layout: ClassVar[str] = ""  # of its files below the root
+    offered: ClassVar[bool] = True  # whether its files can be downloaded
     split: str
 
     def __init__(
@@ -168,4 +176,25 @@ class PublishedImages(FileImages):
     @classmethod
     def prepare(cls, *, root: str | Path, **options: Any) -> None:
         """Download what is missing, or raise FileNotFoundError that says how to get it."""
+        try:
+            cls.fetch_files(Path(root), **options)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise cls.missing(Path(root) / cls.home, f"Download failed: {error}.") from error
+
+    @classmethod
+    def fetch_files(cls, root: Path, **options: Any) -> None:
+        """Download what is missing; the options are those of the constructor."""
         raise NotImplementedError
+
+    @classmethod
+    def missing(cls, path: Path, reason: str = "") -> FileNotFoundError:
+        """Build the error for files that are not there."""
+        return not_found(
+            name=cls.name, path=path, page=cls.page, reason=reason, layout=cls.layout, download=cls.offered
+        )
+
+
+class PublishedImages(Published, FileImages):
+    """A published data set of image files."""

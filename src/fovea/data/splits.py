@@ -43,8 +43,7 @@ def build_splits(
     splits = {"train": base, **splits}
     if lacking:
         labels, names = _strata(base)
-        groups = _groups(base)
-        parts = stratified_split(labels, fractions=lacking, seed=seed, classes=names, groups=groups)
+        parts = stratified_split(labels, fractions=lacking, seed=seed, classes=names, groups=_groups(base))
         splits |= {name: base.take(indices) for name, indices in parts.items()}
     if refold:
         splits |= _fold(splits, fold, num_folds, seed)

@@ -36,22 +36,14 @@ class Vocabulary:
             raise ValueError(f"the word {twice!r} is there twice, or special: each has one number")
 
     @classmethod
-    def build(
-        cls, sentences: Iterable[str], *, min_count: int = 1, max_size: int | None = None
-    ) -> Vocabulary:
-        """Number the words of all sentences, frequent ones first, equally frequent ones by the alphabet.
-
-        Words that occur fewer than `min_count` times, or beyond the `max_size` most frequent, are unknown.
-        """
+    def build(cls, sentences: Iterable[str]) -> Vocabulary:
+        """Number the words of all sentences, frequent ones first, equally frequent ones by the alphabet."""
         if isinstance(sentences, str):
             raise ValueError("sentences is one string: give a list of sentences")
-        if min_count < 1 or (max_size is not None and max_size < 1):
-            raise ValueError(f"min_count={min_count} and max_size={max_size} must be 1 or more")
         counts: Counter[str] = Counter()
         for sentence in sentences:
             counts.update(tokenize(sentence))
-        frequent = sorted((-count, word) for word, count in counts.items() if count >= min_count)
-        return cls([word for _, word in frequent[:max_size]])
+        return cls(sorted(counts, key=lambda word: (-counts[word], word)))
 
     def __len__(self) -> int:
         return len(self.tokens)

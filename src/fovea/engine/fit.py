@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
 from fovea.engine import distributed, processes, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
-from fovea.engine.summary import Summary, to_plain
+from fovea.engine.summary import Summary
 from fovea.page.formats import counted
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Session:
             self._prepare(net)
         self.datamodule.channels_last = bool(config.channels_last)
         self.task = build.task(config, net)
-        self.task.meta = {"version": 1, "config": to_plain(config), "preprocessing": preprocessing}
+        plain = OmegaConf.to_container(config, resolve=True)
+        self.task.meta = {"version": 1, "config": plain, "preprocessing": preprocessing}
         if self.summary is not None:
             self.task.meta["classes"] = list(self.datamodule.classes)
             self.task.meta |= self.datamodule.labelling()

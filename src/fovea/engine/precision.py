@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-import random
 import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, open_dict
 
 from fovea.engine import checkpoint
+from fovea.ops import rng
 
 if TYPE_CHECKING:
     from fovea.data.module import DataModule
@@ -51,7 +49,7 @@ def choose(config: DictConfig, net: torch.nn.Module, datamodule: DataModule) -> 
     """
     device = _device(str(config.trainer.accelerator))
     base, reduced = ("32-true", bool(config.channels_last)), _reduced(device)
-    with _same_random_numbers(device):
+    with rng.restored(device):  # starting a loader draws from one generator, dropout from another
         batch = _batch(datamodule, device)
         seconds, failure = _race(net, batch, device, [base, reduced])
     precision, channels_last = base
@@ -83,18 +81,6 @@ def _reduced(device: torch.device) -> tuple[str, bool]:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return "16-mixed", True
     return "bf16-mixed", True
-
-
-@contextlib.contextmanager
-def _same_random_numbers(device: torch.device) -> Iterator[None]:
-    """Put every global generator back: starting a loader draws from one, dropout from another."""
-    python, legacy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
 
 
 def _batch(datamodule: DataModule, device: torch.device) -> torch.Tensor:

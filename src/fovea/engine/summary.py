@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fovea.config.paths import ROOT
 from fovea.engine import rundir
@@ -65,10 +65,6 @@ class Summary:
         self.set(status=status, error=error)
         self.write()
 
-    def resume_command(self) -> str:
-        """Return the command that continues this run."""
-        return f"python src/train.py run_dir={shlex.quote(str(self.run_dir))} resume=true"
-
 
 def command_line() -> str:
     """Return the command as a user would repeat it."""
@@ -105,10 +101,3 @@ def peak_memory_mb() -> int:
     return int(
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
     )
-
-
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """Return the config as plain containers, as it travels in a checkpoint."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}

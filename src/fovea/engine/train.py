@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -104,7 +105,8 @@ def _other_process(ckpt_path: Path | None) -> float | None:
 def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
     name = signal.Signals(stop.signum).name
     summary.finish("interrupted", error=f"stopped by {name}")
-    log.warning("stopped by %s; continue with: %s", name, summary.resume_command())
+    again = f"python src/train.py run_dir={shlex.quote(str(summary.run_dir))} resume=true"
+    log.warning("stopped by %s; continue with: %s", name, again)
 
 
 def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:

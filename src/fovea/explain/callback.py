@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from fovea.explain.core.method import Method, explaining
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.view.figure import write_sheet
+from fovea.ops import rng
 from fovea.types import Batch, ViewFactory
 
 log = logging.getLogger(__name__)
@@ -30,23 +30,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def preserve_state(net: nn.Module) -> Iterator[None]:
-    """Run `net` as `explaining` does, in the precision of its weights, without touching any generator.
-
-    The generators of Python, numpy and torch stand where they stood, also after an error.
-    """
-    python, numpy, device = random.getstate(), np.random.get_state(), _device(net)
-    cards = [device.index or 0] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(cards), torch.autocast(device.type, enabled=False), explaining(net):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
-def _device(net: nn.Module) -> torch.device:
-    first = next(net.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
+    """Run `net` as `explaining` does, in the precision of its weights, without touching any generator."""
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    with rng.restored(device), torch.autocast(device.type, enabled=False), explaining(net):
+        yield
 
 
 class Explain(L.Callback):
@@ -143,7 +130,7 @@ class Explain(L.Callback):
     ) -> np.ndarray | str:
         try:
             return method(net, image, target).detach().float().cpu().numpy()
-        except (ValueError, KeyError, RuntimeError) as error:  # a net that the method cannot take
+        except (ValueError, RuntimeError) as error:  # a net that the method cannot take
             self._warn(name, error)
             return str(error) or type(error).__name__
 

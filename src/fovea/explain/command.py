@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from fovea.config.values import count, listed
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
+from fovea.engine.summary import command_line
 from fovea.engine.trained import device
 from fovea.errors import UsageError
 
@@ -71,7 +70,7 @@ def _explain(config: DictConfig, out_dir: Path) -> None:
     page = ExplainPage(
         out_dir=out_dir,
         models=[model.name for model in models],
-        command=shlex.join(["python", "src/explain.py", *sys.argv[1:]]),
+        command=command_line(),
         facts=_facts(config, images, opened, on),
     )
     mappers = [Mapper(model, methods, every_method) for model in models]

@@ -31,7 +31,7 @@ def open_models(config: DictConfig) -> list[OpenedModel]:
     runs = listed(config, "run")
     if not runs and config.get("model") is None:
         raise UsageError("no model is given: give run=DIR, or model=timm model.name=NAME (model: see --help)")
-    if config.get("model") is None and any(value is not None for value in _own_data(config).values()):
+    if config.get("model") is None and any(v is not None for k, v in config.data.items() if k != "channels"):
         raise UsageError("data.… is for models without a run: a run has its own size and classes")
     found = [_of_run(run, config) for run in runs]
     if config.get("model") is not None:
@@ -39,18 +39,9 @@ def open_models(config: DictConfig) -> list[OpenedModel]:
         names = list(names) if OmegaConf.is_list(names) else [names]
         found += [_of_name(str(name), config) for name in names]
     return [
-        replace(model, name=name, net=_plain(model.net))
+        replace(model, name=name, net=model.net.eval())
         for model, name in zip(found, _unique(found), strict=True)
     ]
-
-
-def _own_data(config: DictConfig) -> dict[str, Any]:
-    return {str(k): v for k, v in config.data.items() if k != "channels"}
-
-
-def _plain(net: Any) -> Any:
-    """Return the module that `torch.compile` wraps."""
-    return getattr(net, "_orig_mod", net).eval()
 
 
 def _unique(models: list[OpenedModel]) -> list[str]:

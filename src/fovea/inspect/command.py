@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from fovea.config import build
 from fovea.config.values import count
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
+from fovea.engine.summary import command_line
 from fovea.errors import UsageError
 from fovea.files import write_json, write_text
 from fovea.page.progress import progress
@@ -87,7 +87,7 @@ def check(config: DictConfig, out: Path) -> int:
     name, sizes = config.data.name, {part.split: len(part) for part in parts}
     found = summarise_all(parts, records)
     page = check_page(
-        name, findings, found, show=viewer(parts), drawing=drawing(parts), sizes=sizes, command=command()
+        name, findings, found, show=viewer(parts), drawing=drawing(parts), sizes=sizes, command=command_line()
     )
     result, table = f"{name}: {verdict(findings)}", check_table(findings)
     facts = {"name": name, "splits": sizes, "verdict": verdict(findings), "findings": as_json(findings)}
@@ -105,7 +105,7 @@ def stats(config: DictConfig, out: Path) -> int:
     found = summarise_all(parts, inspect_all(config, parts))
     text = compare_normalisation(found.get("train", {}), preprocessing(config))
     remarks = [finding.message for finding in findings] + ([text] if text else [])
-    page = stats_page(config.data.name, found, remarks=remarks, command=command())
+    page = stats_page(config.data.name, found, remarks=remarks, command=command_line())
     write(out, "stats", {"name": config.data.name, "remarks": remarks, "splits": found}, page)
     notes = "".join(f"\n{remark}" for remark in remarks)
     log.info("%s%s\n%s", stats_table(found), notes, out / "stats.html")
@@ -129,7 +129,7 @@ def preview(config: DictConfig, out: Path) -> int:
     facts = [("Classes", f"{len(train.classes):,}", "")] if len(train.classes) else []
     facts += [("Augmentation", ", ".join(steps) or "none", "")]
     page = write_preview(
-        out, shown, name=config.data.name, drawing=drawing([train]), facts=facts, command=command()
+        out, shown, name=config.data.name, drawing=drawing([train]), facts=facts, command=command_line()
     )
     log.info("%d samples, %d augmented versions of each\n%s", len(shown), config.versions, page)
     return 0
@@ -236,8 +236,3 @@ def write(out: Path, name: str, facts: dict[str, Any], page: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"{name}.json", facts, indent=1)
     write_text(out / f"{name}.html", page)
-
-
-def command() -> str:
-    """Return the command that was given, for the page."""
-    return shlex.join(["python", "src/data.py", *sys.argv[1:]])

@@ -83,7 +83,8 @@ def find_near(images: DecodedImages, chosen: np.ndarray) -> list[Finding]:
     """Report images among `chosen` (M,) that look like an earlier one: of their split, or of another."""
     if len(chosen) < 2:
         return []
-    if (side := _median_side(images)) < COARSE:
+    side = int(np.median([min(record.size) for record in images.records if record.size is not None]))
+    if side < COARSE:
         text = f"the images are {side} pixels small: near-duplicates were not searched for, only equal ones"
         return [Finding("similar images", "all", "", text)]
     nearest: dict[tuple[int, bool], tuple[int, int]] = {}  # (image, across): (bits, partner)
@@ -115,10 +116,6 @@ def _confirmed(images: DecodedImages, chosen: np.ndarray) -> list[tuple[int, int
 def _three(thumbnail: np.ndarray | None) -> np.ndarray:
     assert thumbnail is not None  # of an image with a size
     return thumbnail if thumbnail.shape[2] == 3 else np.repeat(thumbnail, 3, axis=2)
-
-
-def _median_side(images: DecodedImages) -> int:
-    return int(np.median([min(record.size) for record in images.records if record.size is not None]))
 
 
 def near_pairs(hashes: np.ndarray, *, distance: int) -> tuple[np.ndarray, np.ndarray]:

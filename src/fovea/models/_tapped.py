@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from fovea.models._inner_nets import drop_unused
+from fovea.models.hooks import find, record
 
 DEPTHS = 5
 
@@ -26,11 +25,8 @@ class Tapped(nn.Module):
 
     def __init__(self, *, net: nn.Module, layers: Sequence[str], size: tuple[int, int]) -> None:
         super().__init__()
-        modules = dict(net.named_modules())
         for layer in layers:
-            if layer not in modules or not layer:
-                near = ", ".join(difflib.get_close_matches(layer, filter(None, modules), n=5, cutoff=0.0))
-                raise ValueError(f"{type(net).__name__} has no layer {layer!r}; near it are {near}")
+            find(net, layer)
         self.net, self.layers = net.requires_grad_(False), tuple(layers)
         self.eval()
         if layers:
@@ -44,14 +40,8 @@ class Tapped(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the features of each layer."""
-        recorded: dict[str, Tensor] = {}
-        modules = dict(self.net.named_modules())
-        handles = [modules[p].register_forward_hook(partial(_note, recorded, p)) for p in self.layers]
-        try:
+        with record(self.net, *self.layers) as recorded:
             self.net(x)
-        finally:
-            for handle in handles:
-                handle.remove()
         return {layer: self._flat(recorded, layer) for layer in self.layers}
 
     def _flat(self, recorded: dict[str, Tensor], layer: str) -> Tensor:
@@ -82,10 +72,3 @@ def depths(net: nn.Module) -> list[str]:
         )
     count = min(DEPTHS, len(known))
     return [known[round(i * (len(known) - 1) / max(1, count - 1))] for i in range(count)]
-
-
-def _note(recorded: dict[str, Tensor], layer: str, module: nn.Module, inputs: Any, output: Any) -> Any:
-    if not isinstance(output, Tensor):
-        return output
-    recorded[layer] = output
-    return output.clone()  # an activation above may change it in place

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.models._classifier import Classifier
-from fovea.models._inner_nets import matcher
+from fovea.models._inner_nets import Numbering, matcher
 from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 from fovea.ops.precision import at_least_single
 
@@ -65,7 +64,7 @@ class Bilinear(Classifier):
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(self.num_features, num_classes)
 
-    def group_matcher(self, coarse: bool = False) -> Any:
+    def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter of the nets; the rest is the head."""
         return matcher({f"nets.{i}": net for i, net in enumerate(self.nets)}, coarse=coarse)
 

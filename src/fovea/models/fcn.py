@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.models._checks import check_images
-from fovea.models._inner_nets import matcher
+from fovea.models._inner_nets import Numbering, matcher
 from fovea.models._weights import State, load_weights, read_state
 from fovea.models.vgg import STATISTICS, VGG, vgg16
 from fovea.ops.mirror import on_multiples
@@ -75,7 +75,7 @@ class FCN(nn.Module):
         """Return all layers of scores, with what enlarges them: everything that no backbone has."""
         return self.head
 
-    def group_matcher(self, coarse: bool = False) -> Any:
+    def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({"backbone": self.backbone}, coarse=coarse)
 
@@ -98,22 +98,19 @@ class FCN(nn.Module):
 
 
 class BilinearUp(nn.Module):
-    """Enlarge a map by a transposed convolution that starts as bilinear interpolation and can be trained."""
+    """Double a map by a transposed convolution that starts as bilinear interpolation and can be trained."""
 
-    def __init__(self, *, channels: int, factor: int = 2) -> None:
+    def __init__(self, *, channels: int) -> None:
         super().__init__()
-        if factor < 2 or factor % 2:
-            raise ValueError(f"factor={factor} is not even, so that pixels would shift by half: try 2")
-        self.factor = factor
-        slope = 1 - (torch.arange(2 * factor) + 0.5 - factor).abs() / factor
-        weight = torch.zeros(channels, channels, 2 * factor, 2 * factor)
+        slope = torch.tensor([0.25, 0.75, 0.75, 0.25])
+        weight = torch.zeros(channels, channels, 4, 4)
         weight[range(channels), range(channels)] = slope[:, None] * slope
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) to (B, C, factor h, factor w); the border pixels go on beyond the border."""
+        """Map (B, C, h, w) to (B, C, 2 h, 2 w); the border pixels go on beyond the border."""
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        return F.conv_transpose2d(x, self.weight, stride=self.factor, padding=self.factor // 2 + self.factor)
+        return F.conv_transpose2d(x, self.weight, stride=2, padding=3)
 
 
 class VGGMaps(nn.Module):

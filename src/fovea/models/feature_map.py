@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from fovea.models._checks import height_width
-from fovea.models._inner_nets import drop_unused
+from fovea.models._inner_nets import Numbering, drop_unused, matcher
 from fovea.models.timm import create
 
 
@@ -42,10 +41,8 @@ class FeatureMap(nn.Module):
         self.pretrained_cfg = self.net.pretrained_cfg
         drop_unused(self, size=height_width(image_size or 224))
 
-    def group_matcher(self, coarse: bool = False) -> Any:
+    def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the net itself does."""
-        from fovea.models._inner_nets import matcher
-
         return matcher({"net": self.net}, coarse=coarse)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,33 +41,28 @@ def create(
     torchvision's. `image_size` is tried, and passed on where the architecture is built for one size.
 
     Raises:
-        ValueError: an unknown name, no such weights, a checkpoint that does not fit, or an image size that
-            the net does not take.
+        ValueError: an unknown name, no such weights, a checkpoint or an image size that does not fit.
         FileNotFoundError: weights that are neither cached nor within reach.
     """
     import timm
 
-    config = _config(name, pretrained=pretrained and checkpoint is None)
+    published = pretrained and checkpoint is None
+    config = _config(name, pretrained=published)
     base = name.partition(".")[0] if name in TORCHVISION else name
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
     options |= _sized(base, config, image_size, options)
     options |= {k: v for k, v in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)) if v}
-    if pretrained and checkpoint is None and name in TORCHVISION:
-        checkpoint = str(fetch(name, TORCHVISION[name]))
+    if published and name in TORCHVISION:
+        checkpoint, published = str(fetch(name, TORCHVISION[name])), False
     try:
-        if pretrained and checkpoint is None:
-            with fetching(name, config):
-                net = timm.create_model(name, pretrained=True, **options)
-            if num_classes and num_classes != config.num_classes:
-                _calm_head(net)
-            return net
-        net = timm.create_model(base, pretrained=False, **options)
+        with fetching(name, config) if published else nullcontext():
+            net = timm.create_model(base, pretrained=published, **options)
     except TypeError as error:
-        raise ValueError(
-            f"{name} does not take one of {options} ({error}): leave that option at 0"
-        ) from error
+        raise ValueError(f"{name} does not take one of {options} ({error}): leave that at 0") from error
     if checkpoint is not None:
         _load(net, checkpoint, base, in_channels=in_channels)
+    elif published and num_classes and num_classes != config.num_classes:
+        _calm_head(net)
     return net
 
 

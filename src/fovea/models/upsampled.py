@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.models._classifier import Classifier
-from fovea.models._inner_nets import matcher
+from fovea.models._inner_nets import Numbering, matcher
 from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 
 
@@ -44,7 +44,7 @@ class Upsampled(Classifier):
         """Return the layer of the backbone that maps features to logits."""
         return self.net.get_classifier()
 
-    def group_matcher(self, coarse: bool = False) -> Any:
+    def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the backbone does."""
         return matcher({"net": self.net}, coarse=coarse)
 

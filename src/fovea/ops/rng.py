@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND, _MASK = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
@@ -47,3 +55,17 @@ def uniform(seed: int, epoch: int, index: np.ndarray, *, n: int, stream: int = 0
 def seed_for(seed: int, epoch: int, index: int = 0, *, stream: int = 0) -> int:
     """Return one 63-bit seed for a generator of another library."""
     return int(bits(seed, epoch, np.array([index]), n=1, stream=stream)[0, 0] >> np.uint64(1))
+
+
+@contextmanager
+def restored(device: torch.device) -> Iterator[None]:
+    """Put the global generators of Python, numpy and torch back at the end, also after an error."""
+    import torch
+
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)

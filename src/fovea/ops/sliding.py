@@ -27,8 +27,7 @@ def sliding(
 
     The weights are Gaussian, as in nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z), so that no
     seams show. Windows are spread evenly and begin at multiples of 32, where they are large enough for that;
-    the image is extended by its mirror image until the last fits. One sum of (B, K, H, W) in single precision
-    is all that is kept.
+    the image is extended by its mirror image until the last fits. One sum in float32 is all that is kept.
 
     Args:
         image: (B, C, H, W).
@@ -40,8 +39,7 @@ def sliding(
     _check(window, overlap, batch)
     height, width = image.shape[2:]
     rows, columns = (_starts(n, w, overlap) for n, w in zip((height, width), window, strict=True))
-    bottom, right = rows[-1] + window[0] - height, columns[-1] + window[1] - width
-    image = mirror(image, bottom=bottom, right=right)
+    image = mirror(image, bottom=rows[-1] + window[0] - height, right=columns[-1] + window[1] - width)
     weight = _weight(window, image.device)
     total: Tensor | None = None
     norm = image.new_zeros(image.shape[2:], dtype=torch.float32)
@@ -49,8 +47,7 @@ def sliding(
         found = run(torch.stack([image[i, :, y, x] for i, y, x in places]))
         _check_output(found, len(places), window)
         if total is None:
-            size = (len(image), found.shape[1], *image.shape[2:])
-            total = torch.zeros(size, device=found.device)
+            total = torch.zeros(len(image), found.shape[1], *image.shape[2:], device=found.device)
         for (i, y, x), one in zip(places, found, strict=True):
             total[i, :, y, x] += one * weight
             if i == 0:

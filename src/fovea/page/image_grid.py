@@ -43,14 +43,12 @@ class Row:
     ok: bool | None = None
 
 
-def sheet(
-    path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5, above: np.ndarray | None = None
-) -> Path:
-    """Write a contact sheet of images (H, W, 3) uint8, row by row, below the blocks `above`."""
+def sheet(path: Path, tiles: Sequence[np.ndarray], *, columns: int = 5) -> Path:
+    """Write a contact sheet of images (H, W, 3) uint8, row by row."""
     wide = max(tile.shape[1] for tile in tiles)
     centred = [np.hstack([_white(len(t), (wide - t.shape[1]) // 2), t]) for t in tiles]
     rows = [beside(centred[i : i + columns], width=wide) for i in range(0, len(tiles), columns)]
-    return _save(path, stacked([*([] if above is None else [above]), *rows], margin=GAP))
+    return write_png(path, stacked(rows, margin=GAP))
 
 
 def grid(path: Path, rows: Sequence[Sequence[Tile | None]], *, titles: Sequence[str] = ()) -> Path:
@@ -59,7 +57,7 @@ def grid(path: Path, rows: Sequence[Sequence[Tile | None]], *, titles: Sequence[
     named = [
         Row(heading=title, tiles=row) for title, row in zip(titles or [""] * len(rows), rows, strict=True)
     ]
-    return _save(path, stacked([draw_row(row, side=side, size=17) for row in named], margin=GAP))
+    return write_png(path, stacked([draw_row(row, side=side, size=17) for row in named], margin=GAP))
 
 
 def draw_sheet(
@@ -79,7 +77,7 @@ def draw_sheet(
     lines = [
         line(text, size=14 if i else 18, ink=SOFT if i else INK, width=width) for i, text in enumerate(title)
     ]
-    return _save(path, stacked([stacked(lines, gap=3), *drawn, *bars], margin=GAP))
+    return write_png(path, stacked([stacked(lines, gap=3), *drawn, *bars], margin=GAP))
 
 
 def draw_row(row: Row, *, side: int, size: int = 12, columns: int = 0) -> np.ndarray:
@@ -188,7 +186,8 @@ def _white(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 255, np.uint8)
 
 
-def _save(path: Path, pixels: np.ndarray) -> Path:
+def write_png(path: Path, pixels: np.ndarray) -> Path:
+    """Write pixels (H, W, 3) uint8, whole or not at all."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

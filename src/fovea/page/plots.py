@@ -70,12 +70,20 @@ def dress(axes: Axes, title: str, *, grid: str, whole: bool = False) -> None:
     """Style axes: title, few ticks, and faint grid lines along x, y or both (`grid`)."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(_name(title, width=60), loc="left", fontsize=9.5, color=INK, pad=7, y=1.0)
+    axes.set_title(plot_text(title, width=60), loc="left", fontsize=9.5, color=INK, pad=7, y=1.0)
     axes.grid(axis=grid, color="#e6e8ea", lw=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     (axes.xaxis if grid == "x" else axes.yaxis).set_major_locator(MaxNLocator(5))
     if grid == "y":
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
+
+
+def legend_beside(axes: Axes) -> None:
+    """Name the lines to the right of the axes."""
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8, labelcolor=INK,
+        handlelength=2.2, borderaxespad=0,
+    )  # fmt: skip
 
 
 def class_bars(counts: Mapping[str, float], *, title: str) -> Figure:
@@ -87,7 +95,7 @@ def class_bars(counts: Mapping[str, float], *, title: str) -> Figure:
     axes = panel(figure, left=1.9, bottom=0.32, width=6.3, height=0.22 * rows)
     places = range(rows)
     axes.barh(places, list(counts.values()), height=0.72, color=HELD_OUT)
-    axes.set_yticks(places, [_name(name) for name in counts])
+    axes.set_yticks(places, [plot_text(name) for name in counts])
     axes.set_ylim(rows - 0.4, -0.6)
     for place, value in zip(places, counts.values(), strict=True):
         axes.annotate(
@@ -126,5 +134,6 @@ def histograms(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
     return figure
 
 
-def _name(text: str, *, width: int = 24) -> str:
+def plot_text(text: str, *, width: int = 24) -> str:
+    """Return text that Matplotlib draws as it is, shortened."""
     return drawable(shorten(str(text), width=width)).replace("$", r"\$")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fovea.config import build
 from fovea.config.values import count, require
 from fovea.data import ground_truth as truth
-from fovea.data.find_images import MEMORY, find_images, unreadable
+from fovea.data.find_images import find_images, read_chunks, unreadable
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
@@ -120,6 +120,7 @@ def _outputs(
     """
     import torch
 
+    from fovea.data.images import read_image, to_channels
     from fovea.data.preprocess import Preprocess
     from fovea.ops.tta import average
 
@@ -127,8 +128,13 @@ def _outputs(
     net, views = trained.net.to(place), trained.config.task.get("tta") or []
     size = count(config, "batch_size", trained.config.data.batch_size) if view.infer is None else 1
     fit = preprocess.to_array if view.infer is None else np.ascontiguousarray
-    for chunk in _chunks(paths, fit, channels=preprocess.channels, size=size):
-        arrays = [x[1] for _, x in chunk if not isinstance(x, Exception)]
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        image = read_image(path, channels=3)
+        return {"image": image, "fitted": fit(to_channels(image, channels=preprocess.channels))}
+
+    for chunk in read_chunks(paths, read, size=size):
+        arrays = [x["fitted"] for _, x in chunk if not isinstance(x, Exception)]
         outputs: Iterator[np.ndarray] = iter(())
         if arrays:
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(place)
@@ -140,29 +146,4 @@ def _outputs(
                     found = (average(net, given, views) if views else net(given)).float()
                 outputs = iter(found.cpu().numpy())
         for path, x in chunk:
-            yield path, x if isinstance(x, Exception) else (x[0], next(outputs))
-
-
-def _chunks(
-    paths: Sequence[Path], fit: Callable[[np.ndarray], np.ndarray], *, channels: int, size: int
-) -> Iterator[list[tuple[Path, Any]]]:
-    """Yield up to `size` paths, each with its image and what `fit` makes of it for the net, or with an error.
-
-    Large photos make a chunk end early, so that memory stays bounded.
-    """
-    from fovea.data.images import read_image, to_channels
-
-    chunk: list[tuple[Path, Any]] = []
-    held = 0
-    for path in paths:
-        try:
-            image = read_image(path, channels=3)
-            chunk.append((path, (image, fit(to_channels(image, channels=channels)))))  # as in training
-            held += image.nbytes
-        except (OSError, ValueError) as error:  # what a damaged or missing file raises
-            chunk.append((path, error))
-        if len(chunk) == size or held > MEMORY:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
+            yield path, x if isinstance(x, Exception) else (x["image"], next(outputs))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fovea.files import read_npz
-from fovea.page.blocks import Gallery, Section, Text, encode
+from fovea.page.blocks import Gallery, Section, encode
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail
 from fovea.runs.read import Run
@@ -22,10 +22,7 @@ def sections(run: Run, view: ViewFactory) -> list[Section]:
     path = run.dir / "predictions" / "examples.npz"
     if not path.is_file():
         return []
-    try:
-        arrays = read_npz(path)
-    except ValueError as error:
-        return [Section("Test images", [Text(str(error), "note")])]
+    arrays = read_npz(path)
     own = view(classes=run.classes, labelling=json.loads(str(arrays["labelling"])))
     return list(_galleries(run, own, arrays))
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fovea.files import read_npz
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +136,12 @@ def finite(values: list[float | None]) -> list[float]:
 def class_names(known: Sequence[str], count: int) -> list[str]:
     """Return the recorded names, or the class numbers where they are not recorded for every class."""
     return list(known) if len(known) == count else [str(index) for index in range(count)]
+
+
+def read_predictions(run_dir: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read `predictions/test.npz` or arrays of it; nothing where the run made no test predictions."""
+    path = run_dir / "predictions" / "test.npz"
+    return read_npz(path, *names) if path.is_file() else {}
 
 
 def log_tail(run_dir: Path, *, lines: int = 20) -> str:

@@ -77,6 +77,9 @@ def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
     """Build sections; a failure becomes a note on the page and leaves the rest intact."""
     try:
         return build()
+    except ValueError as error:  # says what cannot be read or shown
+        log.warning("the report lacks its section %r: %s", title, error, exc_info=True)
+        return [Section(title, [Text(str(error), "note")])]
     except Exception as error:
         log.warning("the report lacks its section %r: %s", title, error, exc_info=True)
         text = f"This section could not be made: {type(error).__name__}: {error}"

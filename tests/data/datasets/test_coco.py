@@ -224,7 +224,7 @@ def test_a_text_that_looks_like_an_outline_is_left_alone(tmp_path):
 
 def test_missing_images_are_named_or_left_out_of_a_subset(base):
     (base / "train2017/000000000016.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"000000000016\.jpg.*1 of its 12 images"):
+    with pytest.raises(FileNotFoundError, match=r"000000000016\.jpg.*1 of 12 images"):
         COCO(root=base.parent)
     data = COCO(root=base.parent, subset=True)
     assert len(data) == 11 and data.load(1)["boxes"].shape == (3, 4)

@@ -273,7 +273,11 @@ def test_missing_data_is_told_with_what_is_there(tmp_path):
     assert f"{tmp_path} holds 0.txt, 1.txt" in error and "7.txt, … (11)" in error
     assert "\n      x/*.png\n      x/y\n" in error and "data.download=true" in error
     assert "https://x.org" in error and "experiment=vit_digits" in error
-    empty = str(missing.by_hand(name="X", path=tmp_path / "sub" / "y", page="https://x.org", layout="y"))
+    empty = str(
+        missing.not_found(
+            name="X", path=tmp_path / "sub" / "y", page="https://x.org", layout="y", download=False
+        )
+    )
     assert f"{tmp_path}/sub is empty" in empty and "data.download" not in empty
     assert "https://x.org" in empty and "data.root" in empty
 

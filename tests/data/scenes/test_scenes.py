@@ -178,8 +178,7 @@ def test_the_kind_of_annotation_decides_classes_and_targets():
         assert scenes.targets == given and set(scenes.load(3)) == {"image", *given}
         assert scenes.classes == (["background"] if annotation == "masks" else []) + list(SHAPES)
         assert scenes.classes == Scenes.find_classes(annotation=annotation)
-    assert Scenes(targets=["boxes", "mask"]).targets == ("boxes", "labels", "ignore", "mask")
-    whole, part = Scenes().load(9), Scenes(targets=["boxes"]).load(9)
+    whole, part = Scenes().load(9), Scenes(annotation="boxes").load(9)
     same(part, {key: whole[key] for key in part})
     assert Scenes().mask_classes == ["background", *SHAPES] and len(Scenes.palette) == 9
 
@@ -238,7 +237,6 @@ def test_indices_beyond_the_length_are_scenes_too():
         ({"channels": 2}, "channels=2"),
         ({"split": "all"}, "train, val, test"),
         ({"annotation": "keypoints"}, "all, label, boxes, masks, captions"),
-        ({"annotation": "label", "targets": ["mask"]}, "annotation=label gives label"),
     ],
 )
 def test_wrong_options_are_named(options, message):

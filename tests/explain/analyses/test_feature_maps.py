@@ -96,7 +96,7 @@ def test_unreadable_images_are_passed_over_and_the_rest_repeats(tmp_path):
 def test_layers_without_maps_are_refused_and_the_net_is_left_as_it_was(tmp_path):
     model = toy_model()
     model.net.train()
-    with untouched(model.net), pytest.raises(KeyError, match=r"stages\.0"):
+    with untouched(model.net), pytest.raises(ValueError, match=r"stages\.0"):
         FeatureMapAnalysis(layer="stage.0")(model, tmp_path)
     with untouched(model.net), pytest.raises(ValueError, match="no positions"):
         FeatureMapAnalysis(layer="head")(model, tmp_path)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from fovea.explain.analyses.inversion import Inversion, InversionAnalysis, invert
-from fovea.explain.core.hooks import record
 from fovea.explain.core.pixels import blur, total_variation
+from fovea.models.hooks import record
 from fovea.models.mlp import MLP
 from helpers.explained_nets import untouched
 from helpers.inner_nets import PIXELS, linear, make, pictures
@@ -87,7 +87,7 @@ def test_layers_are_found_also_without_maps(tmp_path):
 def test_a_seed_repeats_and_the_net_survives_errors(tmp_path):
     model = toy_model()
     assert repeats(InversionAnalysis(limit=3, steps=3), model, tmp_path)
-    with untouched(model.net), pytest.raises(KeyError, match="near it"):
+    with untouched(model.net), pytest.raises(ValueError, match="near it"):
         InversionAnalysis(layer="nothing")(model, tmp_path)
     with pytest.raises(ValueError, match="limit=0"):
         InversionAnalysis(limit=0)

@@ -30,7 +30,7 @@ def test_it_writes_the_nearest_and_how_often_their_class_is_the_same(tmp_path):
 
 def test_few_images_and_none(tmp_path):
     blocks = NeighbourAnalysis(k=9)(toy_model(count=3, known=False), tmp_path)
-    assert "only 2 others" in blocks[0].text and "predicted classes" in blocks[0].text
+    assert "only 2 " in blocks[0].text and "predicted classes" in blocks[0].text
     with pytest.raises(ValueError, match="no neighbours"):
         NeighbourAnalysis()(toy_model(count=1), tmp_path)
     with pytest.raises(ValueError, match="no images"):

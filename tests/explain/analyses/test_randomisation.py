@@ -1,6 +1,7 @@
 """The analysis of randomised weights tells maps of the net from maps of the image."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -101,7 +102,9 @@ def test_it_writes_correlations_and_names_what_does_not_change(tmp_path):
     made = model(methods)
     blocks = RandomisationAnalysis(points=1)(made, tmp_path)
     page = "".join(block.html() for block in blocks)
-    assert "not change enough" in page and "refused: Quarter" in page
+    assert re.search(r"<td>edges</td><td class=num>1.00</td><td>no</td>", page)
+    assert re.search(r"<td>weights</td><td class=num>[^<]*</td><td>yes</td>", page)
+    assert "refused: Quarter" in page
     with (tmp_path / "randomisation.csv").open(encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert float(rows["edges"]["correlation"]) == pytest.approx(1)

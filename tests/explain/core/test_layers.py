@@ -5,9 +5,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from fovea.explain.core.hooks import record
 from fovea.explain.core.layers import cam_layer, to_grid
 from fovea.models.alexnet import AlexNet
+from fovea.models.hooks import record
 from fovea.models.lenet import LeNet
 from fovea.models.timm import create
 from fovea.models.upsampled import Upsampled

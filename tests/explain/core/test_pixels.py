@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fovea.explain.core.pixels import Pixels, alpha_norm, blur, draw_move, moments, roll, total_variation
+from fovea.explain.core.pixels import Pixels, blur, moments, total_variation
 from helpers.inner_nets import PIXELS, pictures
 
 
@@ -30,21 +30,15 @@ def test_blur_is_a_gaussian():
     assert torch.equal(blur(image, 0), image)
 
 
-def test_moves_and_moments():
-    generator = torch.Generator().manual_seed(0)
-    drawn = {draw_move(2, generator) for _ in range(500)}
-    assert len(drawn) == 25 and max(max(m) for m in drawn) == 2 and min(min(m) for m in drawn) == -2
-    image = torch.arange(12.0).view(1, 1, 3, 4)
-    assert roll(image, (1, 2))[0, 0, 1, 2] == image[0, 0, 0, 0]
+def test_moments_are_evenly_apart():
     assert moments(10, 3) == [0, 5, 10] and moments(2, 9) == [0, 1, 2] and moments(7, 1) == [7]
     with pytest.raises(ValueError, match="steps=0"):
         moments(0, 3)
 
 
-def test_the_penalties_are_the_papers():
+def test_total_variation_is_the_papers():
     image = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     image[0, 0, 1, 2] = -2.0
-    assert alpha_norm(image, 6).item() == pytest.approx(2.0**6 / 16)
     # a differences: of the pixel itself (both), of its left and of its upper neighbour, of 9 places
     assert total_variation(image, 2).item() == pytest.approx((8 + 4 + 4) / 9)
     assert total_variation(image, 1).item() == pytest.approx((8**0.5 + 2 + 2) / 9, abs=1e-5)

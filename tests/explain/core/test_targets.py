@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fovea.explain.core.targets import ClassScore, MaskArea, Probability, pin, take, tile
+from fovea.explain.core.targets import ClassScore, Probability, pin, take, tile
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,6 @@ def test_probability_is_of_the_same_class_and_has_the_gradient_of_softmax():
     (gradient,) = torch.autograd.grad(score.sum(), logits)
     p = LOGITS.softmax(1)
     torch.testing.assert_close(gradient, p[:, 1:2] * (torch.eye(3)[1] - p))
-
-
-def test_mask_area_sums_one_class_over_the_region():
-    output = torch.arange(2 * 2 * 2 * 3.0).view(2, 2, 2, 3)
-    assert torch.equal(MaskArea(1)(output), output[:, 1].sum((1, 2)))
-    region = torch.zeros(2, 2, 3, dtype=torch.bool)
-    region[1, 0, 2] = True
-    assert MaskArea(1, region=region)(output).tolist() == [0.0, output[1, 1, 0, 2].item()]
-    chosen = take(MaskArea(1, region=region), torch.tensor([1]))
-    assert chosen(output[1:]).tolist() == [output[1, 1, 0, 2].item()]
 
 
 def test_pin_settles_the_predicted_class_and_keeps_the_kind():
@@ -59,7 +49,5 @@ def test_wrong_outputs_and_classes_are_named():
         ClassScore(-1)(LOGITS)
     with pytest.raises(ValueError, match=r"3 classes for 2 images"):
         ClassScore([0, 1, 2])(LOGITS)
-    with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\).*MaskArea"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\)"):
         ClassScore(0)(torch.zeros(1, 3, 4, 4))
-    with pytest.raises(ValueError, match=r"MaskArea\(3\).*got \(1, 3, 4, 4\)"):
-        MaskArea(3)(torch.zeros(1, 3, 4, 4))

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from fovea.explain.core.layers import cam_layer, to_grid
-from fovea.explain.core.targets import ClassScore, MaskArea
+from fovea.explain.core.targets import ClassScore
 from fovea.explain.methods.cam import CAM
 from fovea.explain.methods.eigen_cam import EigenCAM
 from fovea.explain.methods.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from fovea.explain.methods.score_cam import ScoreCAM
+from fovea.tasks.segmentation.explain import ClassArea
 from helpers.explained_nets import CNNS, KINDS, SIDE, built, images
 
 pytestmark = pytest.mark.slow
@@ -155,7 +156,7 @@ def test_a_map_of_logits_is_explained_by_its_area():
     x = images()
     region = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
     region[:, :20, 40:] = True
-    found = LayerCAM(layer="1")(net, x, MaskArea(2, region=region))
+    found = LayerCAM(layer="1")(net, x, ClassArea([2] * 2, region=region))
     assert found[:, 22:].max() == 0 and found[:, :20, 40:].max() == 1
 
 
@@ -167,7 +168,7 @@ def test_own_layers_and_grids_and_wrong_ones():
 
     plain, mirrored = GradCAM()(net, x), GradCAM(grid=flipped)(net, x)
     torch.testing.assert_close(mirrored, plain.flip(2))
-    with pytest.raises(KeyError, match=r"blocks.7.norm1.*blocks.1.norm1"):
+    with pytest.raises(ValueError, match=r"blocks.7.norm1.*blocks.1.norm1"):
         GradCAM(layer="blocks.7.norm1")(net, x)
     with pytest.raises(ValueError, match="no positions"):
         GradCAM(layer="head")(net, x)

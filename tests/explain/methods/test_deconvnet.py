@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from fovea.explain.core.hooks import record
 from fovea.explain.core.targets import ClassScore
-from fovea.explain.methods.deconvnet import Deconvnet, deconv_gradient, project, rectified
+from fovea.explain.methods.deconvnet import Deconvnet, project
 from fovea.explain.methods.guided_backprop import ReluRule
 from fovea.models.alexnet import AlexNet
 from fovea.models.convnet import ConvNet
+from fovea.models.hooks import record
 from helpers.explained_nets import SIDE, assert_unchanged, built, images, state_of
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_equals_a_backward_pass_with_rectified_gradients(case):
     with torch.no_grad(), record(net, layer) as seen:
         net(x)
     for channel in seen[layer].amax((0, 2, 3)).topk(2).indices.tolist():  # some are dead
-        with record(net, layer) as seen, ReluRule(rectified):
+        with record(net, layer) as seen, ReluRule(Deconvnet.rule):
             net(x)
         strongest = seen[layer][:, channel].flatten(1).max(1).values
         (gradient,) = torch.autograd.grad(strongest.sum(), x)
@@ -82,7 +82,7 @@ def test_only_the_field_of_the_activation_is_rebuilt():
 @pytest.mark.parametrize("name", ["our_cnn", "our_convnet", "our_vgg", "resnet"])
 def test_whole_nets_equal_captum(name):
     net, x = built(name), images()
-    found = deconv_gradient(net, x, ClassScore(2))
+    found = Deconvnet().gradient(net, x, ClassScore(2))
     for module in net.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False  # which captum needs

@@ -8,12 +8,7 @@ from torch import nn
 
 from fovea.explain.core.targets import ClassScore
 from fovea.explain.methods.grad_cam import GradCAM
-from fovea.explain.methods.guided_backprop import (
-    GuidedBackprop,
-    GuidedGradCAM,
-    guided_grad_cam,
-    guided_gradient,
-)
+from fovea.explain.methods.guided_backprop import GuidedBackprop, GuidedGradCAM
 from fovea.explain.methods.saliency import Saliency
 from helpers.explained_nets import assert_unchanged, built, images, state_of
 
@@ -25,7 +20,7 @@ CLASSES = torch.tensor([3, 1])
 @pytest.mark.parametrize("name", ["our_cnn", "our_convnet", "our_vgg", "our_tiny", "resnet"])
 def test_equals_captum_where_relus_are_modules_of_their_own(name):
     net, x = built(name), images()
-    found = guided_gradient(net, x, ClassScore(CLASSES))
+    found = GuidedBackprop().gradient(net, x, ClassScore(CLASSES))
     for module in net.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False  # which captum needs
@@ -62,12 +57,12 @@ class Twin(nn.Module):
 @pytest.mark.parametrize("kind", ["functional", "torch", "method", "in place", "relu_", "method_", "shared"])
 def test_every_spelling_of_relu_is_met(kind):
     x = images()
-    expected = guided_gradient(Twin("modules"), x)
+    expected = GuidedBackprop().gradient(Twin("modules"), x)
     reference = captum.attr.GuidedBackprop(Twin("modules")).attribute(
         x.clone().requires_grad_(), target=Twin("modules")(x).argmax(1)
     )
     torch.testing.assert_close(expected, reference)
-    assert torch.equal(guided_gradient(Twin(kind), x), expected)
+    assert torch.equal(GuidedBackprop().gradient(Twin(kind), x), expected)
 
 
 def test_relu6_is_open_between_its_bounds():
@@ -75,14 +70,14 @@ def test_relu6_is_open_between_its_bounds():
     nn.init.constant_(net[2].weight, 1.0)
     net[2].weight.data[0, 1] = -1.0
     x = torch.tensor([[[[3.0, 2.0], [-1.0, 7.0]]]])
-    assert guided_gradient(net, x, ClassScore(0)).flatten().tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert guided_gradient(built("mobilenetv2"), images()).abs().max() > 0
+    assert GuidedBackprop().gradient(net, x, ClassScore(0)).flatten().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert GuidedBackprop().gradient(built("mobilenetv2"), images()).abs().max() > 0
 
 
 def test_values_of_the_net_do_not_change_under_the_rule():
     seen = []
     net, x = built("mobilenetv2"), images()
-    guided_gradient(net, x, lambda output: (seen.append(output.detach().clone()), output[:, 0])[1])
+    GuidedBackprop().gradient(net, x, lambda output: (seen.append(output.detach().clone()), output[:, 0])[1])
     torch.testing.assert_close(seen[0], net(x).detach())
 
 
@@ -94,8 +89,8 @@ def test_nets_without_relus_are_refused():
 def test_guided_grad_cam_is_the_product():
     net, x = built("resnet"), images()
     target = ClassScore(CLASSES)
-    colour = guided_grad_cam(net, x, target, layer="layer3")
-    product = guided_gradient(net, x, target) * GradCAM(layer="layer3")(net, x, target)[:, None]
+    colour = GuidedGradCAM(layer="layer3").gradient(net, x, target)
+    product = GuidedBackprop().gradient(net, x, target) * GradCAM(layer="layer3")(net, x, target)[:, None]
     torch.testing.assert_close(colour, product)
     assert colour.shape == x.shape and colour.abs().max() > 0
     torch.testing.assert_close(GuidedGradCAM(layer="layer3")(net, x, target), colour.abs().amax(1))

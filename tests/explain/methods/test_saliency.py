@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from fovea.explain.core.targets import ClassScore, MaskArea, Probability
+from fovea.explain.core.targets import ClassScore, Probability
 from fovea.explain.methods.integrated_gradients import IntegratedGradients
 from fovea.explain.methods.saliency import InputTimesGradient, Saliency
 from fovea.explain.methods.smooth_grad import SmoothGrad
+from fovea.tasks.segmentation.explain import ClassArea
 from helpers.explained_nets import KINDS, SIDE, assert_unchanged, built, images, state_of
 
 pytestmark = pytest.mark.slow
@@ -144,7 +145,7 @@ def test_every_image_is_asked_about_its_own_class_or_area(method):
     region = torch.zeros(3, SIDE, SIDE, dtype=torch.bool)
     for i in range(3):
         region[i, : 8 * (i + 1)] = True
-    found = METHODS[method](area, x, MaskArea(1, region=region))
+    found = METHODS[method](area, x, ClassArea([1] * 3, region=region))
     assert torch.equal(found != 0, region)
 
 

@@ -4,11 +4,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from fovea.data import find_images
+from fovea.data.find_images import read_chunks
 from fovea.explain.core.class_choice import LogitSelector
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.open import OpenedModel
 from fovea.explain.run import images as explain_images
-from fovea.explain.run.images import ExplainedImages, ImageReader, chunks
+from fovea.explain.run.images import ExplainedImages, ImageReader
 
 HOW = {
     "image_size": [8, 12],
@@ -75,14 +77,14 @@ def test_unreadable_images_are_named_and_the_rest_goes_on(monkeypatch):
             raise ValueError("it is damaged")
         return good.sample(row)
 
-    failed = []
     broken = replace(good, sample=sample)
-    assert [list(c) for c in chunks(broken, size=2, failed=failed)] == [[0, 2]]
-    assert failed == ["1.png: it is damaged"]
+    (first, second), (third,) = read_chunks(range(3), sample, size=2)
+    assert (first[0], second[0], third[0]) == (0, 1, 2) and first[1].keys() == third[1].keys()
+    assert find_images.unreadable("1.png", second[1]) == "1.png: it is damaged"
     assert ImageReader(broken, opened()).load([0, 1, 2]).rows == [0, 2]
     assert ImageReader(broken, opened()).load([1]).rows == []
-    monkeypatch.setattr(explain_images, "MEMORY", 1)  # large photos end a chunk early
-    assert [list(c) for c in chunks(good, size=9, failed=[])] == [[0], [1], [2]]
+    monkeypatch.setattr(find_images, "MEMORY", 1)  # large photos end a chunk early
+    assert [len(chunk) for chunk in read_chunks(range(3), good.sample, size=9)] == [1, 1, 1]
 
 
 def test_at_most_so_many_images_of_all_classes():

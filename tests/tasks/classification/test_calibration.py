@@ -49,7 +49,7 @@ def test_the_gap_has_the_colour_of_its_side(tmp_path):
         assert counts[0] > 500 and counts[1] == 0
 
 
-def test_nan_probabilities_are_left_out_and_broken_files_are_left_to_others(make_run):
+def test_nan_probabilities_are_left_out_and_absent_files_give_nothing(make_run):
     run = make_run(record=summary())
     probs = np.eye(3)[[0, 1, 2, 0]]
     probs[3] = np.nan
@@ -57,10 +57,7 @@ def test_nan_probabilities_are_left_out_and_broken_files_are_left_to_others(make
     assert "error 0.0000" in html(run)
     write(run, np.array([0, 1]), np.full((2, 3), np.nan))
     assert sections(run) == []
-    path = run / "predictions" / "test.npz"
-    path.write_bytes(path.read_bytes()[:100])
-    assert sections(run) == []
-    path.unlink()
+    (run / "predictions" / "test.npz").unlink()
     assert sections(run) == []
 
 

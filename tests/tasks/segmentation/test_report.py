@@ -44,7 +44,8 @@ def test_a_run_without_predictions_or_with_damaged_ones_says_so(run, make_run):
     write(run, matrix=np.zeros((3, 3), int))
     assert "is ignored" in sections(run)[0].html()
     (run / "predictions" / "test.npz").write_bytes(b"x")
-    assert "test.npz cannot be read" in sections(run)[0].html()
+    with pytest.raises(ValueError, match=r"test\.npz cannot be read"):
+        sections(run)
 
 
 def test_colours_are_the_data_sets_own_then_voc():

@@ -12,7 +12,6 @@ import numpy as np
 
 from fovea.data.fetch.archive import extract
 from fovea.data.fetch.download import install
-from fovea.data.fetch.missing import not_found
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import PublishedImages, check_boxes
@@ -44,7 +43,7 @@ class Caltech3(PublishedImages):
     2004.
     """
 
-    name = "Caltech-101"
+    name, home, page, layout = "Caltech-101", "caltech101", PAGE, LAYOUT
     splits: ClassVar[tuple[str, ...]] = ("all",)
     official: Mapping[str, int] = {"all": 2033}
     targets: tuple[str, ...] = ("label", "boxes", "labels")
@@ -56,26 +55,23 @@ class Caltech3(PublishedImages):
         self.ids = Strings(name for part in parts for name in part)
         self.paths = Paths(self.folder, self.ids)
         self.labels = np.repeat(np.arange(len(CLASSES)), [len(part) for part in parts])
-        tables = [] if _is_original(self.folder) else [list(part.values()) for part in parts]
+        tables = [] if self.folder.name == "caltech101" else [list(part.values()) for part in parts]
         self._boxes = Ragged([boxes for part in tables for boxes in part], shape=(4,)) if tables else None
         return len(self)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Download Caltech-101 (137 MB) unless images and annotations are there."""
-        folder = Path(root) / "caltech101"
+        folder = root / cls.home
         inner = {"101_ObjectCategories": "101_ObjectCategories.tar.gz", "Annotations": "Annotations.tar"}
         lacking = [archive for name, archive in inner.items() if not (folder / name).is_dir()]
-        if not lacking or (Path(root) / "caltech3" / "images").is_dir():
+        if not lacking or (root / "caltech3" / "images").is_dir():
             return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".part") as part:
-                install(URL, folder / "caltech-101.zip", expected=MD5, folder=Path(part))
-                for archive in lacking:
-                    extract(Path(part) / "caltech-101" / archive, folder)
-        except OSError as error:
-            raise _missing(folder, f"Download failed: {error}.") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part") as part:
+            install(URL, folder / "caltech-101.zip", expected=MD5, folder=Path(part))
+            for archive in lacking:
+                extract(Path(part) / "caltech-101" / archive, folder)
 
     def raw_boxes(self, index: int) -> np.ndarray:
         """Return the box (1, 4) as the file says, x1 y1 x2 y2 with exclusive right and bottom edge."""
@@ -112,29 +108,25 @@ class Caltech3(PublishedImages):
         return [path for folder in folders for path in sorted(folder.glob("*.mat")) if path not in have]
 
 
-def _is_original(folder: Path) -> bool:
-    return folder.name == "caltech101"
-
-
 def _list(root: Path) -> tuple[Path, list[dict[str, np.ndarray]]]:
     """Return the folder in use and, for each class, the names of its images (with boxes from a table)."""
     folder = root / "caltech101"
     if (folder / "101_ObjectCategories").is_dir():
         if not (folder / "Annotations").is_dir():
-            raise _missing(
+            raise Caltech3.missing(
                 folder / "Annotations", "The images are there, their boxes in Annotations.tar are not."
             )
         none = np.zeros((0, 4))
         folders = [folder / "101_ObjectCategories" / name for name in FOLDERS]
         return folder, [{p.relative_to(folder).as_posix(): none for p in _jpegs(path)} for path in folders]
     if not (root / "caltech3").is_dir():
-        raise _missing(folder / "101_ObjectCategories")
+        raise Caltech3.missing(folder / "101_ObjectCategories")
     return root / "caltech3", [_read_table(root / "caltech3", name) for name in CLASSES]
 
 
 def _jpegs(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise _missing(folder)
+        raise Caltech3.missing(folder)
     return sorted(path for path in folder.iterdir() if path.suffix == ".jpg" and path.name[0] != ".")
 
 
@@ -142,7 +134,7 @@ def _read_table(folder: Path, label: str) -> dict[str, np.ndarray]:
     """Map the images of one class, relative to the folder, to their boxes (N, 4)."""
     path = folder / "annotations" / f"{label}.csv"
     if not path.is_file():
-        raise _missing(path)
+        raise Caltech3.missing(path)
     present = {image.name for image in _jpegs(folder / "images" / label)}
     boxes: dict[str, list[list[float]]] = {}
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -150,7 +142,7 @@ def _read_table(folder: Path, label: str) -> dict[str, np.ndarray]:
             if not row or (line == 1 and row[0].strip().lower() == "filename"):
                 continue
             if row[0] not in present:
-                raise _missing(folder / "images" / label / row[0], f"Line {line} of {path} names it.")
+                raise Caltech3.missing(folder / "images" / label / row[0], f"Line {line} of {path} names it.")
             boxes.setdefault(row[0], []).append(_parse(row, where=f"{path}, line {line}"))
     return {f"images/{label}/{name}": np.array(found) for name, found in boxes.items()}
 
@@ -169,13 +161,9 @@ def _parse(row: list[str], *, where: str) -> list[float]:
 def _read_mat(path: Path) -> np.ndarray:
     """Return the box (1, 4) of a MATLAB file."""
     if not path.is_file():
-        raise _missing(path, "Its image is there.")
+        raise Caltech3.missing(path, "Its image is there.")
     box = read_matlab(path, "box_coord").reshape(-1)
     if box.shape != (4,) or box.dtype.kind not in "iuf":
         raise ValueError(f"{path}: 'box_coord' must hold 4 numbers, found {box.dtype} {box.shape}")
     top, bottom, left, right = box.astype(np.float32)
     return np.array([[left - 1, top - 1, right, bottom]], dtype=np.float32)
-
-
-def _missing(path: Path, reason: str = "") -> FileNotFoundError:
-    return not_found(name=Caltech3.name, path=path, page=PAGE, reason=reason, layout=LAYOUT)

@@ -9,7 +9,6 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileOptions
@@ -61,7 +60,8 @@ class CamVid(MaskImages):
     Brostow, Fauqueur and Cipolla, "Semantic object classes in video", 2009.
     """
 
-    name = "CamVid"
+    name, home, layout, offered = "CamVid", "CamVid", LAYOUT, False
+    page = f"{REDUCED}; or the original from {PAGE}"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
 
@@ -92,7 +92,7 @@ class CamVid(MaskImages):
         if not names or lacking:
             reason = f"{len(lacking)} of {len(names)} frames have no mask." if names else "It has no frame."
             path = self.folder / masks / f"{lacking[0]}{suffix}.png" if names else self.folder / images
-            raise _missing(path, reason)
+            raise CamVid.missing(path, reason)
         self.ids = Strings(f"{images}/{name}.png" for name in names)
         self.paths = Paths(self.folder, self.ids)
         self.masks = Paths(self.folder / masks, (f"{name}{suffix}.png" for name in names))
@@ -106,15 +106,15 @@ class CamVid(MaskImages):
         listed = _read_list(path)
         unknown = sorted(set(listed) - set(names))
         if unknown:
-            raise _missing(self.folder / STILLS / f"{unknown[0]}.png", f"{path} names it.")
+            raise CamVid.missing(self.folder / STILLS / f"{unknown[0]}.png", f"{path} names it.")
         return listed
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Check that one of the two layouts is there: no archive with a checksum is published."""
-        folder = Path(root) / "CamVid"
+        folder = root / cls.home
         if not (folder / "train").is_dir() and not (folder / STILLS).is_dir():
-            raise _missing(folder / "train", "It has to be fetched by hand.")
+            raise CamVid.missing(folder / "train", "It has to be fetched by hand.")
 
     def extra_files(self) -> list[Path]:
         """Return the masks that belong to no frame."""
@@ -127,7 +127,7 @@ class CamVid(MaskImages):
 def _pngs(folder: Path) -> list[str]:
     """Return the sorted names of a folder's PNG files, without the ending."""
     if not folder.is_dir():
-        raise _missing(folder)
+        raise CamVid.missing(folder)
     return sorted(name[:-4] for name in os.listdir(folder) if name.endswith(".png") and name[0] != ".")
 
 
@@ -152,8 +152,3 @@ def _read_list(path: Path) -> list[str]:
     if twice:
         raise ValueError(f"{path} names {min(twice)} twice: remove one of the lines")
     return names
-
-
-def _missing(path: Path, reason: str = "") -> FileNotFoundError:
-    page = f"{REDUCED}; or the original from {PAGE}"
-    return by_hand(name=CamVid.name, path=path, page=page, layout=LAYOUT, reason=reason)

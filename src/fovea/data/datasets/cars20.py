@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.formats.listing import describe, visible_folders
 from fovea.data.formats.npy import lowest_label
@@ -18,12 +16,7 @@ LAYOUT = """
 cars20/{x_train,y_train,x_test,y_test}.npy   as the archive of the lab unpacks them, or
 cars20/{train,test}/<model>/*.jpg            with 20 models
 """
-_missing = partial(
-    by_hand,
-    name="Cars-20",
-    page="https://github.com/RParedesPalacios/ComputerVisionLab (src/cars1.py names the archive, data.tgz)",
-    layout=LAYOUT,
-)
+PAGE = "https://github.com/RParedesPalacios/ComputerVisionLab (src/cars1.py names the archive, data.tgz)"
 
 
 class Cars20(ArraysOrFolder):
@@ -37,7 +30,7 @@ class Cars20(ArraysOrFolder):
     R. Paredes, ComputerVisionLab, https://github.com/RParedesPalacios/ComputerVisionLab.
     """
 
-    name = "Cars-20"
+    name, home, page, layout, offered = "Cars-20", "cars20", PAGE, LAYOUT, False
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     official: Mapping[str, int] = {"train": 791, "test": 784}
 
@@ -53,18 +46,18 @@ class Cars20(ArraysOrFolder):
         return len(self)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
-        _layout(Path(root) / "cars20")
+        _layout(root / cls.home)
 
 
 def _layout(folder: Path) -> str:
     layout = find_layout(folder, {"arrays": "x_train.npy", "folder": "train"})
     if layout is None:
-        raise _missing(path=folder / "x_train.npy")
+        raise Cars20.missing(folder / "x_train.npy")
     lacking = absent(folder, ARRAYS if layout == "arrays" else ("train", "test"))
     if lacking:
-        raise _missing(path=lacking[0])
+        raise Cars20.missing(lacking[0])
     return layout
 
 

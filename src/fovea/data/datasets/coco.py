@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.formats import coco_files
-from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
+from fovea.data.formats.coco_files import CocoFiles
+from fovea.data.formats.coco_json import column, group, numbers, positions, table
 from fovea.data.formats.coco_masks import draw_instances, read_shapes
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import FileOptions, PublishedImages, check_boxes
+from fovea.data.sources import FileOptions, check_boxes
 from fovea.types import Sample
 
 log = logging.getLogger(__name__)
 
 
-class COCO(PublishedImages):
+class COCO(CocoFiles):
     """Everyday scenes with the boxes, and the masks, of 80 kinds of objects.
 
     Splits: train 118,287 and test 5,000 photos. The annotations of the official test images are not
@@ -32,10 +31,7 @@ class COCO(PublishedImages):
     Lin and others, "Microsoft COCO: common objects in context", 2014, arXiv:1405.0312.
     """
 
-    name = "COCO 2017"
-    splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    official: Mapping[str, int] = coco_files.OFFICIAL
-
+    kind: ClassVar[str] = "instances"
     labels: np.ndarray | None = None
 
     def __init__(
@@ -47,20 +43,11 @@ class COCO(PublishedImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their objects."""
-        self.folder, self.file = coco_files.locate(root, split, kind="instances")
-        document, self._places = read_json(self.file)
-        images = table(document, "images", path=self.file)
-        names = column(images, "file_name", path=self.file, what="images")
-        there = present(names, self.folder, subset=subset, name=self.name, layout=coco_files.LAYOUT)
+        document, self._places, names, there = self.read_file(root, split=split, subset=subset)
         self._read_classes(document)
         self._read_objects(document)
-        self._choose(names, there if self.keep_empty else there & (self._count_valid() > 0))
-        return int(there.sum())
-
-    @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
-        """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
-        coco_files.prepare(root, kind="instances")
+        self._choose(names, there if self.keep_empty else there[self._count_valid()[there] > 0])
+        return len(there)
 
     def _read_classes(self, document: dict[str, Any]) -> None:
         categories = table(document, "categories", path=self.file)
@@ -100,9 +87,8 @@ class COCO(PublishedImages):
         total = np.concatenate([[0], np.cumsum(self._valid)])
         return np.diff(total[self._start])
 
-    def _choose(self, names: list[str], chosen: np.ndarray) -> None:
+    def _choose(self, names: list[str], picked: np.ndarray) -> None:
         """Keep the images that are there; their objects stay where they are."""
-        picked = np.flatnonzero(chosen)
         self._spans = np.stack([self._start[picked], self._start[picked + 1]], axis=1)  # (N, 2)
         self.ids = Strings(f"{self.folder.name}/{names[i]}" for i in picked)
         self.paths = Paths(self.folder.parent, self.ids)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.formats import coco_files
-from fovea.data.formats.coco_json import column, group, numbers, positions, present, read_json, table
+from fovea.data.formats.coco_files import CocoFiles
+from fovea.data.formats.coco_json import column, group, numbers, positions, table
 from fovea.data.packed import Paths, Strings
-from fovea.data.sources import PublishedImages
 from fovea.types import Sample
 
 
-class COCOCaptions(PublishedImages):
+class COCOCaptions(CocoFiles):
     """Everyday scenes, each described by five people or more.
 
     Splits: train 118,287 photos with 591,753 sentences, and test 5,000 with 25,014. The annotations of
@@ -27,28 +25,18 @@ class COCOCaptions(PublishedImages):
     arXiv:1504.00325.
     """
 
-    name = "COCO 2017"
-    splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    official: Mapping[str, int] = coco_files.OFFICIAL
+    kind: ClassVar[str] = "captions"
     targets: tuple[str, ...] = ("captions",)
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their captions."""
         self.labels, self.classes = None, []
-        folder, self.file = coco_files.locate(root, split, kind="captions")
-        document, _ = read_json(self.file)
-        images = table(document, "images", path=self.file)
-        names = column(images, "file_name", path=self.file, what="images")
-        there = present(names, folder, subset=subset, name=self.name, layout=coco_files.LAYOUT)
-        self._read_captions(images, table(document, "annotations", path=self.file), np.flatnonzero(there))
-        self.ids = Strings(f"{folder.name}/{names[i]}" for i in np.flatnonzero(there))
-        self.paths = Paths(folder.parent, self.ids)
+        document, _, names, there = self.read_file(root, split=split, subset=subset)
+        images, rows = (table(document, key, path=self.file) for key in ("images", "annotations"))
+        self._read_captions(images, rows, there)
+        self.ids = Strings(f"{self.folder.name}/{names[i]}" for i in there)
+        self.paths = Paths(self.folder.parent, self.ids)
         return len(self)
-
-    @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
-        """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
-        coco_files.prepare(root, kind="captions")
 
     def _read_captions(self, images: list[dict], rows: list[dict], picked: np.ndarray) -> None:
         path = self.file

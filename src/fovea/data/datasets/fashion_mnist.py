@@ -16,8 +16,9 @@ class FashionMNIST(MNIST):
     algorithms", 2017, arXiv:1708.07747.
     """
 
-    name: ClassVar[str] = "Fashion-MNIST"
-    folder: ClassVar[str] = "FashionMNIST"
+    name = "Fashion-MNIST"
+    home: ClassVar[str] = "FashionMNIST"
+    layout: ClassVar[str] = MNIST.layout.replace("MNIST", "FashionMNIST")
     page: ClassVar[str] = (
         "https://github.com/zalandoresearch/fashion-mnist, or the offline packages with `make assets`"
     )

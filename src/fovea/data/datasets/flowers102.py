@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from fovea.data.fetch.archive import extract
 from fovea.data.fetch.download import fetch
-from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
@@ -24,7 +22,6 @@ flowers-102/imagelabels.mat
 flowers-102/setid.mat
 flowers-102/jpg/image_00001.jpg … image_08189.jpg
 """
-_missing = partial(not_found, name="Flowers-102", page=PAGE, layout=LAYOUT)
 
 
 class Flowers102(PublishedImages):
@@ -36,7 +33,7 @@ class Flowers102(PublishedImages):
     Nilsback and Zisserman, "Automated flower classification over a large number of classes", 2008.
     """
 
-    name = "Flowers-102"
+    name, home, page, layout = "Flowers-102", "flowers-102", PAGE, LAYOUT
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     official: Mapping[str, int] = {"train": 1020, "val": 1020, "test": 6149}
 
@@ -45,29 +42,26 @@ class Flowers102(PublishedImages):
         folder, self.classes = root / "flowers-102", class_names()
         numbers, labels = _read(folder, KEYS[split], classes=len(self.classes))
         names = [f"image_{n:05d}.jpg" for n in numbers]
-        kept = present(names, folder / "jpg", subset=subset, error=_missing)
+        kept = present(names, folder / "jpg", subset=subset, error=self.missing)
         self.ids = Strings(names[i] for i in kept)
         self.paths = Paths(folder / "jpg", self.ids)
         self.labels = labels[kept]
         return len(self)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Download the archive and the two label files that are missing."""
         from torchvision.datasets import Flowers102 as Official
 
-        folder, base = Path(root) / "flowers-102", Official._download_url_prefix
-        try:
-            for name, md5 in Official._file_dict.values():
-                is_archive = name.endswith(".tgz")
-                if (folder / "jpg").is_dir() if is_archive else (folder / name).is_file():
-                    continue
-                if not (folder / name).is_file():
-                    fetch([base + name], folder / name, expected=md5)
-                if is_archive:
-                    extract(folder / name, folder)
-        except OSError as error:
-            raise _missing(path=folder, reason=f"Download failed: {error}.") from error
+        folder, base = root / cls.home, Official._download_url_prefix
+        for name, md5 in Official._file_dict.values():
+            is_archive = name.endswith(".tgz")
+            if (folder / "jpg").is_dir() if is_archive else (folder / name).is_file():
+                continue
+            if not (folder / name).is_file():
+                fetch([base + name], folder / name, expected=md5)
+            if is_archive:
+                extract(folder / name, folder)
 
 
 def class_names() -> list[str]:
@@ -82,7 +76,7 @@ def _read(folder: Path, key: str, *, classes: int) -> tuple[np.ndarray, np.ndarr
     tables = []
     for path, variable in ((folder / "setid.mat", key), (folder / "imagelabels.mat", "labels")):
         if not path.is_file():
-            raise _missing(path=path)
+            raise Flowers102.missing(path)
         table = read_matlab(path, variable)
         if table.ndim != 1 or table.dtype.kind not in "uif":
             raise ValueError(f"{path}: {variable} is {table.dtype} {table.shape}, expected numbers (N,)")

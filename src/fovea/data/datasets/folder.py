@@ -8,12 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.formats.listing import describe, list_classes, visible_folders
+from fovea.data.formats.listing import ALIASES, describe, list_classes, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = "DIR/<class>/*.jpg or DIR/{train,val,test}/<class>/*.jpg"
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileOptions
@@ -81,10 +81,10 @@ class ISIC(MaskImages):
         return tuple(FOLDERS[year])
 
     @classmethod
-    def prepare(cls, *, root: str | Path, year: int = 2018, **options: object) -> None:
+    def fetch_files(cls, root: Path, *, year: int = 2018, **options: object) -> None:
         """Check that the folders are there: the archives come without published checksums."""
         cls.find_splits(year=year)
-        for folder in (Path(root) / "isic" / name for pair in FOLDERS[year].values() for name in pair):
+        for folder in (root / "isic" / name for pair in FOLDERS[year].values() for name in pair):
             if not folder.is_dir():
                 raise _missing(folder, year, "It has to be fetched by hand.")
 
@@ -125,4 +125,4 @@ def _missing(path: Path, year: int, reason: str = "") -> FileNotFoundError:
         for images, masks in pairs
     )
     page = f"{PAGE}#{year} (lesion segmentation: unpack the archives side by side)"
-    return by_hand(name=f"ISIC {year}", path=path, page=page, reason=reason, layout=layout)
+    return not_found(name=f"ISIC {year}", path=path, page=page, reason=reason, layout=layout, download=False)

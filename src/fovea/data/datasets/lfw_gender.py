@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.arrays_or_folder import ArraysOrFolder, absent, find_layout
 from fovea.data.formats.lfw_labels import label_files, read_genders
 from fovea.data.formats.listing import list_images
@@ -31,12 +29,9 @@ lfw_gender/lfw/<Person_Name>/<Person_Name>_0001.jpg     with one of
 lfw_gender/male_names.txt and female_names.txt          lists of image file names
 lfw_gender/lfw_attributes.txt                           the attribute scores of Kumar et al.
 """
-_missing = partial(
-    by_hand,
-    name="LFW gender",
-    page="https://github.com/RParedesPalacios/ComputerVisionLab (src/gender.py names the archive), "
-    "or LFW from http://vis-www.cs.umass.edu/lfw/",
-    layout=LAYOUT,
+PAGE = (
+    "https://github.com/RParedesPalacios/ComputerVisionLab (src/gender.py names the archive), "
+    "or LFW from http://vis-www.cs.umass.edu/lfw/"
 )
 
 
@@ -53,7 +48,7 @@ class LFWGender(ArraysOrFolder):
     Nayar, "Attribute and simile classifiers for face verification", 2009.
     """
 
-    name = "LFW gender"
+    name, home, page, layout, offered = "LFW gender", "lfw_gender", PAGE, LAYOUT, False
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "all")
     official: Mapping[str, int] = {"train": 10_585, "test": 2_648, "all": 13_233}
     groups: np.ndarray | None = None  # (N,) int64
@@ -77,9 +72,9 @@ class LFWGender(ArraysOrFolder):
         return ("all",) if _layout(Path(root) / "lfw_gender") == "people" else ("train", "test")
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
-        _layout(Path(root) / "lfw_gender")
+        _layout(root / cls.home)
 
     def _use_people(self, folder: Path) -> int:
         """Take the images that have a label, and return how many there are with and without."""
@@ -87,7 +82,7 @@ class LFWGender(ArraysOrFolder):
         genders = read_genders(folder)
         kept = [name for name in names if _stem(name) in genders]
         if not kept:
-            raise _missing(path=folder / "lfw", reason="None of its images is named by the labels.")
+            raise LFWGender.missing(folder / "lfw", "None of its images is named by the labels.")
         if len(kept) < len(names):
             log.warning(
                 "%s: left out %d of %d images without a label", folder, len(names) - len(kept), len(names)
@@ -115,13 +110,13 @@ class LFWGender(ArraysOrFolder):
 def _layout(folder: Path) -> str:
     layout = find_layout(folder, {name: entries[0] for name, entries in ENTRIES.items()})
     if layout is None:
-        raise _missing(path=folder / "x_train.npy")
+        raise LFWGender.missing(folder / "x_train.npy")
     lacking = absent(folder, ENTRIES[layout])
     if lacking:
-        raise _missing(path=lacking[0])
+        raise LFWGender.missing(lacking[0])
     unlabelled = [path for path in label_files(folder) if not path.is_file()] if layout == "people" else []
     if unlabelled:
-        raise _missing(path=unlabelled[0], reason="The images of lfw need labels.")
+        raise LFWGender.missing(unlabelled[0], "The images of lfw need labels.")
     return layout
 
 

@@ -9,7 +9,6 @@ from typing import ClassVar, Unpack
 import numpy as np
 
 from fovea.data.fetch.download import install
-from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import present
 from fovea.data.formats.mask_images import MaskImages
 from fovea.data.packed import Paths, Strings
@@ -44,7 +43,7 @@ class OxfordPets(MaskImages):
     Parkhi, Vedaldi, Zisserman and Jawahar, "Cats and dogs", 2012.
     """
 
-    name = "Oxford-IIIT Pet"
+    name, home, page, layout = "Oxford-IIIT Pet", "oxford-iiit-pet", PAGE, LAYOUT
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def __init__(
@@ -62,11 +61,11 @@ class OxfordPets(MaskImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their breeds or trimaps."""
-        self.folder, chosen = _folder(root), self._breeds
+        self.folder, chosen = root / self.home, self._breeds
         listed = _read_list(self.folder / "annotations" / LISTS[split])
         names = [name for name, breed in listed.items() if breed in chosen]
         files = [f"{name}.jpg" for name in names]
-        names = [names[i] for i in present(files, self.folder / "images", subset=subset, error=_missing)]
+        names = [names[i] for i in present(files, self.folder / "images", subset=subset, error=self.missing)]
         self.ids = Strings(f"{name}.jpg" for name in names)
         self.paths = Paths(self.folder / "images", self.ids)
         if self.annotation == "breed":
@@ -84,23 +83,20 @@ class OxfordPets(MaskImages):
         self.masks = Paths(folder, (f"{name}.png" for name in names))
         missing = sorted(set(names) - _stems(folder, ".png"))
         if missing:
-            raise _missing(
+            raise OxfordPets.missing(
                 folder / f"{missing[0]}.png", f"{len(missing)} of {len(names)} images have no trimap."
             )
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Download and unpack the images (0.8 GB) and the annotations (20 MB) that are missing."""
         from torchvision.datasets import OxfordIIITPet as Official
 
-        folder = _folder(root)
-        try:
-            for url, md5 in Official._RESOURCES:
-                name = url.rsplit("/", 1)[-1]
-                if not _complete(folder, name.removesuffix(".tar.gz")):
-                    install(url, folder / name, expected=md5, folder=folder)
-        except OSError as error:
-            raise _missing(folder, f"Download failed: {error}.") from error
+        folder = root / cls.home
+        for url, md5 in Official._RESOURCES:
+            name = url.rsplit("/", 1)[-1]
+            if not _complete(folder, name.removesuffix(".tar.gz")):
+                install(url, folder / name, expected=md5, folder=folder)
 
     def files(self, index: int) -> dict[str, Path]:
         """Return the image, and its trimap where those are read."""
@@ -118,10 +114,6 @@ class OxfordPets(MaskImages):
         masks = _stems(annotations / "trimaps", ".png")
         extra = [self.folder / "images" / f"{name}.jpg" for name in sorted(images - listed)]
         return extra + [annotations / "trimaps" / f"{name}.png" for name in sorted(masks - images)]
-
-
-def _folder(root: str | Path) -> Path:
-    return Path(root) / "oxford-iiit-pet"
 
 
 def _check_options(annotation: str, animals: str) -> None:
@@ -152,7 +144,7 @@ def _stems(folder: Path, suffix: str) -> set[str]:
 def _read_list(path: Path) -> dict[str, int]:
     """Map names to breeds, counted from 0; lines are `name breed species number`."""
     if not path.is_file():
-        raise _missing(path)
+        raise OxfordPets.missing(path)
     names: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
@@ -169,7 +161,3 @@ def _read_list(path: Path) -> dict[str, int]:
             )
         names[name] = int(breed) - 1
     return names
-
-
-def _missing(path: Path, reason: str = "") -> FileNotFoundError:
-    return not_found(name=OxfordPets.name, path=path, page=PAGE, reason=reason, layout=LAYOUT)

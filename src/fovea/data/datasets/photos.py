@@ -9,13 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
-from fovea.data.formats.listing import SUFFIXES, describe, list_images, visible_folders
+from fovea.data.fetch.missing import not_found
+from fovea.data.formats.listing import ALIASES, SUFFIXES, describe, list_images, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = """<any folders>/*.jpg
 or
 {train,val,test}/<any folders>/*.jpg"""
@@ -68,4 +67,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _missing(path: Path, reason: str = "") -> FileNotFoundError:
     page = "put your photos there, or give data.root=DIR with a folder that has some"
-    return by_hand(name="photos", path=path.absolute(), page=page, layout=LAYOUT, reason=reason)
+    return not_found(
+        name="photos", path=path.absolute(), page=page, layout=LAYOUT, reason=reason, download=False
+    )

@@ -46,7 +46,7 @@ class Scenes:
     listed (255 in `instances`).
 
     `annotation` is what the set is annotated with: all, label, boxes, masks (then `classes` begin with
-    background) or captions. `targets` narrows it further. Nothing is downloaded; the images are free of
+    background) or captions. Nothing is downloaded; the images are free of
     rights.
     """
 
@@ -68,7 +68,6 @@ class Scenes:
         num_val: int = 1024,
         num_test: int = 1024,
         annotation: str = "all",
-        targets: Sequence[str] | None = None,
         endless: bool = False,
         channels: int = 3,
     ) -> None:
@@ -81,7 +80,9 @@ class Scenes:
         _check(f"num_{split}", self.count, 1, 2**40)
         if channels not in (1, 3):
             raise ValueError(f"channels={channels} is not supported: choose 1 (grey) or 3 (RGB)")
-        self.targets = _targets(annotation, targets)
+        if annotation not in ANNOTATIONS:
+            raise ValueError(f"annotation={annotation!r} is unknown: choose one of {', '.join(ANNOTATIONS)}")
+        self.targets = ANNOTATIONS[annotation]
         self.classes = self.find_classes(annotation=annotation)
 
     @classmethod
@@ -187,14 +188,3 @@ def _check_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     if len(sides) != 2 or not all(16 <= side <= 2048 for side in sides):
         raise ValueError(f"image_size={image_size} must be a number or [height, width], each 16…2048")
     return int(sides[0]), int(sides[1])
-
-
-def _targets(annotation: str, targets: Sequence[str] | None) -> tuple[str, ...]:
-    """Return what `load` gives beside the image; boxes bring their labels."""
-    if annotation not in ANNOTATIONS:
-        raise ValueError(f"annotation={annotation!r} is unknown: choose one of {', '.join(ANNOTATIONS)}")
-    given = ANNOTATIONS[annotation]
-    wanted = set(given if targets is None else targets)
-    if wanted - set(given):
-        raise ValueError(f"targets={list(targets or [])}: annotation={annotation} gives {', '.join(given)}")
-    return tuple(key for key in given if key in wanted or (key in BOXES and wanted & set(BOXES)))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
 from fovea.data.formats.listing import present
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Strings
@@ -26,7 +24,6 @@ stanford_cars/cars_test_annos_withlabels.mat   (cars_test_annos.mat has no label
 stanford_cars/cars_train/00001.jpg … 08144.jpg
 stanford_cars/cars_test/00001.jpg … 08041.jpg
 """
-_missing = partial(by_hand, name="Stanford Cars", page=PAGE, layout=LAYOUT)
 
 
 class StanfordCars(PublishedImages):
@@ -40,7 +37,7 @@ class StanfordCars(PublishedImages):
     Krause, Stark, Deng and Fei-Fei, "3D object representations for fine-grained categorization", 2013.
     """
 
-    name = "Stanford Cars"
+    name, home, page, layout, offered = "Stanford Cars", "stanford_cars", PAGE, LAYOUT, False
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     targets: tuple[str, ...] = ("label", "boxes", "labels")
     official: Mapping[str, int] = {"train": 8144, "test": 8041}
@@ -52,7 +49,7 @@ class StanfordCars(PublishedImages):
         self.table = folder / TABLES[split]
         self.classes = _class_names(folder / "devkit" / "cars_meta.mat")
         names, boxes, numbers = _annotations(self.table)
-        kept = present(names, folder / f"cars_{split}", subset=subset, error=_missing)
+        kept = present(names, folder / f"cars_{split}", subset=subset, error=self.missing)
         self.ids = Strings(f"cars_{split}/{names[i]}" for i in kept)
         self.paths = Paths(folder, self.ids)
         self.labels = check_labels(numbers - 1, classes=len(self.classes), path=self.table)[kept]
@@ -60,9 +57,9 @@ class StanfordCars(PublishedImages):
         return len(self)
 
     @classmethod
-    def prepare(cls, *, root: str | Path, **options: object) -> None:
+    def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the tables are there."""
-        folder = Path(root) / "stanford_cars"
+        folder = root / cls.home
         for path in (folder / "devkit" / "cars_meta.mat", *(folder / table for table in TABLES.values())):
             _require(path)
 
@@ -78,7 +75,7 @@ class StanfordCars(PublishedImages):
 
 def _require(path: Path) -> Path:
     if not path.is_file():
-        raise _missing(path=path)
+        raise StanfordCars.missing(path)
     return path
 
 

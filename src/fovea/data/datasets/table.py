@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fovea.data.fetch.missing import by_hand
+from fovea.data.fetch.missing import not_found
 from fovea.data.formats.masks import read_mask
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
 from fovea.data.formats.table_rows import Columns, ParsedTable, read_table
@@ -141,7 +141,7 @@ def _read(
     file = next((path for path in places if path.is_file()), None)
     if file is None:
         page = "write the table, and name it by data.dataset.table=FILE"
-        raise by_hand(name="the table of images", path=places[0], page=page, layout=LAYOUT)
+        raise not_found(name="the table of images", path=places[0], page=page, layout=LAYOUT, download=False)
     rows = read_table(file, columns)
     return rows, label_names(rows, classes)
 

@@ -7,9 +7,11 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
-from fovea.data.formats import voc_files
+from fovea.data.fetch.download import install
+from fovea.data.fetch.missing import not_found
+from fovea.data.formats.listing import present
 from fovea.data.formats.masks import read_mask
-from fovea.data.formats.voc_files import FOLDERS, LISTS, listing, missing
+from fovea.data.formats.voc_files import ARCHIVES, FOLDERS, LAYOUT, LISTS, PAGE, listing, read_list
 from fovea.data.formats.voc_xml import Objects, read_objects
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileOptions, PublishedImages, check_boxes, check_same_size
@@ -59,8 +61,12 @@ class VOC(PublishedImages):
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split."""
         self.folder = root / "VOCdevkit" / f"VOC{self.year}"
-        names = voc_files.names(self.folder, LISTS[self.year][split], self.annotation, subset=subset)
-        self.ids = Strings(f"JPEGImages/{name}.jpg" for name in names)
+        path = self.folder / "ImageSets" / FOLDERS[self.annotation] / f"{LISTS[self.year][split]}.txt"
+        if not path.is_file():
+            raise self.missing(path)
+        names = [f"{name}.jpg" for name in read_list(path)]
+        kept = present(names, self.folder / "JPEGImages", subset=subset, error=self.missing)
+        self.ids = Strings(f"JPEGImages/{names[i]}" for i in kept)
         self.paths = Paths(self.folder, self.ids)
         if self.annotation == "masks":
             self.classes, self.targets = ["background", *CLASSES.split(",")], ("mask", "instances")
@@ -81,12 +87,31 @@ class VOC(PublishedImages):
         return tuple(LISTS[year])
 
     @classmethod
-    def prepare(
-        cls, *, root: str | Path, year: int = 2012, annotation: str = "boxes", **options: object
+    def fetch_files(
+        cls, root: Path, *, year: int = 2012, annotation: str = "boxes", **options: object
     ) -> None:
         """Download and unpack the archives (2007: 0.9 GB, 2012: 2 GB) whose images are not all there."""
+        from torchvision.datasets.voc import DATASET_YEAR_DICT
+
         cls.find_splits(year=year, annotation=annotation)
-        voc_files.prepare(root, year, annotation)
+        folder = root / "VOCdevkit" / f"VOC{year}"
+        have = listing(folder / "JPEGImages")
+        for name, parts in ARCHIVES[year].items():
+            lists = [folder / "ImageSets" / FOLDERS[annotation] / f"{part}.txt" for part in parts]
+            if all(path.is_file() and have.issuperset(f"{n}.jpg" for n in read_list(path)) for path in lists):
+                continue
+            source = DATASET_YEAR_DICT[name]
+            try:
+                install(source["url"], root / source["filename"], expected=source["md5"], folder=root)
+            except OSError as error:
+                raise cls.missing(folder, f"Download failed: {error}.") from error
+
+    @classmethod
+    def missing(cls, path: Path, reason: str = "") -> FileNotFoundError:
+        """Build the error for files that are not there, whose path says the year."""
+        year = next(part for part in reversed(path.parts) if part in {f"VOC{year}" for year in LISTS})
+        layout = LAYOUT.format(year=year)
+        return not_found(name=f"PASCAL {year}", path=path, page=PAGE, layout=layout, reason=reason)
 
     def files(self, index: int) -> dict[str, Path]:
         """Return the image and its annotation: an XML file, or two PNG files."""
@@ -116,7 +141,7 @@ class VOC(PublishedImages):
         files = self.files(index)
         for path in files.values():
             if not path.is_file():
-                raise missing(path, f"It belongs to {files['image']}.")
+                raise self.missing(path, f"It belongs to {files['image']}.")
         return files
 
     def _objects(self, index: int) -> Objects:

@@ -26,11 +26,6 @@ def not_found(
     )
 
 
-def by_hand(*, name: str, path: Path, page: str, layout: str, reason: str = "") -> FileNotFoundError:
-    """Build the error for data that no public address offers: fetch it from the page, lay it out so."""
-    return not_found(name=name, path=path, page=page, layout=layout, reason=reason, download=False)
-
-
 def _around(path: Path) -> str:
     """Describe the nearest folder that exists on the way to a path, by its first entries."""
     folder = path.absolute()

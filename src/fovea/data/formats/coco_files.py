@@ -1,13 +1,19 @@
-"""Locate and download the files of COCO 2017."""
+"""Locate and download the files of COCO 2017, for the data sets that share them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
 
 from fovea.data.fetch.download import install
-from fovea.data.fetch.missing import not_found
-from fovea.data.formats.coco_json import PAGE
+from fovea.data.formats.coco_json import column, read_json, table
+from fovea.data.formats.listing import present
+from fovea.data.sources import PublishedImages
+
+PAGE = "https://cocodataset.org/#download"
 
 SERVER = "http://images.cocodataset.org"
 ARCHIVES = {  # below the server, md5, what is inside
@@ -22,38 +28,39 @@ FOLDERS = {
     "train": "train2017",
     "test": "val2017",
 }  # the annotations of the official test images are not public
-OFFICIAL = {"train": 118_287, "test": 5_000}
 LAYOUT = """coco/train2017/000000000009.jpg …   (train2017.zip, 18 GB)
 coco/val2017/000000000139.jpg …     (val2017.zip, 0.8 GB)
 coco/annotations/{instances,captions}_{train,val}2017.json   (annotations_trainval2017.zip)"""
 
 
-def prepare(root: str | Path, *, kind: str) -> None:
-    """Download what lacks of the images (19 GB) and annotations (`kind`: instances or captions, 0.25 GB)."""
-    folder = Path(root) / "coco"
-    lists = [folder / "annotations" / f"{kind}_{name}.json" for name in FOLDERS.values()]
-    have = {name: (folder / name).is_dir() for name in FOLDERS.values()}
-    have["annotations"] = all(path.is_file() for path in lists)
-    for name, (url, md5) in ARCHIVES.items():
-        if have[name]:
-            continue
-        try:
-            install(url, folder / url.rpartition("/")[2], expected=md5, folder=folder)
-        except OSError as error:
-            raise missing(folder / name, f"Download failed: {error}.") from error
+class CocoFiles(PublishedImages):
+    """The files of COCO 2017; `kind` says which annotations: instances or captions."""
 
+    name, home, layout = "COCO 2017", "coco", LAYOUT
+    page = f"{PAGE} ({', '.join(url for url, _ in ARCHIVES.values())})"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    official: Mapping[str, int] = {"train": 118_287, "test": 5_000}
+    kind: ClassVar[str]
 
-def locate(root: str | Path, split: str, *, kind: str) -> tuple[Path, Path]:
-    """Return the folder of the images of a split and its annotation file, which must be there."""
-    folder = Path(root) / "coco"
-    path = folder / "annotations" / f"{kind}_{FOLDERS[split]}.json"
-    if not path.is_file():
-        raise missing(path)
-    return folder / FOLDERS[split], path
+    @classmethod
+    def fetch_files(cls, root: Path, **options: object) -> None:
+        """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
+        folder = root / cls.home
+        lists = [folder / "annotations" / f"{cls.kind}_{name}.json" for name in FOLDERS.values()]
+        have = {name: (folder / name).is_dir() for name in FOLDERS.values()}
+        have["annotations"] = all(path.is_file() for path in lists)
+        for name, (url, md5) in ARCHIVES.items():
+            if not have[name]:
+                install(url, folder / url.rpartition("/")[2], expected=md5, folder=folder)
 
-
-def missing(path: Path, reason: str = "") -> FileNotFoundError:
-    """Build the error for files that are not there."""
-    urls: Sequence[str] = [url for url, _ in ARCHIVES.values()]
-    page = f"{PAGE} ({', '.join(urls)})"
-    return not_found(name="COCO 2017", path=path, page=page, reason=reason, layout=LAYOUT)
+    def read_file(
+        self, root: Path, *, split: str, subset: bool
+    ) -> tuple[dict[str, Any], np.ndarray, list[str], np.ndarray]:
+        """Return what `read_json` gives of a split, the names of its images, and which of them are there."""
+        self.folder = root / self.home / FOLDERS[split]
+        self.file = root / self.home / "annotations" / f"{self.kind}_{FOLDERS[split]}.json"
+        if not self.file.is_file():
+            raise self.missing(self.file)
+        document, places = read_json(self.file)
+        names = column(table(document, "images", path=self.file), "file_name", path=self.file, what="images")
+        return document, places, names, present(names, self.folder, subset=subset, error=self.missing)

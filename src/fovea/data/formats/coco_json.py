@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.fetch.missing import not_found
-
-log = logging.getLogger(__name__)
-PAGE = "https://cocodataset.org/#download"
 # two levels of brackets for polygons, one of braces for run lengths; inside of a string the quote is escaped
 _SEGMENTATION = re.compile(
     rb'"segmentation"\s*:\s*(\[[^\[\]{}"]*(?:\[[^\[\]{}"]*\][^\[\]{}"]*)*\]|\{[^{}]*\})(?=\s*[,}])'
@@ -106,19 +100,3 @@ def group(owner: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the order that sorts rows by owner, and where the rows of each owner start."""
     counts = np.bincount(owner, minlength=count)
     return np.argsort(owner, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
-
-
-def present(names: Sequence[str], folder: Path, *, subset: bool, name: str, layout: str) -> np.ndarray:
-    """Return which images are there (N,) bool; without `subset` all must be."""
-    listed = set(os.listdir(folder)) if folder.is_dir() else set()
-    there = np.array([n in listed or ("/" in n and (folder / n).is_file()) for n in names], dtype=bool)
-    lacking = np.flatnonzero(~there)
-    if not len(names) or (len(lacking) and (not subset or not there.any())):
-        reason = (
-            f"{len(lacking)} of its {len(names)} images are missing." if len(names) else "No image is listed."
-        )
-        path = folder / names[lacking[0]] if len(names) else folder
-        raise not_found(name=name, path=path, page=PAGE, reason=reason, layout=layout)
-    if len(lacking):
-        log.info("%s: %d of %d images are there", folder, there.sum(), len(names))
-    return there

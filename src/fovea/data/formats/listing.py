@@ -13,6 +13,7 @@ import numpy as np
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
+ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # of splits
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -65,7 +66,11 @@ def present(
     `error` builds what is raised from `path` and `reason`.
     """
     held = set(os.listdir(folder)) if folder.is_dir() else set()
-    absent = [position for position, name in enumerate(names) if name not in held]
+    absent = [
+        position
+        for position, name in enumerate(names)
+        if name not in held and not ("/" in name and (folder / name).is_file())
+    ]
     if absent and (not subset or len(absent) == len(names)):
         reason = f"{len(absent)} of {len(names)} images are missing."
         if folder.is_dir():

@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import readable
+
 
 def read_matlab(path: Path, key: str) -> np.ndarray:
     """Return one variable (1 dimension or more); ValueError names a file that is damaged or lacks it."""
     from scipy.io import loadmat
 
-    try:
+    with readable(path, "MATLAB file"):
         content: dict[str, Any] = loadmat(path, squeeze_me=True, variable_names=[key])
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # loadmat fails in many ways on a damaged file
-        raise ValueError(
-            f"{path} is not a readable MATLAB file ({error}): delete it and get it again"
-        ) from error
     if key not in content:
         raise ValueError(f"{path} has no variable {key!r}: delete it and get it again")
     return np.atleast_1d(content[key])

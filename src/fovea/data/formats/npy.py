@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fovea.files import readable
+
 ROWS = 256  # images converted at a time
 
 
@@ -51,12 +53,8 @@ def lowest_label(path: Path, *, classes: int) -> int:
 
 
 def _map(path: Path) -> np.ndarray:
-    try:
+    with readable(path, "array"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # damaged files fail in many ways
-        raise ValueError(f"{path} is not a readable array ({error}): delete it and get it again") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is an archive of arrays, expected one array as np.save writes it")
     if array.dtype.kind not in "uifb":

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+from fovea.data.formats.listing import ALIASES
+
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST = 1 << 20  # characters of one cell
 
@@ -157,6 +158,6 @@ def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, .
 
 
 def _split(cell: str, where: str) -> str:
-    if cell.lower() not in SPLITS:
+    if cell.lower() not in ALIASES:
         raise ValueError(f"{where} has the split {cell!r}: choose one of train, val, test")
-    return SPLITS[cell.lower()]
+    return ALIASES[cell.lower()]

@@ -8,18 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from fovea.files import readable
+
 
 def read_pickle(path: Path) -> Any:
     """Unpickle arrays and containers; ValueError names a file that is damaged or asks for anything else."""
-    try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # a hostile or damaged pickle can fail in any way
-        raise ValueError(
-            f"{path} is not a pickle of plain arrays and containers ({error}): delete it and get it again"
-        ) from error
+    with readable(path, "pickle of plain arrays and containers"), path.open("rb") as file:
+        return _ArrayUnpickler(file, encoding="latin1").load()
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -22,7 +22,6 @@ class Windows(NamedTuple):
     at: np.ndarray  # (P,) int64, position in (B, H, W)
     owner: np.ndarray  # (P,) int64 in 0…N-1
     x: np.ndarray  # (P,) int64 column
-    row_y: np.ndarray  # (R,) int64, y of each row of each window
     rows: np.ndarray  # (N + 1,) int64, where the rows of each object begin
     u: np.ndarray  # (P,) float32, coordinates along the object's own axes, in its scale
     v: np.ndarray
@@ -48,7 +47,7 @@ def windows(plan: ScenePlan, *, size: tuple[int, int], pad: int, soft: float) ->
     at = x + np.repeat(line, row_width)
     owner = np.repeat(owner_row, row_width)
     u, v, depth = _depth(plan, scene, slot, x=x, y=y, owner=owner, owner_row=owner_row, row_width=row_width)
-    return Windows(scene, slot, begin[rows], at, owner, x, y, rows, u, v, depth)
+    return Windows(scene, slot, begin[rows], at, owner, x, rows, u, v, depth)
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

@@ -74,11 +74,8 @@ def phrase(thing: Thing, draw: Iterator[float], *, count: int = 1) -> str:
     texture = thing.texture if next(draw) < (0.15 if thing.texture == "plain" else 0.65) else ""
     noun = thing.shape if count == 1 else PLURAL[thing.shape]
     words = " ".join(word for word in (size, colour, texture, noun) if word)
-    return f"{_article(words) if count == 1 else NUMBERS[count]} {words}"
-
-
-def _article(words: str) -> str:
-    return "an" if words[0] in "aeiou" else "a"
+    article = "an" if words[0] in "aeiou" else "a"
+    return f"{article if count == 1 else NUMBERS[count]} {words}"
 
 
 def _alike(group: Sequence[Thing]) -> Thing:

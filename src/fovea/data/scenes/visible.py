@@ -21,7 +21,6 @@ class Found(NamedTuple):
     mask: np.ndarray  # (B, H, W) uint8: 0, then 1 + shape
     scene: np.ndarray  # (M,)
     slot: np.ndarray  # (M,)
-    number: np.ndarray  # (M,) 1, 2, …
     boxes: np.ndarray  # (M, 4) float32
     visible: np.ndarray  # (M,) pixels
     whole: np.ndarray  # (M,) pixels if nothing were in front
@@ -82,6 +81,5 @@ def _listed(plan: ScenePlan, shown: np.ndarray, found: dict[str, np.ndarray], to
     scene, slot = scene[keep], slot[keep]
     return Found(
         instances=names[0].take(lookup), mask=names[1].take(lookup), scene=scene, slot=slot + plan.clutter,
-        number=number[scene, slot], boxes=found["boxes"][keep],
-        visible=visible[scene, slot], whole=whole[scene, slot], shown=shown,
+        boxes=found["boxes"][keep], visible=visible[scene, slot], whole=whole[scene, slot], shown=shown,
     )  # fmt: skip

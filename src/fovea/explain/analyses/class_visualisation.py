@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fovea.explain.analyses.base import Analysis, class_index, class_name, write_table
 from fovea.explain.core.method import explaining, score_gradient, watch
 from fovea.explain.core.model import ExplainedModel
-from fovea.explain.core.pixels import Pixels, blur, draw_move, moments, roll, to_uint8
+from fovea.explain.core.pixels import Pixels, blur, moments, to_uint8
 from fovea.explain.core.targets import ClassScore
 from fovea.page.blocks import Block, Picture
 from fovea.page.image_grid import Tile, grid
@@ -95,15 +95,15 @@ class Ascent:
         return AscentResult(pictures=torch.stack(pictures), iterations=at, scores=torch.stack(scores))
 
     def _step(self, score: Score, image: Tensor, pixels: Pixels, generator: torch.Generator) -> Tensor:
-        down, right = draw_move(self.jitter, generator)
-        moved = roll(image, (down, right))
+        down, right = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=generator).tolist()
+        moved = image.roll((down, right), dims=(-2, -1))
         leaf = watch(moved)
         gradient = score_gradient(score(leaf.clone()), leaf) - 2 * self.l2 * moved
         if self.scales:
             gradient = torch.stack([_unit_rms(blur(gradient, sigma)) for sigma in self.scales]).sum(dim=0)
         if self.normalise:
             gradient = _unit_rms(gradient)
-        moved = roll(moved + self.lr * gradient, (-down, -right))
+        moved = (moved + self.lr * gradient).roll((-down, -right), dims=(-2, -1))
         return pixels.clip(moved) if self.clip else moved
 
 

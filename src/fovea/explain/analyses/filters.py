@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.explain.analyses.base import Analysis, class_name
-from fovea.explain.core.hooks import find
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
+from fovea.models.hooks import find
 from fovea.page.blocks import Block, Picture
-from fovea.page.image_grid import Tile, grid
+from fovea.page.image_grid import Tile, beside, grid, stacked, write_png
 
+Cell = TypeVar("Cell")
 GAP = 4
 PER_ROW = 16
 BESIDE = 800  # pixels; two such pictures stand side by side on a page without being made smaller
@@ -90,24 +91,6 @@ def _layers(net: nn.Module, shape: Sequence[int]) -> list[nn.Linear]:
     return layers
 
 
-def montage(pictures: Tensor, columns: int, *, gap: int = 1, enlarge: int = 1, fill: float = 1.0) -> Tensor:
-    """Put pictures (N, C, h, w) into rows of `columns`, `gap` pixels apart: one picture (C, H, W).
-
-    Each pixel becomes a square of `enlarge` pixels; `fill` is the colour between pictures and where none is.
-    """
-    if columns < 1 or enlarge < 1 or not len(pictures):
-        raise ValueError(
-            f"{len(pictures)} pictures, columns={columns}, enlarge={enlarge}: all must be 1 or more"
-        )
-    pictures = pictures.repeat_interleave(enlarge, dim=-2).repeat_interleave(enlarge, dim=-1)
-    empty = -len(pictures) % columns
-    pictures = F.pad(pictures, (0, gap, 0, gap, 0, 0, 0, empty), value=fill)  # (rows · columns, C, h, w)
-    channels, width = pictures.shape[1], pictures.shape[3]
-    cells = pictures.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, h, columns, w)
-    whole = cells.reshape(channels, -1, columns * width)
-    return F.pad(whole, (gap, 0, gap, 0), value=fill)
-
-
 class FilterAnalysis(Analysis):
     """Draw first filters, all models at the same size of a filter's pixel, so that 7×7 is smaller than 11×11.
 
@@ -132,19 +115,21 @@ class FilterAnalysis(Analysis):
         path = filter_layer(net) if self.layer is None else self.layer
         weight = filter_weights(net, path)
         np.save(folder / "filters.npy", weight.numpy())
-        rows, note = self._largest(weight)
+        chosen, note = self._largest(weight)
         height, width = weight.shape[2:]
         stride = "×".join(map(str, dict.fromkeys(net.get_submodule(path).stride)))  # type: ignore[arg-type]
         caption = (
             f"{path}: {len(weight)} filters of {height}×{width} pixels, stride {stride}{note}. Mid-grey is "
             f"a weight of zero; each filter has its own scale; a weight is {self.scale}×{self.scale} pixels."
         )
-        tiles = as_pictures(weight[rows])
+        tiles = as_pictures(weight[chosen])
         if tiles.shape[1] not in (1, 3):  # maps, which have no colours: one picture for each
             tiles, caption = tiles.flatten(0, 1)[: self.limit, None], f"{caption} Grey: one input map each."
         columns = max(1, min(PER_ROW, (BESIDE - GAP) // (self.scale * width + GAP)))
-        picture = montage(tiles, columns, gap=GAP, enlarge=self.scale)
-        return [_picture(folder / "filters.png", picture, f"filters of {model.name}", caption)]
+        drawn = [_enlarged(tile, self.scale) for tile in tiles]
+        rows = [beside(row, gap=GAP) for row in _cut(drawn, columns)]
+        file = write_png(folder / "filters.png", stacked(rows, gap=GAP, margin=GAP))
+        return [Picture(file, f"filters of {model.name}", caption)]
 
     def _templates(self, model: ExplainedModel, folder: Path) -> list[Block]:
         shape = (model.pixels.channels, *model.size)
@@ -156,7 +141,7 @@ class FilterAnalysis(Analysis):
             rows, note = self._largest(units)
             cells = [Tile(picture=to_uint8(p)) for p in as_pictures(units[rows])]
             caption = f"The weights of each of the {len(units)} units of the first hidden layer{note}."
-            path = grid(folder / "hidden.png", _rows(cells, PER_ROW))
+            path = grid(folder / "hidden.png", _cut(cells, PER_ROW))
             blocks.append(Picture(path, f"templates of the hidden units of {model.name}", caption))
         return blocks
 
@@ -170,7 +155,7 @@ class FilterAnalysis(Analysis):
         active = ", as if every hidden unit were active: the product of the layers' matrices"
         product = "" if direct else active
         caption = f"The weight of each pixel in the score of each class{product}{note}. Mid-grey is zero."
-        path = grid(folder / "templates.png", _rows(cells, 10))
+        path = grid(folder / "templates.png", _cut(cells, 10))
         return Picture(path, f"templates of the classes of {model.name}", caption)
 
     def _largest(self, weight: Tensor) -> tuple[Tensor, str]:
@@ -181,15 +166,10 @@ class FilterAnalysis(Analysis):
         return rows, f"; the {self.limit} with the largest norm are shown"
 
 
-def _rows(cells: list[Tile], columns: int) -> list[list[Tile | None]]:
-    """Cut into rows; a last short one is filled up with blanks, so that all have the same width."""
-    columns = min(columns, len(cells))
-    filled = [*cells, *[None] * (-len(cells) % columns)]
-    return [filled[i : i + columns] for i in range(0, len(filled), columns)]
+def _enlarged(picture: Tensor, scale: int) -> np.ndarray:
+    """Return a picture (C, h, w) in 0…1 as uint8, each pixel a square of `scale`."""
+    return to_uint8(picture).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _picture(path: Path, picture: Tensor, alt: str, caption: str) -> Picture:
-    from PIL import Image
-
-    Image.fromarray(to_uint8(picture)).save(path, compress_level=4)
-    return Picture(path, alt, caption)
+def _cut(cells: Sequence[Cell], columns: int) -> list[Sequence[Cell]]:
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]

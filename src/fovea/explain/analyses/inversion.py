@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from fovea.explain.analyses.base import Analysis, file_stem, layers_of, write_table
 from fovea.explain.core.depth import spread_layers
-from fovea.explain.core.hooks import record
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import ExplainedModel
-from fovea.explain.core.pixels import Pixels, alpha_norm, to_uint8, total_variation
+from fovea.explain.core.pixels import Pixels, to_uint8, total_variation
+from fovea.models.hooks import record
 from fovea.page.blocks import Block, Picture, Text
 from fovea.page.image_grid import Tile, grid
 
@@ -46,8 +46,8 @@ class Inversion:
 
     def penalty(self, image: Tensor) -> Tensor:
         """Return the natural-image penalty (B,) of images (B, C, H, W)."""
-        variation = total_variation(image, self.beta)
-        return self.alpha_weight * alpha_norm(image, self.alpha) + self.tv_weight * variation
+        norm = image.abs().pow(self.alpha).mean(dim=(1, 2, 3))  # section 2, with the mean in place of the sum
+        return self.alpha_weight * norm + self.tv_weight * total_variation(image, self.beta)
 
     def start(self, like: Tensor) -> Tensor:
         """Draw the first image, the same for each of `like` (B, C, H, W)."""

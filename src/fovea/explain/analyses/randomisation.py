@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,16 +14,15 @@ from torch import Tensor, nn
 from fovea.explain.analyses.base import Analysis, first_selected, write_table
 from fovea.explain.core.method import Method
 from fovea.explain.core.model import ExplainedModel
-from fovea.explain.core.pixels import moments
+from fovea.explain.core.pixels import moments, to_uint8
 from fovea.explain.core.targets import Target
 from fovea.metrics.significance import t_interval
 from fovea.page.blocks import Block, Picture, Table, Text
 from fovea.page.formats import shorten
+from fovea.page.heatmap import heat, scaled
+from fovea.page.image_grid import Tile, grid
 from fovea.page.label import drawable
-from fovea.page.plots import INK, SOFT, new_figure, panel, save, style
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fovea.page.plots import SOFT, dress, legend_beside, new_figure, panel, save, style
 
 ABOUT = (
     "The layers are re-initialised from the top down to the named one, and the maps are compared "
@@ -32,8 +30,7 @@ ABOUT = (
     "ranked alike. A map that tells what the net has learnt must change; one that does not change shows the "
     "image, like an edge detector."
 )
-TILE, GAP, NAMES, HEAD = 0.95, 0.06, 1.4, 0.25  # inches
-LEGEND, LINE = 2.0, 0.19
+LEGEND, LINE = 2.0, 0.19  # inches
 COLUMNS = ("method", "layer", "images", "correlation", "low", "high")
 
 
@@ -211,16 +208,12 @@ def curves(lines: Mapping[str, Sequence[float]], layers: Sequence[str], path: Pa
         color, dashes = style(i)
         axes.plot(range(len(layers) + 1), [1.0, *values], color=color, ls=dashes, lw=1.6, label=name)
     axes.axhline(0, color="#b8bec4", lw=0.8)
+    dress(axes, "rank correlation with the maps of the trained net", grid="y")
     names = ["trained", *(_name(layer) for layer in layers)]
     axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    axes.set_title("rank correlation with the maps of the trained net", loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel("re-initialised from the top down to", fontsize=8, color=SOFT)
-    axes.grid(axis="y", color="#e6e8ea", lw=0.6)
     axes.set_ylim(min(-0.25, axes.get_ylim()[0]), 1.05)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1.02, 1.02), frameon=False, fontsize=8, labelcolor=INK,
-        handlelength=2.2, borderaxespad=0,
-    )  # fmt: skip
+    legend_beside(axes)
     return save(figure, path)
 
 
@@ -228,25 +221,14 @@ def examples(
     picture: Tensor, maps: Mapping[str, Sequence[Tensor]], layers: Sequence[str], path: Path
 ) -> Path:
     """Write the maps of one picture (C, H, W), a row for each method, each map on a scale of its own."""
-    tall = TILE * picture.shape[1] / picture.shape[2]
-    columns, step = len(layers) + 2, tall + GAP
-    figure = new_figure(width=NAMES + columns * (TILE + GAP), height=HEAD + step * len(maps))
-    heads = ["image", "trained", *(_name(layer) for layer in layers)]
-    for row, (name, shown) in enumerate(maps.items()):
-        bottom = step * (len(maps) - 1 - row)
-        for column in range(columns):
-            axes = panel(figure, left=NAMES + column * (TILE + GAP), bottom=bottom, width=TILE, height=tall)
-            axes.set_axis_off()
-            if column:
-                top = max(float(shown[column - 1].quantile(0.995)), 1e-30)
-                axes.imshow(shown[column - 1], cmap="inferno", vmin=0, vmax=top)
-            else:
-                axes.imshow(picture.mean(0) if len(picture) != 3 else picture.permute(1, 2, 0), cmap="gray")
-            if not row:
-                axes.set_title(heads[column], fontsize=7, color=SOFT, pad=4)
-        at = (bottom + tall / 2) / float(figure.get_size_inches()[1])
-        figure.text(0.05 / float(figure.get_size_inches()[0]), at, name, fontsize=8, color=INK, va="center")
-    return save(figure, path)
+    heads = ["trained", *(_name(layer) for layer in layers)]
+    image = Tile(picture=to_uint8(picture), lines=["image"])
+    rows = [
+        [image, *(Tile(picture=heat(scaled(one.numpy(), signed=False)), lines=[head])
+                  for one, head in zip(shown, heads, strict=True))]
+        for shown in maps.values()
+    ]  # fmt: skip
+    return grid(path, rows, titles=list(maps))
 
 
 def _name(layer: str) -> str:

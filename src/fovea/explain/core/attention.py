@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fovea.explain.core.method import as_written
 from fovea.explain.core.windows import Layout, find_layout
 
 SOFTMAX = (F.softmax, torch.softmax, torch.Tensor.softmax)
@@ -104,8 +105,7 @@ def capture(net: nn.Module) -> Iterator[AttentionMaps]:
 
 
 def _open(net: nn.Module, modules: dict[str, nn.Module], maps: AttentionMaps, stack: ExitStack) -> None:
-    if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules()):
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+    stack.enter_context(as_written(net))
     image_grid = _watch_patches(net, stack)
     for path, module in modules.items():
         block = net.get_submodule(path.rpartition(".")[0])

@@ -35,20 +35,17 @@ def explaining(net: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        with _as_written(net), torch.inference_mode(False), torch.enable_grad():
+        with as_written(net), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def is_compiled(net: nn.Module) -> bool:
-    """Whether `torch.compile` wraps a module of the net, or `Module.compile` replaced its call."""
-    return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules())
-
-
-def _as_written(net: nn.Module) -> AbstractContextManager[object]:
-    return torch.compiler.set_stance("force_eager") if is_compiled(net) else nullcontext()
+def as_written(net: nn.Module) -> AbstractContextManager[object]:
+    """Run what `torch.compile` wraps, or `Module.compile` replaced, as it was written."""
+    compiled = any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 def watch(image: Tensor) -> Tensor:

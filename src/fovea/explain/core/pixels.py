@@ -79,17 +79,6 @@ def to_uint8(picture: Tensor) -> np.ndarray:
     return to_rgb((255 * picture).round().byte().permute(1, 2, 0).numpy())
 
 
-def roll(image: Tensor, move: tuple[int, int]) -> Tensor:
-    """Shift (…, H, W) down and right by whole pixels; what leaves on one side enters on the other."""
-    return image.roll(move, dims=(-2, -1))
-
-
-def draw_move(limit: int, generator: torch.Generator) -> tuple[int, int]:
-    """Draw a shift of at most `limit` pixels in each direction."""
-    down, right = torch.randint(-limit, limit + 1, (2,), generator=generator).tolist()
-    return down, right
-
-
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Convolve each channel of (B, C, H, W) with a Gaussian of `sigma` pixels; edges are repeated."""
     if sigma <= 0:
@@ -115,15 +104,6 @@ def total_variation(image: Tensor, beta: float = 2.0) -> Tensor:
     if beta != 2:
         square = (square + 1e-12) ** (beta / 2)  # the root of 0 has no gradient
     return square.mean(dim=(1, 2, 3))
-
-
-def alpha_norm(image: Tensor, alpha: float = 6.0) -> Tensor:
-    """Return the mean over pixels and channels of |x|^alpha for (B, C, H, W): (B,).
-
-    Mahendran & Vedaldi 2015, https://arxiv.org/abs/1412.0035, section 2: x is an image less its mean, as
-    normalised inputs are.
-    """
-    return image.abs().pow(alpha).mean(dim=(1, 2, 3))
 
 
 def moments(steps: int, keep: int) -> list[int]:

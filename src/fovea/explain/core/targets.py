@@ -31,8 +31,7 @@ class ClassScore:
         """Map logits (B, num_classes) to scores (B,)."""
         if output.ndim != 2:
             raise ValueError(
-                f"{type(self).__name__} takes logits (B, num_classes), got {tuple(output.shape)}: "
-                "of a map of logits (B, num_classes, H, W) take MaskArea"
+                f"{type(self).__name__} takes logits (B, num_classes), got {tuple(output.shape)}"
             )
         return self.scores(output).gather(1, self._classes(output)[:, None])[:, 0]
 
@@ -67,33 +66,6 @@ class Probability(ClassScore):
     def scores(self, output: Tensor) -> Tensor:
         """Map logits to probabilities."""
         return output.softmax(1)
-
-
-class MaskArea:
-    """Sum the logits of class `label` over a map (B, K, H, W), or over the pixels of `region` (B, H, W).
-
-    Vinogradova et al. (2020), https://arxiv.org/abs/2002.11434, equation 2.
-    """
-
-    def __init__(self, label: int, *, region: Tensor | None = None) -> None:
-        self.label, self.region = label, region
-
-    def __call__(self, output: Tensor) -> Tensor:
-        """Map logits (B, K, H, W) to scores (B,)."""
-        if output.ndim != 4 or not 0 <= self.label < output.shape[1]:
-            raise ValueError(
-                f"MaskArea({self.label}) takes logits (B, K, H, W) with K > {self.label}, "
-                f"got {tuple(output.shape)}"
-            )
-        logits = output[:, self.label]  # (B, H, W)
-        if self.region is not None:
-            logits = logits * self.region.to(logits)
-        return logits.sum((1, 2))
-
-    def take(self, rows: Tensor) -> MaskArea:
-        """Return the target of the images at `rows`."""
-        region = self.region
-        return self if region is None else MaskArea(self.label, region=region.to(rows.device)[rows])
 
 
 def pin(target: Target | None, output: Tensor) -> Target:

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from fovea.explain.core.hooks import record
 from fovea.explain.core.layers import cam_layer, to_grid
 from fovea.explain.core.method import enlarge, explaining, score_gradient, unit_range, watch
 from fovea.explain.core.targets import ClassScore, Target
+from fovea.models.hooks import record
 
 Grid = Callable[[Tensor], Tensor]  # features of a layer to (B, D, h, w)
 

@@ -10,32 +10,22 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from fovea.explain.core.method import explaining
-from fovea.explain.core.targets import Target
-from fovea.explain.methods.guided_backprop import ruled_gradient
+from fovea.explain.methods.guided_backprop import GuidedBackprop
 
 Back = Callable[[Tensor], Tensor]  # from the map above a layer to the map below it
 
 
-def rectified(gradient: Tensor, is_open: Tensor) -> Tensor:
-    """Rectify what comes from above, whatever the activation was: section 2.1, "rectification"."""
-    return gradient.relu()
-
-
-def deconv_gradient(net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
-    """Bring the score back through the whole net to (B, C, H, W), dense layers included.
+class Deconvnet(GuidedBackprop):
+    """Bring the score back through the whole net, dense layers included; the largest value over the colours.
 
     A deconvnet is a backward pass in which each ReLU rectifies the gradient (Simonyan et al. 2014,
     https://arxiv.org/abs/1312.6034, section 4), so any net with ReLUs has one.
     """
-    return ruled_gradient(net, image, target, rule=rectified)
 
-
-class Deconvnet:
-    """Take the largest absolute value over the colours of `deconv_gradient`."""
-
-    def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
-        """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return deconv_gradient(net, image, target).float().abs().amax(1)
+    @staticmethod
+    def rule(gradient: Tensor, is_open: Tensor) -> Tensor:
+        """Rectify what comes from above, whatever the activation was: section 2.1, "rectification"."""
+        return gradient.relu()
 
 
 def chain_layer(net: nn.Module, image: Tensor) -> str:

@@ -19,14 +19,6 @@ RELU = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 RELU6 = (F.relu6, F.hardtanh, F.hardtanh_)
 
 
-def guided(gradient: Tensor, is_open: Tensor) -> Tensor:
-    """Let a gradient through where it and the activation are positive.
-
-    Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4.
-    """
-    return gradient.relu() * is_open
-
-
 class ReluRule(TorchFunctionMode):
     """Change what ReLUs do to gradients while the block runs, and nothing in the net.
 
@@ -67,50 +59,45 @@ class _Relu(torch.autograd.Function):
         return ctx.rule(gradient, is_open.to(gradient)), None, None
 
 
-def ruled_gradient(net: nn.Module, image: Tensor, target: Target | None, *, rule: Rule) -> Tensor:
-    """Return the gradient (B, C, H, W) of the score at the image with another rule at ReLUs.
-
-    Raises:
-        ValueError: a net without ReLUs, of which this would be the plain gradient under another name.
-    """
-    with explaining(net):
-        image = watch(image)
-        with ReluRule(rule) as rules:
-            output = net(image)
-        if not rules.count:
-            raise ValueError(f"{type(net).__name__} has no ReLU for the rule to act on: use Saliency")
-        return score_gradient((target or ClassScore())(output), image)
-
-
-def guided_gradient(net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
-    """Return the guided gradient (B, C, H, W), a picture with the colours of the image."""
-    return ruled_gradient(net, image, target, rule=guided)
-
-
 class GuidedBackprop:
     """Take the largest absolute guided gradient over the colours."""
 
+    @staticmethod
+    def rule(gradient: Tensor, is_open: Tensor) -> Tensor:
+        """Let a gradient through where it and the activation are positive.
+
+        Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4.
+        """
+        return gradient.relu() * is_open
+
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return guided_gradient(net, image, target).float().abs().amax(1)
+        return self.gradient(net, image, target).float().abs().amax(1)
+
+    def gradient(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+        """Return the gradient (B, C, H, W) of the score at the image, with the rule at ReLUs.
+
+        Raises:
+            ValueError: a net without ReLUs, of which this would be the plain gradient under another name.
+        """
+        with explaining(net):
+            image = watch(image)
+            with ReluRule(self.rule) as rules:
+                output = net(image)
+            if not rules.count:
+                raise ValueError(f"{type(net).__name__} has no ReLU for the rule to act on: use Saliency")
+            return score_gradient((target or ClassScore())(output), image)
 
 
-def guided_grad_cam(
-    net: nn.Module, image: Tensor, target: Target | None = None, *, layer: str | None = None
-) -> Tensor:
-    """Multiply the guided gradient (B, C, H, W) by the Grad-CAM map of `layer`.
+class GuidedGradCAM(GuidedBackprop):
+    """Multiply the guided gradient by the Grad-CAM map of `layer`.
 
     Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391, section 3.2.
     """
-    return guided_gradient(net, image, target) * GradCAM(layer=layer)(net, image, target)[:, None]
-
-
-class GuidedGradCAM:
-    """Take the largest absolute value of `guided_grad_cam` over the colours."""
 
     def __init__(self, *, layer: str | None = None) -> None:
         self.layer = layer
 
-    def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
-        """Map images (B, C, H, W) to maps (B, H, W), not negative."""
-        return guided_grad_cam(net, image, target, layer=self.layer).float().abs().amax(1)
+    def gradient(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
+        """Return the product (B, C, H, W)."""
+        return super().gradient(net, image, target) * GradCAM(layer=self.layer)(net, image, target)[:, None]

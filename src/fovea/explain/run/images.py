@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fovea.data import ground_truth
 from fovea.data.choose import choose
-from fovea.data.find_images import MEMORY, find_images, unreadable
+from fovea.data.find_images import find_images
 from fovea.data.images import read_image, to_channels
 from fovea.data.module import DataModule
 from fovea.data.preprocess import Preprocess
@@ -137,26 +137,6 @@ def _of_split(module: DataModule, split: str) -> ExplainedImages:
         names=names,
         masked="mask" in view.targets,
     )
-
-
-def chunks(images: ExplainedImages, *, size: int, failed: list[str]) -> Iterator[dict[int, Sample]]:
-    """Read up to `size` images at a time; say in `failed` why some could not be read.
-
-    Large photos make a chunk end early, so that memory stays bounded.
-    """
-    chunk: dict[int, Sample] = {}
-    held = 0
-    for row, name in enumerate(images.ids):
-        try:
-            chunk[row] = images.sample(row)
-            held += chunk[row]["image"].nbytes
-        except (OSError, ValueError) as error:  # what a damaged or missing file raises
-            failed.append(unreadable(name, error))
-        if len(chunk) == size or held > MEMORY:
-            yield chunk
-            chunk, held = {}, 0
-    if chunk:
-        yield chunk
 
 
 class ImageReader:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fovea import errors
 from fovea.errors import UsageError
-from fovea.explain.core.hooks import record
 from fovea.explain.core.method import Method
 from fovea.explain.core.targets import Target
+from fovea.models.hooks import record
 
 ENOUGH = 3  # forward passes after which a method that has not refused a net is one that takes it
 
@@ -44,8 +44,8 @@ def check_layers(methods: Sequence[LayerMethod], nets: Sequence[nn.Module]) -> N
             try:
                 with record(net, path):
                     break
-            except KeyError as error:
-                problems.append(str(error.args[0]))
+            except ValueError as error:
+                problems.append(str(error))
         else:
             raise UsageError(f"layer={path}: {'; '.join(problems)}")
 
@@ -85,6 +85,6 @@ def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None)
 def reason(error: Exception) -> str:
     """Return in one line why a method gave no map."""
     cause = errors.root_cause(error)
-    text = str(cause.args[0] if isinstance(cause, KeyError) and cause.args else cause).strip()
+    text = str(cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__
-    return first if isinstance(cause, ValueError | KeyError) else f"{type(cause).__name__}: {first}"
+    return first if isinstance(cause, ValueError) else f"{type(cause).__name__}: {first}"

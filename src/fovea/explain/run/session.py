@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from fovea.data.find_images import read_chunks, unreadable
 from fovea.errors import UsageError
 from fovea.explain.analyses.base import Analysis
-from fovea.explain.run.images import ExplainedImages, ImageReader, chunks
+from fovea.explain.run.images import ExplainedImages, ImageReader
 from fovea.explain.run.mapper import Mapper
 from fovea.explain.run.output import ResultFolder
 from fovea.explain.view.attribution import ImageAttributions
@@ -52,7 +53,12 @@ class ExplainSession:
     def _maps(self, folder: ResultFolder, page: ExplainPage) -> None:
         size = self.mappers[0].model.batch_size
         with progress(self.steps, "explain") as advance:
-            for chunk in chunks(self.images, size=size, failed=self.failed):
+            for found in read_chunks(range(len(self.images.ids)), self.images.sample, size=size):
+                chunk = {row: one for row, one in found if not isinstance(one, Exception)}
+                bad = [(self.images.ids[row], one) for row, one in found if isinstance(one, Exception)]
+                self.failed += [unreadable(name, error) for name, error in bad]
+                if not chunk:
+                    continue
                 pairs = zip(self.readers, self.mappers, strict=True)
                 records = [self._records(reader, mapper, chunk, advance) for reader, mapper in pairs]
                 if not self.analyses and not any(mapper.worked for mapper in self.mappers):
@@ -99,10 +105,9 @@ class ExplainSession:
                 try:
                     blocks = analysis(model, own)
                     self.shown += 1
-                except (ValueError, KeyError) as error:  # the latter names a layer that there is not
-                    why = str(error.args[0] if error.args else error)
-                    blocks = [Text(why, "note")]
-                    self.problems.append(f"{model.name}: {name}: {why}")
+                except ValueError as error:
+                    blocks = [Text(str(error), "note")]
+                    self.problems.append(f"{model.name}: {name}: {error}")
                     log.warning("%s", self.problems[-1])
                 page.analysis(analysis.title, model.name, blocks)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
@@ -11,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from fovea.explain.view.attribution import Attribution, ImageAttributions, MapColumn, true_class
+from fovea.page.blocks import data_uri, encode
 from fovea.page.heatmap import colour_bar, meaning, overlay
 from fovea.page.label import MARKS, SIDE, thumbnail
 
@@ -54,7 +53,7 @@ def bars(signs: Iterable[bool]) -> str:
     """Render the colour bars and what their ends mean."""
     return "\n".join(
         f'<p class="bar note">{"−1" if signed else "0"} '
-        f'<img alt="colour bar" src="{_source(colour_bar(signed=signed, width=160, height=14), "png")}"> 1'
+        f'<img alt="colour bar" src="{data_uri(*encode(colour_bar(signed=signed, width=160, height=14)))}"> 1'
         f"<span>{escape(meaning(signed=signed))}</span></p>"
         for signed in signs
     )
@@ -82,14 +81,5 @@ def _cell(record: ImageAttributions, one: Attribution) -> str:
 def _picture(pixels: np.ndarray, alt: str) -> str:
     """Embed a thumbnail; a small picture keeps its pixels, and the page enlarges them."""
     tiny = max(pixels.shape[:2]) <= SIDE // 2
-    source = _source(pixels, "png") if tiny else _source(thumbnail(pixels, side=2 * SIDE), "jpeg")
+    source = data_uri(*encode(pixels if tiny else thumbnail(pixels, side=2 * SIDE)))
     return f'<img alt="{escape(alt)}"{" class=pixels" if tiny else ""} src="{source}">'
-
-
-def _source(pixels: np.ndarray, kind: str) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    options = {"quality": 82, "subsampling": 0} if kind == "jpeg" else {}
-    Image.fromarray(pixels).save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

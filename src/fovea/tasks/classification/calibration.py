@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fovea.files import read_npz
 from fovea.metrics.significance import wilson
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.page.plots import HELD_OUT, INK, new_figure, panel, save
-from fovea.runs.read import class_names, read_run
+from fovea.runs.read import class_names, read_predictions, read_run
 from fovea.tasks.classification.report import SHORT, three
 
 if TYPE_CHECKING:
@@ -64,11 +63,9 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS
 
 
 def sections(run_dir: Path) -> list[Section]:
-    """Build the part on calibration; empty without test predictions that can be read."""
-    try:
-        arrays = read_npz(run_dir / "predictions" / "test.npz", "target", "probs")
-    except ValueError:
-        return []  # the part before this one says so
+    """Build the part on calibration; empty when the run made no test predictions."""
+    if not (arrays := read_predictions(run_dir, "target", "probs")):
+        return []
     target, probs = arrays["target"], arrays["probs"].astype(np.float32)
     known = ~np.isnan(probs).any(axis=1)
     target, probs = target[known], probs[known]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import read_npz
 from fovea.metrics.significance import wilson
 from fovea.page import confusion
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
-from fovea.runs.read import class_names, read_run
+from fovea.runs.read import class_names, read_predictions, read_run
 
 SHORT = 20  # classes; a longer table is folded and its weakest rows shown
 
@@ -47,13 +46,8 @@ def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerCla
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the classification part of a report; empty when the run made no test predictions."""
-    path = run_dir / "predictions" / "test.npz"
-    if not path.is_file():
+    if not (arrays := read_predictions(run_dir, "target", "probs")):
         return []
-    try:
-        arrays = read_npz(path, "target", "probs")
-    except ValueError as error:
-        return [Section("Test predictions", [Text(str(error), "note")])]
     probs = arrays["probs"].astype(np.float32)
     if not len(probs):
         return [Section("Test predictions", [Text("The test set has no images.", "note")])]

@@ -8,21 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fovea.files import read_npz
 from fovea.page.blocks import Block, Section, Table, Text
 from fovea.page.formats import metric
-from fovea.runs.read import read_run
+from fovea.runs.read import read_predictions, read_run
 
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the colourisation part of a report; empty when the run made no test predictions."""
-    path = run_dir / "predictions" / "test.npz"
-    if not path.is_file():
+    if not (scores := read_predictions(run_dir)):
         return []
-    try:
-        scores = read_npz(path)
-    except ValueError as error:
-        return [Section("Test images", [Text(str(error), "note")])]
     return [_overview(read_run(run_dir).section("metrics"), scores)]
 
 

@@ -50,7 +50,8 @@ class ClassArea:
     """Average the logits of one class for each image (B,) over `region` (B, H, W).
 
     The region of an image is where its class is predicted, or all of it where it is predicted nowhere. As
-    `MaskArea`, with a mean for the sum: methods that compare scores by softmax would see one score alone.
+    equation 2 of Vinogradova et al. (2020), https://arxiv.org/abs/2002.11434, with a mean for the sum:
+    methods that compare scores by softmax would see one score alone.
     """
 
     def __init__(self, labels: Sequence[int] | Tensor, *, region: Tensor | None = None) -> None:

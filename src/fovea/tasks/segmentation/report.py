@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import read_npz
 from fovea.page import confusion
 from fovea.page.blocks import Block, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
-from fovea.runs.read import class_names, read_run
+from fovea.runs.read import class_names, read_predictions, read_run
 from fovea.tasks.segmentation import scores as mask_scores
 
 ARRAYS = ("ids", "score", "right", "found", "target", "total_confusion")
@@ -20,13 +19,8 @@ SHORT = 20  # classes; of more the table shows the weakest first
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the segmentation part of a report; empty when the run made no test predictions."""
-    path = run_dir / "predictions" / "test.npz"
-    if not path.is_file():
+    if not (arrays := read_predictions(run_dir, *ARRAYS)):
         return []
-    try:
-        arrays = read_npz(path, *ARRAYS)
-    except ValueError as error:
-        return [Section("Test predictions", [Text(str(error), "note")])]
     matrix = arrays["total_confusion"]
     if not matrix.sum():
         return [Section("Test predictions", [Text("Every pixel of the test images is ignored.", "note")])]

@@ -9,7 +9,6 @@ from fovea.explain.analyses.attention.statistics import (
     attention_distance,
     attention_entropy,
     entropy,
-    per_layer,
     share_inside,
 )
 from fovea.explain.core.attention import capture
@@ -67,10 +66,8 @@ def test_every_net_agrees_with_the_whole_grid(name):
     net, image = net_and_image(name)
     with torch.no_grad(), capture(net) as maps:
         net(image)
-    found = per_layer(maps, image_size=tuple(image.shape[2:]))
-    assert list(found) == list(maps)
+    assert list(maps.layouts) == list(maps)
     for path, layout in maps.layouts.items():
-        whole = dense(maps[path], layout).mean(0)  # (heads, h w, h w)
         h, w = layout.grid
         place = torch.cartesian_prod(
             torch.arange(h) * image.shape[2] / h, torch.arange(w) * image.shape[3] / w
@@ -78,12 +75,12 @@ def test_every_net_agrees_with_the_whole_grid(name):
         apart = (place[:, None] - place).norm(dim=-1)
         whole = dense(maps[path], layout)
         expected = ((whole * apart).sum(-1) / whole.sum(-1)).mean((0, 2))
-        assert torch.allclose(found[path]["distance"], expected, rtol=1e-4)
-        heads = maps[path].shape[1]
-        assert found[path]["entropy"].shape == (heads,)
-        assert (
-            0 < found[path]["entropy"].min() <= found[path]["entropy"].max() <= math.log(maps[path].shape[-1])
-        )
+        patch = (image.shape[2] / h, image.shape[3] / w)
+        found = attention_distance(maps[path], layout, patch_size=patch).mean(0)
+        assert torch.allclose(found, expected, rtol=1e-4)
+        entropies = attention_entropy(maps[path], layout)
+        assert entropies.shape[1] == maps[path].shape[1]
+        assert 0 < entropies.min() <= entropies.max() <= math.log(maps[path].shape[-1])
 
 
 def test_share_inside_by_hand():

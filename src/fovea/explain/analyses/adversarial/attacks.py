@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 
 from fovea.explain.core.method import explaining, score_gradient, watch
 from fovea.explain.core.pixels import Pixels
-
-Draw = Callable[[torch.Size, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +94,6 @@ def pgd(
     pixels: Pixels,
     eps: float,
     steps: int = 10,
-    lr: float | None = None,
-    norm: float = math.inf,
     random_start: bool = True,
     targeted: bool = False,
     seed: int = 0,
@@ -107,26 +102,24 @@ def pgd(
 
     Madry et al. 2018, https://arxiv.org/abs/1706.06083, section 2.1. Of the pictures on the way, the one with
     the largest margin in the attack's favour is returned, not the last.
-
-    `norm`, inf or 2, is what eps and the length `lr` of a step are measured in; without `lr` it is
-    2.5 eps / steps, which reaches the far side of the ball.
+    A step of 2.5 eps / steps reaches the far side of the ball.
     """
-    lr = 2.5 * eps / max(steps, 1) if lr is None else lr
-    _check(eps=eps, steps=steps, lr=lr)
-    move, project, draw = _ball(norm)
+    _check(eps=eps, steps=steps)
+    lr = 2.5 * eps / steps * (-1 if targeted else 1)
     with explaining(net):
         picture, label = pixels.check(picture), label.to(picture.device, copy=True)
-        shift = draw(picture.shape, torch.Generator().manual_seed(seed)).to(picture) * (eps * random_start)
+        draws = torch.rand(picture.shape, generator=torch.Generator().manual_seed(seed))
+        shift = (2 * draws - 1).to(picture) * (eps * random_start)
         best, most = picture, torch.full((len(picture),), -torch.inf).to(picture)
         for _ in range(steps + 1):
             # clipping moves each pixel towards the picture's own, so it never leaves the ball
-            now = (picture + project(shift, eps)).clamp(0, 1)
+            now = (picture + shift.clamp(-eps, eps)).clamp(0, 1)
             gradient, logits = _gradient(net, pixels, now, label, cross_entropy)
             gain = _margin(logits, label) * (1 if targeted else -1)
             best = torch.where((gain > most).view(-1, 1, 1, 1), now, best)
             most = torch.maximum(most, gain)
-            shift = now - picture + move(gradient) * (-lr if targeted else lr)
-        return _result(net, pixels, picture, best, label, name=f"PGD L{norm:g}", targeted=targeted)
+            shift = now - picture + gradient.sign() * lr
+        return _result(net, pixels, picture, best, label, name="PGD Linf", targeted=targeted)
 
 
 def targeted_ascent(
@@ -146,7 +139,7 @@ def targeted_ascent(
             going = (logits.argmax(dim=1) != target).view(-1, 1, 1, 1)
             if not going.any():
                 break
-            now = torch.where(going, (now + lr * _unit(gradient)).clamp(0, 1), now)
+            now = torch.where(going, (now + lr * gradient / _length(gradient)).clamp(0, 1), now)
         return _result(net, pixels, picture, now, target, name="ascent", targeted=True)
 
 
@@ -194,34 +187,10 @@ def _result(
     )  # fmt: skip
 
 
-def _ball(norm: float) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, float], Tensor], Draw]:
-    """Return the steepest step of length 1, the projection on radius eps, and a draw from the unit ball."""
-    if norm == math.inf:
-        return torch.sign, lambda change, eps: change.clamp(-eps, eps), _draw_box
-    if norm == 2:
-        return _unit, lambda change, eps: change * (eps / _length(change)).clamp(max=1), _draw_ball
-    raise ValueError(f"norm={norm} must be math.inf or 2")
-
-
-def _draw_box(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    return 2 * torch.rand(shape, generator=generator) - 1
-
-
-def _draw_ball(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Draw from the unit ball: a direction, and a radius whose d-th power is uniform in d dimensions."""
-    direction = _unit(torch.randn(shape, generator=generator))
-    radius = torch.rand(shape[0], 1, 1, 1, generator=generator) ** (1 / math.prod(shape[1:]))
-    return direction * radius
-
-
 def _length(change: Tensor) -> Tensor:
     """Return the Euclidean length of each image (B, 1, 1, 1), never 0."""
     tiny = torch.finfo(change.dtype).tiny
     return change.flatten(1).norm(dim=1).clamp(min=tiny).view(-1, 1, 1, 1)
-
-
-def _unit(change: Tensor) -> Tensor:
-    return change / _length(change)
 
 
 def _check(**positive: float) -> None:

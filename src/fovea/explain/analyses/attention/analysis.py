@@ -22,7 +22,7 @@ OBJECTS = ("image", "map", "share_in_object", "share_of_image")
 COLUMNS = 6  # images beside each other on a page; the CSV has all
 FUSE = {"mean": mean_heads, "max": max_heads, "min": min_heads}
 GRID = (
-    "A row per layer, a column per fusion and per head: the attention of the tokens that the classifier "
+    "A row per layer, first its fusions and then its heads: the attention of the tokens that the classifier "
     "reads, over the picture. Colours run from 0 to each map's own maximum: a head with uniform attention "
     "is bright everywhere."
 )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fovea.explain.analyses.attention.read import AttentionLayer, AttentionSample, layer_name
+from fovea.explain.analyses.attention.read import AttentionSample, layer_name
 from fovea.page.heatmap import overlay
-from fovea.page.label import annotate, drawable, fit, font
-from fovea.page.plots import HELD_OUT, INK, SOFT, new_figure, panel, save
+from fovea.page.image_grid import Row, Tile, draw_sheet
+from fovea.page.label import annotate
+from fovea.page.plots import HELD_OUT, SOFT, dress, new_figure, panel, save
 
 if TYPE_CHECKING:
-    import PIL.Image
     from matplotlib.axes import Axes
-    from PIL.ImageDraw import ImageDraw
     from torch import Tensor
 
-WIDTH, GAP, LEFT, TOP = 1600, 3, 64, 26  # of the grid, in pixels
-SMALLEST, LARGEST = 48, 150  # side of its cells
-ACROSS = 12  # heads beside each other
+SIDE = 96  # pixels of a map in the grid
 FRAME = 256  # longer side of the animation
 
 
@@ -36,40 +33,16 @@ def shade(picture: np.ndarray, heat: np.ndarray, size: tuple[int, int]) -> np.nd
 
 
 def grid(sample: AttentionSample, path: Path) -> Path:
-    """Draw a row per layer and a column per fusion, then per head; write a PNG of few colours.
-
-    Heads beyond ACROSS go on in a further line of their layer.
-    """
-    from PIL import Image, ImageDraw
-
-    names = list(sample.layers[0].fused)
-    heads = min(ACROSS, max(len(layer.heads) for layer in sample.layers))
-    cell = _cell(sample.picture, len(names) + heads)
-    places = [LEFT + k * (cell[1] + GAP) for k in range(len(names))]
-    start = LEFT + len(names) * (cell[1] + GAP) + 2 * GAP  # heads stand a little apart from fusions
-    places += [start + k * (cell[1] + GAP) for k in range(heads)]
-    lines = [line for number, layer in enumerate(sample.layers) for line in _lines(number, layer)]
-    page = Image.new("RGB", (places[-1] + cell[1] + GAP, TOP + len(lines) * (cell[0] + GAP)), "white")
-    pen = ImageDraw.Draw(page)
-    for place, text in zip(places, [*names, *(f"head {k + 1}" for k in range(heads))], strict=True):
-        _centred(pen, (place, 4), _short(text, cell[1]), cell[1])
-    for k, (label, below, column, maps) in enumerate(lines):
-        top = TOP + k * (cell[0] + GAP)
-        _label(pen, label, below, top, cell[0])
-        for place, heat in zip(places[column:], maps, strict=False):
-            page.paste(Image.fromarray(shade(sample.picture, heat.numpy(), cell)), (place, top))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _few_colours(page).save(path)
-    return path
-
-
-def _lines(number: int, layer: AttentionLayer) -> Iterator[tuple[str, str, int, list[Tensor]]]:
-    """Yield the lines of each layer: label, text below it, first column, maps."""
-    maps, heads = list(layer.fused.values()), layer.heads
-    yield str(number + 1), f"{layer.grid[0]} × {layer.grid[1]}", 0, [*maps, *heads[:ACROSS]]
-    for first in range(ACROSS, len(heads), ACROSS):
-        last = min(first + ACROSS, len(heads))
-        yield "", f"h. {first + 1}–{last}", len(maps), list(heads[first:last])
+    """Draw a row per layer, its fusions and then its heads; heads that find no room go on below them."""
+    height, width = sample.picture.shape[:2]
+    side = SIDE / max(height, width)
+    size = (max(8, round(height * side)), max(8, round(width * side)))
+    rows = []
+    for k, layer in enumerate(sample.layers):
+        named = {**layer.fused, **{f"head {n}": one for n, one in enumerate(layer.heads, start=1)}}
+        maps = [Tile(picture=shade(sample.picture, m.numpy(), size), lines=[n]) for n, m in named.items()]
+        rows.append(Row(heading=f"{layer_name(k)}: {layer.grid[0]} × {layer.grid[1]}", tiles=maps))
+    return draw_sheet(path, rows, title=[sample.id], signs=(), side=SIDE)
 
 
 def animate(sample: AttentionSample, path: Path, *, frame_seconds: float) -> Path:
@@ -120,47 +93,13 @@ def _dots(axes: Axes, title: str, values: Sequence[np.ndarray], even: Sequence[f
         axes.plot([layer] * len(heads), heads, "o", color=HELD_OUT, ms=4, alpha=0.6, mew=0)
     axes.plot(layers, [heads.mean() for heads in values], color=HELD_OUT, lw=1.2, label="mean of the heads")
     axes.plot(layers, even, color=SOFT, lw=1, ls=(0, (4, 2)), label="looking evenly")
-    axes.set_title(title, loc="left", fontsize=9.5, color=INK, pad=7)
+    dress(axes, title, grid="y")
     axes.set_xlabel("layer", fontsize=8, color=SOFT)
     axes.margins(x=0.06, y=0.08)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    axes.grid(axis="y", color="#e6e8ea", lw=0.6)
-    axes.set_axisbelow(True)
     axes.legend(fontsize=7, frameon=False, labelcolor=SOFT, loc="best")
 
 
 def _mean(values: Sequence[Tensor]) -> np.ndarray:
     return np.mean([value.numpy() for value in values], axis=0)
-
-
-def _few_colours(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Bring an image to 256 colours, which makes its file a third as large."""
-    from PIL import Image
-
-    return image.quantize(256, method=Image.Quantize.FASTOCTREE)
-
-
-def _cell(picture: np.ndarray, columns: int) -> tuple[int, int]:
-    """Return height and width of a cell, its longer side as large as the width of the page allows."""
-    side = min(max((WIDTH - LEFT) // columns - GAP, SMALLEST), LARGEST)
-    height, width = picture.shape[:2]
-    scale = side / max(height, width)
-    return max(8, round(height * scale)), max(8, round(width * scale))
-
-
-def _label(pen: ImageDraw, label: str, below: str, top: int, height: int) -> None:
-    """Write the layer's number and, where there is room, its grid."""
-    middle = top + height // 2
-    pen.text((4, middle - 15), label, fill=(28, 30, 33), font=font(15))
-    if height >= 34:
-        pen.text((4, middle + 3), below, fill=(92, 99, 107), font=font(10))
-
-
-def _short(text: str, width: int) -> str:
-    return drawable(fit(text.removeprefix("head ") if width < 60 else text, font=font(12), width=width))
-
-
-def _centred(pen: ImageDraw, corner: tuple[int, int], text: str, width: int) -> None:
-    x = corner[0] + (width - font(12).getlength(text)) / 2
-    pen.text((x, corner[1]), text, fill=(28, 30, 33), font=font(12))

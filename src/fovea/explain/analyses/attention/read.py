@@ -10,7 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fovea.explain.analyses.attention.statistics import attention_distance, per_layer, share_inside
+from fovea.explain.analyses.attention.statistics import (
+    attention_distance,
+    attention_entropy,
+    share_inside,
+)
 from fovea.explain.analyses.base import file_stem
 from fovea.explain.analyses.faithfulness.scores import boxes_to_region
 from fovea.explain.core.attention import AttentionMaps, capture, precise
@@ -18,7 +22,6 @@ from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.model import ExplainedModel, ImageBatch
 from fovea.explain.core.pixels import to_uint8
 from fovea.explain.core.targets import Target
-from fovea.explain.core.windows import Layout
 from fovea.explain.methods.class_attention import Fuse, class_map, discard_heads, placed
 from fovea.explain.methods.relevance import Relevance
 from fovea.explain.methods.rollout import Rollout
@@ -117,17 +120,16 @@ class AttentionReader:
         fused = {
             name: class_map(net, fuse(kept)[:, None], layout)[0, 0].cpu() for name, fuse in self.fuse.items()
         }
-        one = AttentionMaps()
-        one[path], one.layouts[path] = weights, layout
-        found = per_layer(one, image_size=size)[path]
+        patch = (size[0] / layout.grid[0], size[1] / layout.grid[1])
+        allowed = (weights.amax(1, keepdim=True) > MASKED).float()  # (windows, 1, n, n), in shifted windows
         return AttentionLayer(
             path=path,
             heads=class_map(net, weights, layout)[0].cpu(),
             fused=fused,
-            distance=found["distance"].cpu(),
-            entropy=found["entropy"].cpu(),
+            distance=attention_distance(weights, layout, patch_size=patch)[0].cpu(),
+            entropy=attention_entropy(weights, layout)[0].cpu(),
             tokens=weights.shape[-1],
-            even=_even_distance(weights, layout, size),
+            even=float(attention_distance(allowed, layout, patch_size=patch)),
         )
 
     def _heats(
@@ -167,10 +169,3 @@ def find_object(model: ExplainedModel, batch: ImageBatch, row: int) -> tuple[Ten
     else:
         return None
     return (region, counted) if region.any() else None
-
-
-def _even_distance(weights: Tensor, layout: Layout, size: tuple[int, int]) -> float:
-    """Measure the distance of even attention among the tokens that the mask of shifted windows allows."""
-    allowed = (weights.amax(1, keepdim=True) > MASKED).float()  # (windows, 1, n, n)
-    patch = (size[0] / layout.grid[0], size[1] / layout.grid[1])
-    return float(attention_distance(allowed, layout, patch_size=patch))

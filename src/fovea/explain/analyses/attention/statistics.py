@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fovea.explain.core.attention import AttentionMaps, precise
+from fovea.explain.core.attention import precise
 from fovea.explain.core.windows import Layout
 
 
@@ -44,19 +44,6 @@ def attention_distance(
     split = layout.split(weights).float() * real[:, None, None, :]  # (B, windows, heads, n, n)
     mean = (split * apart[:, None]).sum(dim=-1) / split.sum(dim=-1).clamp_min(torch.finfo(split.dtype).tiny)
     return (mean * real[:, None]).sum(dim=(1, 3)) / real.sum()
-
-
-def per_layer(maps: AttentionMaps, *, image_size: tuple[int, int]) -> dict[str, dict[str, Tensor]]:
-    """Return `distance`, in pixels, and `entropy` of every layer with a known layout, each (heads,)."""
-    found = {}
-    for path, layout in maps.layouts.items():
-        size = (image_size[0] / layout.grid[0], image_size[1] / layout.grid[1])
-        weights = precise(maps[path].detach())
-        found[path] = {
-            "distance": attention_distance(weights, layout, patch_size=size).mean(dim=0),
-            "entropy": attention_entropy(weights, layout).mean(dim=0),
-        }
-    return found
 
 
 def share_inside(maps: Tensor, region: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from fovea.explain.analyses.base import write_table
 from fovea.metrics.significance import t_interval, wilson
 from fovea.page.blocks import Table
 from fovea.page.formats import MISSING
-from fovea.page.plots import INK, SOFT, new_figure, panel, save, style
+from fovea.page.plots import SOFT, dress, legend_beside, new_figure, panel, save, style
 
 WIDTH, HEIGHT, LEFT, GAP, BELOW = 3.6, 2.9, 0.55, 0.65, 0.5  # inches of a panel and around it
 LEGEND, LINE = 2.2, 0.19
@@ -132,13 +132,9 @@ def draw(ranked: Mapping[str, FaithfulnessScores], path: Path) -> Path:
             color, dashes = styles[name]
             x = torch.linspace(0, 100, len(mean))
             axes.plot(x, mean, color=color, ls=dashes, lw=1.5 if score.uses_net else 2.2, label=name)
-        axes.set_title(f"{kind}: mean probability of the class", loc="left", fontsize=9.5, color=INK, pad=7)
+        dress(axes, f"{kind}: mean probability of the class", grid="y")
         axes.set_xlabel(f"% of {below}", fontsize=8, color=SOFT)
         axes.set_ylim(0, 1.02)
         axes.set_xlim(0, 100)
-        axes.grid(axis="y", color="#e6e8ea", lw=0.6)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8, labelcolor=INK,
-        handlelength=2.2, borderaxespad=0,
-    )  # fmt: skip
+    legend_beside(axes)
     return save(figure, path)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fovea.explain.core.hooks import record
+from fovea.models.hooks import record
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_hooks_go_when_the_block_fails():
 
 def test_unknown_path_names_the_nearest_and_leaves_no_hook():
     model = nn.ModuleDict({"layer4": net(), "head": nn.Linear(2, 2)})
-    with pytest.raises(KeyError, match=r"no module 'layer4.9'.*layer4.0"), record(model, "head", "layer4.9"):
+    with pytest.raises(ValueError, match=r"no layer 'layer4.9'.*layer4.0"), record(model, "head", "layer4.9"):
         pass
     assert hooks(model) == 0
 

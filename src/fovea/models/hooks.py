@@ -20,7 +20,7 @@ def record(net: nn.Module, *paths: str) -> Iterator[dict[str, Tensor]]:
     the first tensor.
 
     Raises:
-        KeyError: a path that the net has not, with those near it.
+        ValueError: a path that the net has not, with those near it.
     """
     modules = {path: find(net, path) for path in paths}
     outputs: dict[str, Tensor] = {}
@@ -33,11 +33,11 @@ def record(net: nn.Module, *paths: str) -> Iterator[dict[str, Tensor]]:
 
 
 def find(net: nn.Module, path: str) -> nn.Module:
-    """Return the module at a dotted path; KeyError with the paths near one that the net has not."""
+    """Return the module at a dotted path; ValueError with the paths near one that the net has not."""
     modules = dict(net.named_modules())
     if path not in modules:
-        near = difflib.get_close_matches(path, modules, n=5, cutoff=0.0)
-        raise KeyError(f"{type(net).__name__} has no module {path!r}; near it are {', '.join(near)}")
+        near = difflib.get_close_matches(path, filter(None, modules), n=5, cutoff=0.0)
+        raise ValueError(f"{type(net).__name__} has no layer {path!r}; near it are {', '.join(near)}")
     return modules[path]
 
 
