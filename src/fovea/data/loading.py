@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -230,3 +232,10 @@ def start_worker(worker: int) -> None:
     """Keep a worker process small: no OpenCV threads, no garbage collector that writes to shared pages."""
     gc.freeze()
     one_thread_each()
+    sys.excepthook = _report
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Pass over what the thread that sends tensors meets when the training stops in the middle of one."""
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
