@@ -1,7 +1,9 @@
+import errno
+
 import numpy as np
 import pytest
 
-from fovea.files import read_npz
+from fovea.files import read_npz, readable
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -24,3 +26,12 @@ def test_an_array_without_its_archive_is_refused(tmp_path):
     np.save(tmp_path / "array.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"array\.npy"):
         read_npz(tmp_path / "array.npy")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "disk"), FileNotFoundError(2, "gone")])
+def test_what_is_no_fault_of_the_content_does_not_advise_to_delete_the_file(error, tmp_path):
+    with pytest.raises(type(error)), readable(tmp_path / "a.npy", "array"):
+        raise error
+    for damage in (EOFError("cut off"), OSError("could not read bytes")):
+        with pytest.raises(ValueError, match=r"a\.npy.*delete"), readable(tmp_path / "a.npy", "array"):
+            raise damage

@@ -65,12 +65,17 @@ def finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Name in a ValueError a file whose content fails in any way; one that is not there says so itself."""
+    """Turn whatever the content of a file makes a reader raise into a ValueError that names the file.
+
+    What the system raises (no such file, no permission, a broken disk, no memory) is no fault of the content.
+    """
     try:
         yield
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+    except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # each format's reader has errors of its own for damage
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(f"{path} is not a readable {what} ({error}): delete it and get it again") from error
 
 

@@ -174,16 +174,14 @@ def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> 
     """Return the metric that ranks and whether more of it is better."""
     if mode not in (None, "max", "min"):
         raise UsageError(f"mode={mode} is unknown; allowed: max, min")
-    modes = {}
-    for run in (run for run in runs if run.monitor):
+    monitors, modes = {str(run.monitor): run for run in runs if run.monitor}, {}
+    for name, run in monitors.items():
         known = run.section("best").get("mode") or (run.config.get("metrics") or {}).get("mode")
-        modes[str(run.monitor).split("/", 1)[-1]] = str(known)
+        modes[name.split("/", 1)[-1]] = known
     if metric is None:
         if len(modes) != 1:
-            monitors = ", ".join(sorted({str(run.monitor) for run in runs if run.monitor})) or "nothing"
-            raise UsageError(
-                f"the runs do not monitor the same metric ({monitors}): give one, such as metric=test/loss"
-            )
+            names = ", ".join(sorted(monitors)) or "nothing"
+            raise UsageError(f"the runs share no monitored metric ({names}): give one, as in metric=test/acc")
         metric = f"test/{next(iter(modes))}"
     _require(runs, metric)
     base = metric.split("/", 1)[-1]

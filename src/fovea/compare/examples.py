@@ -38,12 +38,8 @@ class PairedExamples:
         if not (found := read_predictions(run.dir)):
             return None
         path = run.dir / "predictions" / "test.npz"
-        lengths = {key: values.shape[:1] for key, values in found.items() if not key.startswith("total_")}
-        if (
-            {"ids", "score", "target"} - lengths.keys()
-            or len({*lengths.values(), ()}) != 2
-            or () in lengths.values()
-        ):
+        counts = {values.shape[:1] for key, values in found.items() if not key.startswith("total_")}
+        if {"ids", "score", "target"} - found.keys() or len(counts) != 1 or () in counts:
             raise ValueError(f"{path} does not hold one score and one target for each image")
         order = np.argsort(found["ids"], kind="stable")
         order = order[~np.isnan(found["score"][order])]

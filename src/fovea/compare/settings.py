@@ -54,15 +54,15 @@ def drop_seed_copies(runs: Sequence[Run]) -> list[Settings]:
     return drop_copies([settings(run) for run in runs], [seed_of(run) for run in runs], named="seed")
 
 
-def drop_copies(settings: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
+def drop_copies(runs: Sequence[Settings], values: Sequence[Any], *, named: str = "") -> list[Settings]:
     """Drop the keys that hold `named` and whose values are, run by run, those of `values`, which vary."""
     if len({comparable(value) for value in values}) < 2:
-        return list(settings)
+        return list(runs)
     copies = {
-        key for key in set().union(*settings)
-        if named in key and all(_same(one.get(key), v) for one, v in zip(settings, values, strict=True))
+        key for key in set().union(*runs)
+        if named in key and all(_same(one.get(key), v) for one, v in zip(runs, values, strict=True))
     }  # fmt: skip
-    return [{key: value for key, value in one.items() if key not in copies} for one in settings]
+    return [{key: value for key, value in one.items() if key not in copies} for one in runs]
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -75,10 +75,10 @@ def comparable(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def varying(settings: Sequence[Settings]) -> list[str]:
+def varying(runs: Sequence[Settings]) -> list[str]:
     """Return the keys that are not the same everywhere, in the order of the configs."""
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({comparable(one.get(key)) for one in settings}) > 1]
+    keys = dict.fromkeys(key for one in runs for key in one)
+    return [key for key in keys if len({comparable(one.get(key)) for one in runs}) > 1]
 
 
 def overrides(run: Run) -> dict[str, str]:

@@ -31,7 +31,7 @@ def fit_sample(
     image = sample["image"]
     if image.shape[:2] == size:
         return sample
-    where = place(image.shape[:2], size=size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
+    where = place(image.shape[:2], size=size, resize=resize, crop_pct=crop_pct)
     flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation]
     out: Sample = {**sample, "image": where.raster(image, flag=flag)}
     if "mask" in sample:
@@ -69,7 +69,7 @@ def keep_boxes(sample: Sample, keep: np.ndarray) -> Sample:
     out: Sample = {**sample}
     for key in ("boxes", "labels", "ignore"):
         if key in sample:
-            out[key] = sample[key][keep]  # type: ignore[literal-required]
+            out[key] = sample[key][keep]
     if "instances" in sample:
         table = np.zeros(256, dtype=np.uint8)
         table[IGNORE] = IGNORE

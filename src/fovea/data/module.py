@@ -249,5 +249,5 @@ class DataModule(L.LightningDataModule):
         batch["image"] = image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
         for key in ("mask", "instances"):
             if key in batch:
-                batch[key] = batch[key].long()  # type: ignore[literal-required]
+                batch[key] = batch[key].long()
         return split_boxes(batch)

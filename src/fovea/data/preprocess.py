@@ -28,7 +28,7 @@ class Preprocess:
             raise ValueError(f"data.channels={self.channels} is not supported: choose 1 (grey) or 3 (RGB)")
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"data.crop_pct={self.crop_pct} must lie in (0, 1]")
-        mean, std = (self._per_channel(preprocessing[key], key) for key in ("mean", "std"))  # type: ignore[literal-required]
+        mean, std = (self._per_channel(preprocessing[key], key) for key in ("mean", "std"))
         # (x / 255 - mean) / std as one multiplication and one addition
         self._scale = (1 / (255 * std)).float()
         self._shift = (-mean / std).float()

@@ -60,7 +60,7 @@ class SampleTransform:
             "state": {**self._state["state"], "state": high << 64 | low},
         }
         given: dict[str, Any] = {"image": sample["image"]}
-        given |= {key: sample[key] for key in ("mask", "instances") if key in sample}  # type: ignore[literal-required]
+        given |= {key: sample[key] for key in ("mask", "instances") if key in sample}
         if "boxes" in sample:
             given |= {"bboxes": sample["boxes"], "rows": np.arange(len(sample["boxes"]))}
         if "keypoints" in sample:
@@ -72,7 +72,7 @@ class SampleTransform:
         out: Sample = {**sample, "image": image if image.ndim == 3 else image[..., None]}
         for key in ("mask", "instances"):
             if key in sample:
-                out[key] = found[key]  # type: ignore[literal-required]
+                out[key] = found[key]
         if "keypoints" in sample:
             points = np.asarray(found["keypoints"], dtype=np.float32).reshape(-1, 2)
             out["keypoints"] = visible(points, image.shape[:2])

@@ -136,12 +136,7 @@ def _pictures(
         samples = [show(*place) for place in places]
         tiles = [draw(sample, drawing) for sample in samples if sample]
         if tiles:
-            names = [middle(finding.file.rsplit("/", 1)[-1], width=40), middle(finding.message, width=90)]
-            items.append(
-                (
-                    *encode(beside(tiles, gap=6)),
-                    [finding.split + f": {names[0]}" * bool(names[0]), names[1]],
-                    finding.file,
-                )
-            )
+            name = middle(finding.file.rsplit("/", 1)[-1], width=40)
+            lines = [f"{finding.split}: {name}" if name else finding.split, middle(finding.message, width=90)]
+            items.append((*encode(beside(tiles, gap=6)), lines, finding.file))
     return items

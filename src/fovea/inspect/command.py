@@ -158,7 +158,7 @@ def resolved(config: DictConfig) -> DictConfig:
 
 def preprocessing(config: DictConfig) -> Preprocessing:
     """Return the preprocessing for a network without statistics of its own."""
-    return build.preprocessing(OmegaConf.merge(config, {"model": {"pretrained": False}}), None)  # type: ignore[arg-type,return-value]
+    return build.preprocessing(OmegaConf.merge(config, {"model": {"pretrained": False}}), None)  # type: ignore[arg-type]
 
 
 def datamodule(config: DictConfig, *, augment: bool = False) -> DataModule:
@@ -168,7 +168,7 @@ def datamodule(config: DictConfig, *, augment: bool = False) -> DataModule:
     if not augment:
         config = config.copy()
         config.augment = {"sample": {}, "batch": {}}
-    module = build.datamodule(config, preprocessing(config))  # type: ignore[arg-type]
+    module = build.datamodule(config, preprocessing(config))
     module.prepare_data()
     module.setup()
     return module
@@ -187,10 +187,8 @@ def open_parts(config: DictConfig) -> tuple[list[SplitPart], list[Finding]]:
     except Exception as error:  # the very thing to report
         factory, root = build.make(config.data.dataset), Path(str(config.data.root))
         parts, findings = open_each(factory, channels=int(config.data.channels), root=root)
-        message = " ".join(
-            errors.explain(error).split()
-        )  # each split opens, but the set cannot be trained on
-        findings = findings or [Finding("cannot open", "all", "", message)]
+        if not findings:  # each split opens, but the set cannot be trained on
+            findings = [Finding("cannot open", "all", "", " ".join(errors.explain(error).split()))]
     return [part.limited(config.limit, seed=config.seed) for part in parts], findings
 
 

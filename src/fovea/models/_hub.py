@@ -48,9 +48,7 @@ def fetching(name: str, config: Any) -> Iterator[None]:
             setattr(constants, key, value)
         if not online and not config.hf_hub_id and not _cached(config):
             raise FileNotFoundError(f"no answer from {_url(config)}")
-        socket.setdefaulttimeout(
-            seconds
-        )  # torch.hub, which serves what is not on the hub, has no limit of its own
+        socket.setdefaulttimeout(seconds)  # torch.hub, which serves the rest, has no limit of its own
         yield
     except Exception as error:
         if not _is_network(error):

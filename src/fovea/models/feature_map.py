@@ -51,7 +51,7 @@ class FeatureMap(nn.Module):
         if x.ndim == 4:
             return x if x.shape[1] == self.num_features else x.permute(0, 3, 1, 2)  # Swin's are (B, h, w, D)
         x = x[:, getattr(self.net, "num_prefix_tokens", 0) :]  # (B, N, D)
-        return x.transpose(1, 2).unflatten(2, self.net.patch_embed.grid_size)  # type: ignore[union-attr, arg-type]
+        return x.transpose(1, 2).unflatten(2, self.net.patch_embed.grid_size)  # type: ignore[union-attr]
 
 
 def _remove(net: nn.Module, module: str, *, name: str) -> None:

@@ -82,7 +82,7 @@ class ResidualUnit(nn.Module):
         y = F.relu(self.norms[0](x))
         kept = self.shortcut(y if self.shares else x)
         y = self.convs[0](y)
-        for conv, norm in zip(self.convs[1:], self.norms[1:], strict=True):  # type: ignore[arg-type]
+        for conv, norm in zip(self.convs[1:], self.norms[1:], strict=True):
             y = conv(F.relu(norm(y)))
         return kept + y
 

@@ -59,7 +59,7 @@ class EncoderDecoder(nn.Module):
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """Return decoder and last layer: all that is new where the encoder is trained already."""
-        return self.model.decoder, self.model.segmentation_head  # type: ignore[return-value, union-attr]
+        return self.model.decoder, self.model.segmentation_head  # type: ignore[return-value]
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], float]:
         """Number the layer of each parameter of the encoder, as its net does; the rest is the head."""

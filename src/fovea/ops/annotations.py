@@ -69,7 +69,7 @@ def keep_boxes(batch: Batch, keep: Tensor) -> Batch:
         out["instances"] = table.gather(1, flat).view_as(batch["instances"]).to(batch["instances"].dtype)
     for key in ("boxes", "labels", "ignore", "batch_index"):
         if key in batch:
-            out[key] = batch[key][keep]  # type: ignore[literal-required]
+            out[key] = batch[key][keep]
     return out  # type: ignore[return-value]
 
 

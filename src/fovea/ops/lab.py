@@ -53,7 +53,7 @@ def grey(light: Tensor) -> Tensor:
 
 def _mix(channels: list[Tensor] | tuple[Tensor, ...], matrix: tuple | list) -> list[Tensor]:
     """Multiply by a matrix; by hand, since autocast would do a product of matrices in half precision."""
-    return [sum(w * c for w, c in zip(row, channels, strict=True)) for row in matrix]  # type: ignore[misc]
+    return [sum(w * c for w, c in zip(row, channels, strict=True)) for row in matrix]
 
 
 def _linear(rgb: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def plateau(
     """Multiply by `factor` when the monitored metric has not improved for `patience` epochs."""
     return ReduceLROnPlateau(
         optimizer, mode=mode, factor=factor, patience=patience, threshold=threshold, min_lr=min_lr
-    )  # type: ignore[arg-type, return-value]
+    )
 
 
 class Resumable(LRScheduler):

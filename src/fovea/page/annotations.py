@@ -190,7 +190,7 @@ def _tag(pen: ImageDraw, corner: tuple[int, int], text: str, colour: Colour, roo
     small = font(11)
     text = fit(drawable(text), font=small, width=room // 2)
     width = small.getlength(text) + 6
-    x = max(0, min(corner[0], pen.im.size[0] - round(width)))  # type: ignore[union-attr]
+    x = max(0, min(corner[0], pen.im.size[0] - round(width)))
     y = corner[1] - 14 if corner[1] >= 14 else corner[1] + 1
     pen.rectangle((x, y, x + width, y + 14), fill=colour)
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140

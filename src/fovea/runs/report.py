@@ -30,13 +30,15 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
     Raises:
         ValueError: `run_dir` is not a directory.
     """
-    run = read_run(run_dir)
+    run, own = read_run(run_dir), []
+    for make in task_sections:  # of several that lack the same file, one says so
+        own += [part for part in _guarded("Test predictions", partial(make, run.dir)) if part not in own]
     body = [
         *sections.headline(run),
         *sections.trouble(run),
         *_guarded("Learning curves", lambda: curves.sections(run)),
         *sections.results(run),
-        *(found for make in task_sections for found in _guarded("Task", partial(make, run.dir))),
+        *own,
         *(_guarded("Test images", lambda: examples.sections(run, view)) if view else []),
         *_guarded("Explanations", lambda: explanations(run.dir)),
         *sections.data(run),

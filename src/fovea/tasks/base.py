@@ -203,7 +203,7 @@ def collection(metrics: Mapping[str, Metric], **names: str) -> MetricCollection:
     groups: dict[Hashable, list[str]] = {}
     for name, metric in metrics.items():
         groups.setdefault(getattr(metric, "shared_state", name), []).append(name)
-    return MetricCollection(dict(metrics), compute_groups=list(groups.values()), **names)  # type: ignore[arg-type]
+    return MetricCollection(dict(metrics), compute_groups=list(groups.values()), **names)
 
 
 class Means:

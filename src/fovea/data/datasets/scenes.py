@@ -46,8 +46,7 @@ class Scenes:
     listed (255 in `instances`).
 
     `annotation` is what the set is annotated with: all, label, boxes, masks (then `classes` begin with
-    background) or captions. Nothing is downloaded; the images are free of
-    rights.
+    background) or captions. Nothing is downloaded; the images are free of rights.
     """
 
     splits: ClassVar[tuple[str, ...]] = SPLITS

@@ -175,7 +175,7 @@ def _unpack_tar(archive: Path, guard: Guard) -> None:
     opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), open)
     with opener(archive, "rb") as plain:
         counted = _Counted(plain, guard)
-        with tarfile.open(fileobj=counted, mode="r:") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=counted, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # or an archive of many files fills the memory
                 _add_tar_member(tar, member, guard)

@@ -117,7 +117,7 @@ def _open(net: nn.Module, modules: dict[str, nn.Module], maps: AttentionMaps, st
 
 def _replace(module: nn.Module, forward: Callable[..., Any], stack: ExitStack) -> None:
     own = module.__dict__.get("forward")  # another tool may have put one there
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     stack.callback(module.__dict__.pop if own is None else module.__dict__.__setitem__, "forward", own)
 
 

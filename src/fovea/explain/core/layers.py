@@ -135,7 +135,7 @@ def _first(net: nn.Module, name: str, *, default: Any) -> Any:
 def _grids(net: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int, int]]:
     embed = _first(net, "patch_embed", default=None)
     if size is not None and hasattr(embed, "dynamic_feat_size"):
-        yield tuple(embed.dynamic_feat_size(tuple(size)))  # type: ignore[misc]
+        yield tuple(embed.dynamic_feat_size(tuple(size)))
     for holder in (embed, net, *net.modules()):
         grid = getattr(holder, "grid_size", None)
         if isinstance(grid, tuple | list) and len(grid) == 2:

@@ -147,7 +147,7 @@ def _unfilter(conv: nn.Conv2d, x: Tensor) -> Back:
             conv.stride,
             conv.padding,
             conv.dilation,
-            conv.groups,  # type: ignore[arg-type]
+            conv.groups,
         )
 
     return back

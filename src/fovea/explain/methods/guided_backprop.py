@@ -54,7 +54,7 @@ class _Relu(torch.autograd.Function):
         return x.clamp(0.0, limit)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (is_open,) = ctx.saved_tensors
         return ctx.rule(gradient, is_open.to(gradient)), None, None
 

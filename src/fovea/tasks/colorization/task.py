@@ -100,7 +100,7 @@ class Colorization(Task):
         """Update every metric with the arguments that it names."""
         losses = {k: v for k, v in output.items() if k not in ("preds", "target")}
         super()._record(stage, batch, losses)  # type: ignore[arg-type]
-        image, extra = batch["image"], {k: batch[k] for k in ("label",) if k in batch}  # type: ignore[literal-required]
+        image, extra = batch["image"], {k: batch[k] for k in ("label",) if k in batch}
         target: Tensor = output["target"]
         shown = {"": output["preds"]}
         if stage == "test":

@@ -50,7 +50,7 @@ class Segmentation(Task):
         parts = {f"loss_{name}": loss(logits, mask) for name, (loss, _) in self.losses.items()}
         total = sum(weight * parts[f"loss_{name}"] for name, (_, weight) in self.losses.items())
         preds = class_map(logits.detach())
-        return {"loss": total, **parts, "preds": preds, "target": mask}  # type: ignore[typeddict-item,return-value]
+        return {"loss": total, **parts, "preds": preds, "target": mask}  # type: ignore[typeddict-item]
 
     def _check_head(self, logits: Tensor, mask: Tensor) -> None:
         """Raise where the output does not fit the masks; on a GPU the error would not say why."""

@@ -92,7 +92,7 @@ def _dots(axes: Axes, title: str, values: Sequence[np.ndarray], even: Sequence[f
     for layer, heads in zip(layers, values, strict=True):
         axes.plot([layer] * len(heads), heads, "o", color=HELD_OUT, ms=4, alpha=0.6, mew=0)
     axes.plot(layers, [heads.mean() for heads in values], color=HELD_OUT, lw=1.2, label="mean of the heads")
-    axes.plot(layers, even, color=SOFT, lw=1, ls=(0, (4, 2)), label="looking evenly")
+    axes.plot(layers, even, color=SOFT, lw=1, ls=(0, (4, 2)), label="uniform attention")
     dress(axes, title, grid="y")
     axes.set_xlabel("layer", fontsize=8, color=SOFT)
     axes.margins(x=0.06, y=0.08)
