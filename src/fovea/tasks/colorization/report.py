@@ -36,6 +36,6 @@ def _overview(found: Mapping[str, Any], scores: Mapping[str, np.ndarray]) -> Sec
         headers = ("Images", "Error in a and b", "PSNR in dB")
         blocks.append(Table(headers, rows, "Baselines without a net", "lrr"))
     vivid, true = (float(scores[key].mean()) for key in ("colourfulness", "true_colourfulness"))
-    said = f"Colourfulness (0 is grey, 33 average): {metric(vivid)}, ground truth {metric(true)}."
-    blocks.append(Text(said, "note"))
+    text = f"Colourfulness (0 is grey, 33 average): {metric(vivid)}, ground truth {metric(true)}."
+    blocks.append(Text(text, "note"))
     return Section("Test images", blocks)
