@@ -30,8 +30,14 @@ def test_an_array_without_its_archive_is_refused(tmp_path):
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "disk"), FileNotFoundError(2, "gone")])
 def test_what_is_no_fault_of_the_content_does_not_advise_to_delete_the_file(error, tmp_path):
-    with pytest.raises(type(error)), readable(tmp_path / "a.npy", "array"):
+    with pytest.raises(type(error)) as info, readable(tmp_path / "a.npy", "array"):
         raise error
+    assert "delete" not in str(info.value)
     for damage in (EOFError("cut off"), OSError("could not read bytes")):
         with pytest.raises(ValueError, match=r"a\.npy.*delete"), readable(tmp_path / "a.npy", "array"):
             raise damage
+
+
+def test_a_size_beyond_the_memory_names_the_file(tmp_path):
+    with pytest.raises(MemoryError, match=r"a\.npy"), readable(tmp_path / "a.npy", "array"):
+        raise MemoryError

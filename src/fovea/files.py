@@ -71,19 +71,25 @@ def readable(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
-        raise
+    except MemoryError as error:  # of a damaged size, or of too little memory for a sound file
+        raise MemoryError(
+            f"{path} asks for more memory than there is ({error}): get it again if it may be damaged"
+        ) from error
     except Exception as error:  # each format's reader has errors of its own for damage
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} is not a readable {what} ({error}): delete it and get it again") from error
 
 
+class Unreadable(ValueError):
+    """A file cannot be read; the message names it."""
+
+
 def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
     """Read arrays of an `.npz` file by name, or all of them.
 
     Raises:
-        ValueError: the file is missing, damaged or lacks an array; the message names it.
+        Unreadable: the file is missing, damaged or lacks an array; the message names it.
     """
     import numpy as np
 
@@ -91,7 +97,7 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys or archive.files}
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
-        raise ValueError(f"{path} cannot be read ({error})") from error
+        raise Unreadable(f"{path} cannot be read ({error})") from error
 
 
 def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:

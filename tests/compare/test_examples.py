@@ -33,6 +33,13 @@ def test_predictions_without_a_row_for_each_image_are_named(tmp_path, change):
         TASK.read(read_run(run))
 
 
+def test_an_archive_without_arrays_is_not_taken_for_a_run_without_predictions(tmp_path):
+    run = write_run(tmp_path, "r")
+    np.savez(run / "predictions" / "test.npz")
+    with pytest.raises(ValueError, match=r"test\.npz"):
+        TASK.read(read_run(run))
+
+
 def test_disagreements_come_clearest_first(tmp_path):
     groups = groups_of(
         write_run(tmp_path, "a", wrong=[7]), write_run(tmp_path, "b", model="cnn", wrong=[1, 2, 7, 9])

@@ -178,9 +178,10 @@ class Published:
         """Download what is missing, or raise FileNotFoundError that says how to get it."""
         try:
             cls.fetch_files(Path(root), **options)
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            said = isinstance(error, FileNotFoundError) and error.errno is None  # by `missing`
+            if said or not cls.offered:
+                raise
             raise cls.missing(Path(root) / cls.home, f"Download failed: {error}.") from error
 
     @classmethod

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.files import read_npz
+from fovea.files import Unreadable, read_npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,11 @@ def class_names(known: Sequence[str], count: int) -> list[str]:
 def read_predictions(run_dir: Path, *names: str) -> dict[str, np.ndarray]:
     """Read `predictions/test.npz` or arrays of it; nothing where the run made no test predictions."""
     path = run_dir / "predictions" / "test.npz"
-    return read_npz(path, *names) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    if not (found := read_npz(path, *names)):
+        raise Unreadable(f"{path} cannot be read (it holds no array)")
+    return found
 
 
 def log_tail(run_dir: Path, *, lines: int = 20) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fovea.files import write_text
+from fovea.files import Unreadable, write_text
 from fovea.page.blocks import Block, Fold, Picture, Section, Text
 from fovea.page.document import document
 from fovea.page.formats import MISSING, counted, date, duration, megabytes, metric, parameters, rate
@@ -79,7 +79,7 @@ def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
     """Build sections; a failure becomes a note on the page and leaves the rest intact."""
     try:
         return build()
-    except ValueError as error:  # says what cannot be read or shown
+    except Unreadable as error:
         log.warning("the report lacks its section %r: %s", title, error, exc_info=True)
         return [Section(title, [Text(str(error), "note")])]
     except Exception as error:

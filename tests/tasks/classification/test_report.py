@@ -87,6 +87,14 @@ def test_a_file_cut_off_is_said(make_run):
     assert page.count("test.npz cannot be read") == 1 and "could not be made" not in page
 
 
+def test_what_numpy_says_of_odd_predictions_is_no_sentence_of_its_own(make_run):
+    run = make_run(record=summary())
+    path = run / "predictions" / "test.npz"
+    np.savez(path, ids=np.array(["a", "b"]), target=np.array([0, 9]), probs=np.eye(2, dtype=np.float32))
+    page = write_report(run, sections).read_text(encoding="utf-8")
+    assert "could not be made: ValueError" in page or "could not be made: IndexError" in page
+
+
 def test_nan_probabilities_count_as_wrong(make_run):
     run = make_run(record=summary())
     probs, target = np.full((4, 3), np.nan, np.float32), np.array([0, 1, 2, 2])

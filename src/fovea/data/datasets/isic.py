@@ -49,6 +49,7 @@ class ISIC(MaskImages):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    offered: ClassVar[bool] = False
 
     def __init__(self, *, year: int = 2018, **options: Unpack[FileOptions]) -> None:
         self.name, self.year, self.own = f"ISIC {year}", year, {"year": year}

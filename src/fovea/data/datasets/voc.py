@@ -95,16 +95,16 @@ class VOC(PublishedImages):
 
         cls.find_splits(year=year, annotation=annotation)
         folder = root / "VOCdevkit" / f"VOC{year}"
-        have = listing(folder / "JPEGImages")
-        for name, parts in ARCHIVES[year].items():
-            lists = [folder / "ImageSets" / FOLDERS[annotation] / f"{part}.txt" for part in parts]
-            if all(path.is_file() and have.issuperset(f"{n}.jpg" for n in read_list(path)) for path in lists):
-                continue
-            source = DATASET_YEAR_DICT[name]
-            try:
+        try:
+            have = listing(folder / "JPEGImages")
+            for name, parts in ARCHIVES[year].items():
+                lists = [folder / "ImageSets" / FOLDERS[annotation] / f"{part}.txt" for part in parts]
+                if all(p.is_file() and have.issuperset(f"{n}.jpg" for n in read_list(p)) for p in lists):
+                    continue
+                source = DATASET_YEAR_DICT[name]
                 install(source["url"], root / source["filename"], expected=source["md5"], folder=root)
-            except OSError as error:
-                raise cls.missing(folder, f"Download failed: {error}.") from error
+        except OSError as error:
+            raise cls.missing(folder, f"Download failed: {error}.") from error
 
     @classmethod
     def missing(cls, path: Path, reason: str = "") -> FileNotFoundError:

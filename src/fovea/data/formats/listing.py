@@ -71,6 +71,8 @@ def present(
         for position, name in enumerate(names)
         if name not in held and not ("/" in name and (folder / name).is_file())
     ]
+    if not names:
+        raise error(path=folder, reason="No image is listed.")
     if absent and (not subset or len(absent) == len(names)):
         reason = f"{len(absent)} of {len(names)} images are missing."
         if folder.is_dir():

@@ -46,8 +46,9 @@ class Inversion:
 
     def penalty(self, image: Tensor) -> Tensor:
         """Return the natural-image penalty (B,) of images (B, C, H, W)."""
+        variation = total_variation(image, self.beta)
         norm = image.abs().pow(self.alpha).mean(dim=(1, 2, 3))  # section 2, with the mean in place of the sum
-        return self.alpha_weight * norm + self.tv_weight * total_variation(image, self.beta)
+        return self.alpha_weight * norm + self.tv_weight * variation
 
     def start(self, like: Tensor) -> Tensor:
         """Draw the first image, the same for each of `like` (B, C, H, W)."""

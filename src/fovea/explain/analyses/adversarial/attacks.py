@@ -139,7 +139,7 @@ def targeted_ascent(
             going = (logits.argmax(dim=1) != target).view(-1, 1, 1, 1)
             if not going.any():
                 break
-            now = torch.where(going, (now + lr * gradient / _length(gradient)).clamp(0, 1), now)
+            now = torch.where(going, (now + lr * (gradient / _length(gradient))).clamp(0, 1), now)
         return _result(net, pixels, picture, now, target, name="ascent", targeted=True)
 
 
