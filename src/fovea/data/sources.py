@@ -179,8 +179,8 @@ class Published:
         try:
             cls.fetch_files(Path(root), **options)
         except OSError as error:
-            said = isinstance(error, FileNotFoundError) and error.errno is None  # by `missing`
-            if said or not cls.offered:
+            explained = isinstance(error, FileNotFoundError) and error.errno is None  # by `missing`
+            if explained or not cls.offered:
                 raise
             raise cls.missing(Path(root) / cls.home, f"Download failed: {error}.") from error
 
