@@ -32,6 +32,8 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
 from fovea.files import write_json, write_text
+from fovea.runs.found import sentences
+from fovea.runs.measured import images
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     groups, repeated = gather(runs, scores, by=listed(config, "group_by"))
     groups = ordered(groups, metric, mode)
     base = groups[0] if config.baseline is None else baseline(groups, str(config.baseline), metric)
-    notes += [*missing(groups, metric), *_other_metric(task, metric)]
+    notes += [*missing(groups, metric), *_other_metric(task, metric), *remarks(groups)]
     left_out += [(str(run.dir), why) for run, why in repeated]
     measure = "" if task is None or unlike else f"test/{task.metric}"
     found = Comparison(
@@ -255,6 +257,19 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
     none = [group.name for group in groups if not group.scores]
     if none and len(none) < len(groups):
         notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
+    return notes
+
+
+def remarks(groups: Sequence[ModelGroup]) -> list[str]:
+    """Name debug runs, and the values that runs found before training."""
+    notes = []
+    for group in groups:
+        for run in group.runs:
+            said = list(sentences(run.summary))
+            if run.summary.get("debug"):
+                on = images(run.summary, "test")
+                said.append(f"a debug run ({run.summary['debug']}{on and f'; tested on {on}'})")
+            notes += [f"{group.name}, {run.dir}: {one}." for one in said]
     return notes
 
 

@@ -37,7 +37,8 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> Settings:
 def settings(run: Run) -> Settings:
     """Return what a run was trained with, without seed and paths."""
     run_dir, flat = str(run.config.get("run_dir", "")), flatten(run.config)
-    kept = {key: value for key, value in flat.items() if not is_ignored(key)}
+    searched = run.section("found")  # by a finder: the search is the setting, not what each seed found
+    kept = {key: value for key, value in flat.items() if not is_ignored(key) and key not in searched}
     return {k: v for k, v in kept.items() if not (run_dir and isinstance(v, str) and v.startswith(run_dir))}
 
 

@@ -128,6 +128,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     """Build the callbacks of the config and those that every run has."""
     from fovea.callbacks.collector import Collector
     from fovea.callbacks.freezing import Freezing
+    from fovea.callbacks.last_validation import LastValidation
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
@@ -135,7 +136,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
-    return [*own, *chosen, record, checkpointer]
+    return [*own, *chosen, LastValidation(), record, checkpointer]
 
 
 def view(config: DictConfig, **options: Any) -> ViewFactory | None:
