@@ -111,7 +111,7 @@ def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logg
     node = config.trainer.copy()
     with open_dict(node):
         plugins = node.pop("plugins", None)
-    return make(
+    built = make(
         node,
         callbacks=[*callbacks, *(c for logger in loggers for c in getattr(logger, "callbacks", list)())],
         logger=loggers or False,
@@ -122,6 +122,9 @@ def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logg
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         use_distributed_sampler=False,
     )
+    # with trainer.max_steps Lightning would resume inside an epoch; our checkpoints end one
+    built.fit_loop._iteration_based_training = lambda: False
+    return built
 
 
 def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndLast) -> list[Callback]:
