@@ -264,6 +264,12 @@ def remarks(groups: Sequence[ModelGroup]) -> list[str]:
     """Name debug runs, and the values that runs found before training."""
     notes = []
     for group in groups:
+        places = sorted({str(run.dir.parent) for run in group.runs})
+        if len(places) > 1:
+            notes.append(
+                f"{group.name} joins runs of equal settings from {', '.join(places)}: "
+                "group_by=[run_dir] keeps every run apart."
+            )
         for run in group.runs:
             said = list(sentences(run.summary))
             if run.summary.get("debug"):

@@ -102,6 +102,8 @@ def setting(run: Run, key: str) -> object:
     """Return one setting by its dotted key: a leaf, the choice of a group, or the experiment's name."""
     if key == "experiment":
         return run.experiment
+    if key == "run_dir":  # where it is, not where it was trained
+        return str(run.dir)
     node: Any = run.config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
