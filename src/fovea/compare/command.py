@@ -20,6 +20,7 @@ from fovea.compare import tables
 from fovea.compare.examples import PairedExamples
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
+from fovea.compare.remarks import remarks
 from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
 from fovea.compare.verdicts import different_tests, paired_tests
 from fovea.config import build
@@ -32,8 +33,6 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
 from fovea.files import write_json, write_text
-from fovea.runs.found import sentences
-from fovea.runs.measured import images
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -257,25 +256,6 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
     none = [group.name for group in groups if not group.scores]
     if none and len(none) < len(groups):
         notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
-    return notes
-
-
-def remarks(groups: Sequence[ModelGroup]) -> list[str]:
-    """Name debug runs, and the values that runs found before training."""
-    notes = []
-    for group in groups:
-        places = sorted({str(run.dir.parent) for run in group.runs})
-        if len(places) > 1:
-            notes.append(
-                f"{group.name} joins runs of equal settings from {', '.join(places)}: "
-                "group_by=[run_dir] keeps every run apart."
-            )
-        for run in group.runs:
-            said = list(sentences(run.summary))
-            if run.summary.get("debug"):
-                on = images(run.summary, "test")
-                said.append(f"a debug run ({run.summary['debug']}{on and f'; tested on {on}'})")
-            notes += [f"{group.name}, {run.dir}: {one}." for one in said]
     return notes
 
 
