@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fovea.compare.examples import PairedExamples
 from fovea.compare.types import ModelGroup
 from fovea.runs.found import sentences
 from fovea.runs.measured import images
@@ -26,3 +27,10 @@ def remarks(groups: Sequence[ModelGroup]) -> list[str]:
                 said.append(f"a debug run ({run.summary['debug']}{on and f'; tested on {on}'})")
             notes += [f"{group.name}, {run.dir}: {one}." for one in said]
     return notes
+
+
+def other_metric(task: PairedExamples | None, metric: str) -> list[str]:
+    """Say where models are ranked by another metric than the tests compare."""
+    if task is None or metric == f"test/{task.metric}":
+        return []
+    return [f"The models are ranked by {metric}; the paired tests compare test/{task.metric}."]
