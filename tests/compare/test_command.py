@@ -227,3 +227,13 @@ def test_neither_help_nor_tables_load_torch(logs, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_runs_of_several_places_are_named_and_can_be_kept_apart(call, tmp_path):
+    for person in ("ann", "bob"):
+        write_run(tmp_path / "logs", f"{person}/run_of_{person}", seed=len(person) + (person == "bob"))
+    found, said = call(f"runs={tmp_path}/logs", *QUIET)
+    assert len(found["rows"]) == 1 and "group_by=[run_dir]" in said
+    assert found["rows"][0]["names"].split() == ["run_of_ann", "run_of_bob"]
+    found, said = call(f"runs={tmp_path}/logs", "group_by=[run_dir]", *QUIET)
+    assert len(found["rows"]) == 2 and "group_by=[run_dir]" not in said

@@ -67,13 +67,27 @@ def test_single_runs_are_tested_by_mcnemar(tmp_path):
     assert reverse.words("cnn") == "better than cnn (p = 0.001)"
 
 
-def test_seeds_are_tested_by_the_bootstrap_of_their_means(tmp_path):
+def test_seeds_enter_the_test(tmp_path):
     a = [write_run(tmp_path, f"a{s}", seed=s, wrong=range(s, s + 3)) for s in (0, 1)]
     b = [write_run(tmp_path, f"b{s}", seed=s, model="cnn", wrong=range(s, s + 4)) for s in (0, 1, 2)]
     groups = groups_of(*a, *b)
     (found,) = paired_tests(groups, groups[0])
-    assert found.method == "paired bootstrap" and found.adjusted > 0.05 and " mlp (p = " in found.words("mlp")
+    assert found.covers == "images and seeds" and found.adjusted > 0.05
+    assert " mlp (p = " in found.words("mlp")
     assert found.difference == pytest.approx((57 + 57 - 57 * 2) / 120 - 1 / 60)
+
+
+def test_runs_whose_intervals_over_seeds_overlap_do_not_differ(tmp_path):
+    a = [write_run(tmp_path, f"a{s}", seed=s, size=600, wrong=range(n)) for s, n in ((0, 10), (1, 60))]
+    b = [
+        write_run(tmp_path, f"b{s}", seed=s, size=600, model="cnn", wrong=range(n))
+        for s, n in ((0, 90), (1, 60))
+    ]
+    groups = groups_of(*a, *b)
+    (found,) = paired_tests(groups, groups[0])
+    assert found.adjusted > 0.05 and found.low < 0 < found.high and "paired" in found.method
+    (single,) = paired_tests(both := groups_of(a[0], b[0]), both[0])
+    assert single.adjusted < 0.001 and single.covers == "images" and "for these runs" in single.scope
 
 
 def test_several_comparisons_are_corrected(tmp_path):

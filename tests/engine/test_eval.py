@@ -45,7 +45,9 @@ def test_validation_metrics_are_those_of_the_best_epoch(trained_run, call):
 def test_the_last_checkpoint_gives_the_last_epoch(trained_run, call):
     call("eval", run=trained_run, split="val", checkpoint="last")
     last = runs.rows(trained_run)[-1]
-    assert written(trained_run, "val")["metrics"]["val/loss"] == float(last["val/loss"])
+    found = written(trained_run, "val_last")
+    assert found["metrics"]["val/loss"] == float(last["val/loss"])
+    assert found["images"] >= summary(trained_run)["measured"]["val"] > 0
 
 
 @pytest.mark.slow

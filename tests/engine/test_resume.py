@@ -27,6 +27,8 @@ VARIANTS = {
     "plateau": ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.5"],
     "dropout": ["model.net.dropout=0.5"],
     "augment": ["augment=standard", "data.image_size=20"],
+    "every_second": ["trainer.check_val_every_n_epoch=2"],
+    "max_steps": ["trainer.max_steps=18", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
     "accumulate": ["trainer.accumulate_grad_batches=3", *CNN, *EMA],
 }
 KILLS = {  # by number of workers: in the middle of epochs, between them, while writing, in the test stage

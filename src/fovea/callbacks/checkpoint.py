@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 class BestAndLast(Checkpoint):
     """Write `last.ckpt` after every epoch and `best.ckpt` when the monitored metric improves.
 
+    An epoch without a validation is never best, unless the run never validates.
+
     Ties go to the lower `tie_break` loss, then to the earlier epoch. Files are moved into place whole, so a
     kill at any moment leaves the previous ones readable. Without the monitored metric the last epoch is best.
     """
@@ -41,6 +43,7 @@ class BestAndLast(Checkpoint):
         self.every_n_epochs = every_n_epochs
         self.best: dict[str, Any] | None = None
         self._stage = "fit"
+        self._validated = False
         self.saved: int | None = None  # the epoch that the last checkpoint holds
         self.stopped = False  # whether another callback ended training with that epoch
 
@@ -75,12 +78,24 @@ class BestAndLast(Checkpoint):
         if self.best is not None and self.best["epoch"] == self.saved and trainer.is_global_zero:
             _copy(self.last_path, self.best_path)
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the validation of the epoch before."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that the weights were measured."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, once every other callback has seen the epoch."""
         if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
             return
         improved = self._improved(trainer)
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        ends = (
+            trainer.should_stop
+            or trainer.current_epoch + 1 == trainer.max_epochs
+            or 0 < trainer.max_steps <= trainer.global_step
+        )
         if not improved and not ends and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         self._save(trainer)
@@ -89,8 +104,11 @@ class BestAndLast(Checkpoint):
 
     def _improved(self, trainer: L.Trainer) -> bool:
         metrics, epoch = trainer.callback_metrics, trainer.current_epoch
+        validates = trainer.enable_validation and _has_validation_images(trainer)
+        if validates and not self._validated and not self.monitor.startswith("train/"):
+            return False
         if self.monitor not in metrics:
-            if trainer.enable_validation and epoch == 0:
+            if validates and self.best is None:
                 known = ", ".join(sorted(metrics))
                 log.warning(
                     "metrics.monitor=%s is not logged; the last epoch counts as best (logged: %s)",
@@ -116,6 +134,11 @@ class BestAndLast(Checkpoint):
         with writes as draft:  # every process takes part in saving, the first writes
             trainer.save_checkpoint(draft, weights_only=False)
         trainer.strategy.barrier("fovea_checkpoint")
+
+
+def _has_validation_images(trainer: L.Trainer) -> bool:
+    data = getattr(trainer, "datamodule", None)
+    return len(getattr(data, "val", "unknown")) > 0
 
 
 def _copy(source: Path, target: Path) -> None:

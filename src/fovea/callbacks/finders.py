@@ -16,17 +16,21 @@ class LRFinder(LearningRateFinder):
 
     _found: float | None = None
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.found: dict[str, dict[str, Any]] = {}  # by config key: the value given, the one used, the curve
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Store the module whose learning rate is searched."""
         self._module = pl_module
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the suggested learning rate."""
-        return {"lr": self._found}
+        """Return the suggested learning rate, and how it was found."""
+        return {"lr": self._found, "found": self.found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the suggested learning rate."""
-        self._found = state_dict.get("lr")
+        self._found, self.found = state_dict.get("lr"), state_dict.get("found") or {}
         if self._found is not None:
             self._module.lr = self._found
 
@@ -34,15 +38,26 @@ class LRFinder(LearningRateFinder):
         """Search, unless a resumed run has its learning rate already."""
         if trainer.ckpt_path is not None:
             return
-        before = pl_module.lr
-        super().on_fit_start(trainer, pl_module)
+        before, epochs = float(pl_module.lr), trainer.max_epochs  # type: ignore[arg-type]
+        trainer.fit_loop.max_epochs = -1  # a small set is gone through as often as the search needs
+        try:
+            super().on_fit_start(trainer, pl_module)
+        finally:
+            trainer.fit_loop.max_epochs = epochs
         if self.optimal_lr is None or self.optimal_lr.suggestion() is None:
             log.warning(
                 "the learning-rate finder found no slope to suggest from; optimizer.lr=%g stays", before
             )
         else:
-            self._found = float(pl_module.lr)  # type: ignore[arg-type]
-            log.info("the learning-rate finder suggests optimizer.lr=%.3g; training uses it", pl_module.lr)
+            self._found = float(f"{pl_module.lr:.4g}")  # what is printed is what is used
+            pl_module.lr = self._found  # type: ignore[assignment]
+            curve = {name: [float(v) for v in values] for name, values in self.optimal_lr.results.items()}
+            self.found = {"optimizer.lr": {"given": before, "used": self._found, "curve": curve}}
+            log.info(
+                "the learning-rate finder suggests optimizer.lr=%g; training uses it instead of %g",
+                self._found,
+                before,
+            )
         # Lightning sets one rate for every group and leaves the schedule's own; both follow the new rate so
         trainer.strategy.setup_optimizers(trainer)
 
@@ -57,6 +72,7 @@ class BatchSize(BatchSizeFinder):
         self.max_val = max_val
         super().__init__(max_val=max_val + 1, **kwargs)  # the search takes a limit for found without a trial
         self._found: int | None = None
+        self.found: dict[str, dict[str, Any]] = {}  # by config key: the value given and the one used
         self._trainer: L.Trainer | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str | None = None) -> None:
@@ -66,12 +82,12 @@ class BatchSize(BatchSizeFinder):
             super().setup(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the suggested batch size."""
-        return {"batch_size": self._found}
+        """Return the suggested batch size, and what was given."""
+        return {"batch_size": self._found, "found": self.found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the suggested batch size."""
-        self._found = state_dict.get("batch_size")
+        self._found, self.found = state_dict.get("batch_size"), state_dict.get("found") or {}
         if self._found is not None and self._trainer is not None:
             self._trainer.datamodule.batch_size = self._found  # type: ignore[attr-defined]
 
@@ -79,17 +95,21 @@ class BatchSize(BatchSizeFinder):
         """Search, unless the run is a resumed one."""
         if trainer.ckpt_path is not None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        before = int(trainer.datamodule.batch_size)  # type: ignore[attr-defined]
         super().on_fit_start(trainer, pl_module)
         size = int(self.optimal_batch_size or self._init_val)
         images = len(trainer.datamodule.train)  # type: ignore[attr-defined]
         while size > max(1, min(self.max_val, images)):
             size //= 2
         self._found = self.optimal_batch_size = size
+        self.found = {"data.batch_size": {"given": before, "used": size}}
         trainer.datamodule.batch_size = size  # type: ignore[attr-defined]
         trainer.fit_loop._combined_loader = None
         trainer.fit_loop.setup_data()
         trainer.strategy.setup_optimizers(trainer)  # a larger batch means fewer steps for the schedule
-        log.info("the batch-size finder suggests data.batch_size=%s; training uses it", size)
+        log.info(
+            "the batch-size finder suggests data.batch_size=%d; training uses it instead of %d", size, before
+        )
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Skip the search: a test uses the suggested batch size."""

@@ -22,8 +22,15 @@ class EpochRecord(Checkpoint):
     It is a `Checkpoint` so that the Trainer calls it after every metric of the epoch is logged.
     """
 
-    def __init__(self, *, path: Path, on_epoch: Callable[[], None] | None = None) -> None:
-        self.path, self.on_epoch = path, on_epoch
+    def __init__(
+        self,
+        *,
+        path: Path,
+        on_start: Callable[[], None] | None = None,
+        on_epoch: Callable[[], None] | None = None,
+    ) -> None:
+        self.path, self.on_start, self.on_epoch = path, on_start, on_epoch
+        self._validated = False
         self.rows: list[dict[str, float]] = []
         self.images = 0
         self._lr: dict[str, float] = {}
@@ -58,6 +65,8 @@ class EpochRecord(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop rows of epochs that a killed run had begun after its last checkpoint."""
         self.began = time.time()
+        if self.on_start is not None:
+            self.on_start()
         if self.rows and trainer.is_global_zero:
             self.write()
 
@@ -66,6 +75,7 @@ class EpochRecord(Checkpoint):
         rates = [float(group["lr"]) for o in trainer.optimizers for group in o.param_groups]
         self._lr = {"lr": max(rates)} if rates else {}
         self._start, self._paused, self.images = time.perf_counter(), 0.0, 0
+        self._validated = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,13 +89,18 @@ class EpochRecord(Checkpoint):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart the training clock."""
+        self._validated = True
         self._paused += time.perf_counter() - self._pause
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add the row of the epoch."""
+        """Add the row of the epoch; what it did not measure stays empty."""
         seconds = time.perf_counter() - self._start
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
+        row |= {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith("_step") and (self._validated or not name.startswith("val/"))
+        }
         row |= self._lr
         row["epoch_s"] = seconds
         row["train_images_per_s"] = self.images * trainer.world_size / max(1e-9, seconds - self._paused)

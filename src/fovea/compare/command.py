@@ -20,6 +20,7 @@ from fovea.compare import tables
 from fovea.compare.examples import PairedExamples
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
+from fovea.compare.remarks import other_metric, remarks
 from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
 from fovea.compare.verdicts import different_tests, paired_tests
 from fovea.config import build
@@ -102,7 +103,7 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     groups, repeated = gather(runs, scores, by=listed(config, "group_by"))
     groups = ordered(groups, metric, mode)
     base = groups[0] if config.baseline is None else baseline(groups, str(config.baseline), metric)
-    notes += [*missing(groups, metric), *_other_metric(task, metric)]
+    notes += [*missing(groups, metric), *other_metric(task, metric), *remarks(groups)]
     left_out += [(str(run.dir), why) for run, why in repeated]
     measure = "" if task is None or unlike else f"test/{task.metric}"
     found = Comparison(
@@ -254,12 +255,6 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
     if none and len(none) < len(groups):
         notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
     return notes
-
-
-def _other_metric(task: PairedExamples | None, metric: str) -> list[str]:
-    if task is None or metric == f"test/{task.metric}":
-        return []
-    return [f"The models are ranked by {metric}; the paired tests compare test/{task.metric}."]
 
 
 def _clear(folder: Path) -> None:

@@ -42,7 +42,10 @@ def gather(
             raise ValueError(f"no run has the setting {key!r}: group_by takes config keys such as model.name")
     seeds = [comparable(seed_of(run)) for run in runs]
     alike = [comparable(one) for one in drop_seed_copies(runs)]
-    kept, repeated = _newest(runs, list(zip(alike, seeds, strict=True)))
+    apart = "run_dir" in by  # every run by itself, repetitions too
+    kept, repeated = (
+        (list(range(len(runs))), []) if apart else _newest(runs, list(zip(alike, seeds, strict=True)))
+    )
     members: dict[str, list[int]] = {}
     for i in kept:
         members.setdefault(comparable([setting(runs[i], k) for k in by]) if by else alike[i], []).append(i)

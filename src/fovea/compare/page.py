@@ -89,7 +89,8 @@ def _tests(comparison: Comparison) -> list[Section]:
         return []
     rows = [
         (test.name, test.words(), signed(test.difference), f"{signed(test.low)} to {signed(test.high)}",
-         format_p(test.p, bound=test.bound).removeprefix("p ").lstrip("= "), f"{test.method}: {test.detail}")
+         format_p(test.p, bound=test.bound).removeprefix("p ").lstrip("= "),
+         f"{test.method}: {test.detail}", test.scope)
         for test in comparison.tests
     ]  # fmt: skip
     heads = (
@@ -99,14 +100,16 @@ def _tests(comparison: Comparison) -> list[Section]:
         "95 % interval",
         "p, uncorrected",
         "Test",
+        "Covers",
     )
     note = (
         f"Each model is compared with the baseline by {comparison.measure} on the same test images. The "
-        f"interval ({DRAWS:,} paired bootstrap draws) and the test cover the choice of the test images, but "
-        f"not the variation between seeds. “Better” and “worse” mean p < {ALPHA} after Holm's correction for "
-        f"{counted(len(rows), 'comparison')}."
+        "interval and the test cover the choice of the test images and, where both models have several "
+        "runs, the variation between seeds (Student's t over both). Of single runs they cover the images "
+        f"alone ({DRAWS:,} paired bootstrap draws). “Better” and “worse” mean p < {ALPHA} after Holm's "
+        f"correction for {counted(len(rows), 'comparison')}."
     )
-    table = Table(heads, rows, align="llrrrl")
+    table = Table(heads, rows, align="llrrrll")
     shown = table if len(rows) <= SHORT else Fold(f"All {len(rows)} comparisons", [table])
     return [Section("Which differences are significant?", [shown, Text(note, "note")])]
 

@@ -37,7 +37,8 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> Settings:
 def settings(run: Run) -> Settings:
     """Return what a run was trained with, without seed and paths."""
     run_dir, flat = str(run.config.get("run_dir", "")), flatten(run.config)
-    kept = {key: value for key, value in flat.items() if not is_ignored(key)}
+    searched = run.section("found")  # by a finder: the search is the setting, not what each seed found
+    kept = {key: value for key, value in flat.items() if not is_ignored(key) and key not in searched}
     return {k: v for k, v in kept.items() if not (run_dir and isinstance(v, str) and v.startswith(run_dir))}
 
 
@@ -101,6 +102,8 @@ def setting(run: Run, key: str) -> object:
     """Return one setting by its dotted key: a leaf, the choice of a group, or the experiment's name."""
     if key == "experiment":
         return run.experiment
+    if key == "run_dir":  # where it is, not where it was trained
+        return str(run.dir)
     node: Any = run.config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None

@@ -64,10 +64,21 @@ def columns(comparison: Comparison) -> list[Column]:
     if comparison.tests:
         tests = {test.name: test for test in comparison.tests}
         result.append(_difference(comparison, [tests.get(name) for name in names]))
+    dirs = [names_in(group) for group in groups]
+    short = [shorten(text, width=32) for text in dirs]
+    result.append(Column("Names", ("names",), [[text] for text in dirs], short))
     for title, name, fact, write in COSTS:
         values = [group.mean_of(fact) if fact else comparison.cost_of(group, name) for group in groups]
         result.append(_single(title, name, values, write, COST))
     return result
+
+
+def names_in(group: ModelGroup) -> str:
+    """Return the names of a group's runs: their directories, of a sweep's jobs with the sweep's."""
+    return " ".join(
+        f"{run.dir.parent.name}/{run.dir.name}" if run.dir.name.isdigit() else run.dir.name
+        for run in group.runs
+    )
 
 
 def _single(
@@ -154,7 +165,7 @@ def summary(comparison: Comparison) -> str:
     if len(comparison.groups) > LINES:
         parts.append(f"… and {len(comparison.groups) - LINES} more models, all in compare.csv")
     if comparison.tests:
-        lines_of = [f"  {test.name}: {test.words()}" for test in comparison.tests[:LINES]]
+        lines_of = [f"  {test.name}: {test.words()}, {test.scope}" for test in comparison.tests[:LINES]]
         parts.append("\n".join([f"against {comparison.base.name}:", *lines_of]))
     parts.append("\n".join(comparison.notes))
     if comparison.left_out:
@@ -205,7 +216,8 @@ def to_markdown(comparison: Comparison) -> str:
     """Write the tables and the paired tests as Markdown."""
     parts = [f"# Comparison by {comparison.metric}\n", markdown_table(*grid(comparison))]
     words = [
-        f"- {test.name}: {test.words(comparison.base.name)}, {test.method}\n" for test in comparison.tests
+        f"- {test.name}: {test.words(comparison.base.name)}, {test.method}, {test.scope}\n"
+        for test in comparison.tests
     ]
     parts += [
         "".join(words),

@@ -84,12 +84,20 @@ class PairedTest:
     method: str
     adjusted: float = math.nan  # p after Holm's correction
     detail: str = ""
+    covers: str = "images"  # the variation: of images, or of images and seeds
     bound: bool = False  # p is as small as the number of bootstrap draws allows: it may be smaller
 
     @property
     def p_text(self) -> str:
         """The corrected p as text."""
         return format_p(self.adjusted, bound=self.bound)
+
+    @property
+    def scope(self) -> str:
+        """Say what the test covers."""
+        if self.covers == "images":
+            return "on these images, for these runs: the variation between seeds is not covered"
+        return f"over {self.covers}"
 
     def words(self, base: str = "") -> str:
         """Describe the difference; without `base`, where a heading names it."""

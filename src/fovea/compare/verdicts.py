@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from fovea.compare.settings import seed_of
 from fovea.compare.types import ModelGroup, PairedTest, PerImageScores
-from fovea.metrics.significance import holm, mcnemar, paired_bootstrap, t_interval, wilson
+from fovea.metrics.significance import (
+    holm,
+    mcnemar,
+    over_images_and_seeds,
+    paired_bootstrap,
+    t_interval,
+    wilson,
+)
 from fovea.page.formats import counted
 from fovea.runs.read import Run
 
@@ -66,8 +74,22 @@ def paired_tests(groups: Sequence[ModelGroup], base: ModelGroup) -> list[PairedT
     return [replace(one, adjusted=p) for one, p in zip(found, adjusted, strict=True)]
 
 
+def _over_seeds(group: ModelGroup, base: ModelGroup, ours: np.ndarray, theirs: np.ndarray) -> PairedTest:
+    seeds = [[seed_of(run) for run in g.runs] for g in (group, base) if len(g.runs) == len(g.scores)]
+    same = len(seeds) == 2 and seeds[0] == seeds[1]
+    low, high, p = over_images_and_seeds(ours, theirs, same_seeds=same)
+    detail = f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}"
+    return PairedTest(
+        group.name, float(ours.mean() - theirs.mean()), low, high, p,
+        f"t over images{' and seeds, paired' if same else ', paired, and seeds'}",
+        detail=detail, covers="images and seeds",
+    )  # fmt: skip
+
+
 def _paired_test(group: ModelGroup, base: ModelGroup) -> PairedTest:
-    ours, theirs = ([scores.values for scores in g.scores] for g in (group, base))
+    ours, theirs = (np.array([scores.values for scores in g.scores]) for g in (group, base))
+    if len(ours) > 1 and len(theirs) > 1:
+        return _over_seeds(group, base, ours, theirs)
     gaps = np.mean(ours, axis=0) - np.mean(theirs, axis=0)
     low, high, p = paired_bootstrap(gaps, draws=DRAWS)
     result = PairedTest(

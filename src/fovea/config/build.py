@@ -111,7 +111,7 @@ def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logg
     node = config.trainer.copy()
     with open_dict(node):
         plugins = node.pop("plugins", None)
-    return make(
+    built = make(
         node,
         callbacks=[*callbacks, *(c for logger in loggers for c in getattr(logger, "callbacks", list)())],
         logger=loggers or False,
@@ -122,12 +122,16 @@ def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logg
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         use_distributed_sampler=False,
     )
+    # with trainer.max_steps Lightning would resume inside an epoch; our checkpoints end one
+    built.fit_loop._iteration_based_training = lambda: False
+    return built
 
 
 def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndLast) -> list[Callback]:
     """Build the callbacks of the config and those that every run has."""
     from fovea.callbacks.collector import Collector
     from fovea.callbacks.freezing import Freezing
+    from fovea.callbacks.last_validation import LastValidation
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
@@ -135,7 +139,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
-    return [*own, *chosen, record, checkpointer]
+    return [*own, *chosen, LastValidation(), record, checkpointer]
 
 
 def view(config: DictConfig, **options: Any) -> ViewFactory | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from pathlib import Path
@@ -17,6 +18,7 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
 from fovea.files import write_json
+from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -31,19 +33,34 @@ def main(config: DictConfig) -> None:
     import_torchmetrics_fast()
     with stop_signals():
         trained = open_run(config.run, config.checkpoint)
-        metrics = measure(trained, config)
+        metrics, images = measure(trained, config)
     out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
     views = None if config.tta is None else list(config.tta)
-    file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
-    facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
+    file = out / _file_name(config, trained.path)
+    facts = {
+        "split": config.split, "checkpoint": str(trained.path), "data_root": config.data_root,
+        "images": images, "tta": views, "metrics": metrics,
+    }  # fmt: skip
     write_json(file, facts)
     from fovea.page.text_table import text_table
 
-    log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
+    head = f"{config.split}, {counted(images, 'image')}"
+    log.info("\n%s\n%s\n%s", text_table(list(metrics.items()), ["metric", head]), trained.path, file)
 
 
-def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
-    """Return every metric of the task on one split, without augmentation."""
+def _file_name(config: DictConfig, checkpoint: Path) -> str:
+    """Name the result after what was measured: one file for each split, checkpoint and place of the data."""
+    parts = ["eval", str(config.split)]
+    if checkpoint.name != "best.ckpt" and checkpoint != Path(config.run):
+        parts.append(checkpoint.stem)
+    if config.data_root is not None:
+        root = Path(str(config.data_root)).resolve()
+        parts += [root.name, hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:6]]
+    return "_".join(parts) + ("" if config.tta is None else "_tta") + ".json"
+
+
+def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], int]:
+    """Return every metric of the task on one split, without augmentation, and the number of images."""
     import lightning.pytorch as L
 
     run = _measured_as_asked(trained.config, config)
@@ -63,7 +80,8 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
         use_distributed_sampler=False,
     )  # fmt: skip
     (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
-    return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
+    metrics = {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
+    return metrics, task.measured["test"]
 
 
 def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:

@@ -70,7 +70,9 @@ class Session:
         if self.summary is not None:
             self.task.meta["classes"] = list(self.datamodule.classes)
             self.task.meta |= self.datamodule.labelling()
-        self.record = EpochRecord(path=self.run_dir / "metrics.csv", on_epoch=self._epoch_done)
+        self.record = EpochRecord(
+            path=self.run_dir / "metrics.csv", on_start=self._started, on_epoch=self._epoch_done
+        )
         callbacks = build.callbacks(config, record=self.record, checkpointer=self.checkpointer)
         callbacks.append(processes.callback(self.children))
         if self._stopped_early():
@@ -93,6 +95,19 @@ class Session:
     def _fit(self) -> None:
         path = None if self.ckpt_path is None else str(self.ckpt_path)
         self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
+
+    def _started(self) -> None:
+        """Record what a finder chose as what this run trains with."""
+        found: dict[str, Any] = {}
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            found |= getattr(callback, "found", {})
+        for key, one in found.items():
+            OmegaConf.update(self.config, key, one["used"])
+        self.task.meta["config"] = OmegaConf.to_container(self.config, resolve=True)
+        if self.summary is not None and found:
+            rundir.write_config(self.run_dir, self.config)
+            self.summary.set(found=found, config={"batch_size": self.config.data.batch_size})
+            self.summary.write()
 
     def _test(self) -> None:
         self.metrics = _metrics(self.record.rows[-1]) if self.record.rows else {}
@@ -137,10 +152,12 @@ class Session:
         text = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items())
         log.info("epoch %d  %s  (%.1f s)", last["epoch"], text, last["epoch_s"])
         self.summary.set(metrics=metrics, timing=self._timing(), model=self._facts()["model"])
+        self.summary.set(measured=dict(self.task.measured))
         self.summary.write()
 
     def _conclude(self, summary: Summary) -> None:
         summary.set(metrics=self.metrics, timing=self._timing(), data=self.datamodule.summary())
+        summary.set(measured=dict(self.task.measured))
         best = self.checkpointer.best
         for row in self.record.rows:
             if best is not None and row["epoch"] == best["epoch"]:

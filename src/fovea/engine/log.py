@@ -48,6 +48,8 @@ def configure(run_dir: Path | None) -> None:
         logger.setLevel(logging.WARNING if name == "lightning" else logging.INFO)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device listings and tips
+    # our finders say what training uses, which need not be what the search ended with
+    logging.getLogger("lightning.pytorch.tuner").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)

@@ -10,10 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.paths import ROOT
 from fovea.engine import rundir
+from fovea.runs.measured import debugging
 
 
 class Summary:
@@ -25,6 +26,7 @@ class Summary:
             "status": "running",
             "error": None,
             "command": command_line(),
+            "debug": debugging(OmegaConf.to_container(config, resolve=True)),  # type: ignore[arg-type]
             "experiment": str(config.experiment),
             "task": str(config.task._target_).rsplit(".", 1)[-1],
             "seed": int(config.seed),

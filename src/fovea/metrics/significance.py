@@ -70,6 +70,29 @@ def paired_bootstrap(
     return float(low), float(high), min(1.0, 2 * (min(int(below), int(above)) + 1) / (draws + 1))
 
 
+def over_images_and_seeds(
+    ours: np.ndarray, theirs: np.ndarray, *, same_seeds: bool, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Compare scores (seeds, images) of two models: return low, high and two-sided p of the mean difference.
+
+    The variance of the difference is that over images plus that over seeds, paired where both models have the
+    same seeds; the degrees of freedom are Satterthwaite's (1946), so that two seeds count as few.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    images = ours.mean(axis=0) - theirs.mean(axis=0)
+    parts = [(images.var(ddof=1) / len(images), len(images) - 1)] if len(images) > 1 else []
+    runs = [ours.mean(axis=1), theirs.mean(axis=1)]
+    for means in [runs[0] - runs[1]] if same_seeds else runs:
+        parts.append((means.var(ddof=1) / len(means), len(means) - 1))
+    mean, variance = float(images.mean()), sum(part for part, _ in parts)
+    if variance == 0:
+        return mean, mean, float(mean == 0)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
+    return mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p values of several tests so that the chance of any false alarm stays bounded (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

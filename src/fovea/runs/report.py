@@ -14,7 +14,7 @@ from fovea.page.blocks import Block, Fold, Picture, Section, Text
 from fovea.page.document import document
 from fovea.page.formats import MISSING, counted, date, duration, megabytes, metric, parameters, rate
 from fovea.page.text_table import text_table
-from fovea.runs import commands, curves, examples, sections
+from fovea.runs import commands, curves, examples, found, measured, sections
 from fovea.runs.read import STATUSES, UNFINISHED, Run, read_run
 from fovea.types import ViewFactory
 
@@ -36,6 +36,7 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
     body = [
         *sections.headline(run),
         *sections.trouble(run),
+        *_guarded("Found before training", lambda: found.sections(run)),
         *_guarded("Learning curves", lambda: curves.sections(run)),
         *sections.results(run),
         *own,
@@ -48,7 +49,9 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
         ),
         *sections.setup(run),
     ]
-    badge, footer = (BADGES.get(run.status, "mixed"), run.status), commands.relative(run.dir)
+    tone = "mixed" if run.summary.get("debug") else BADGES.get(run.status, "mixed")
+    badge = (tone, measured.status(run.summary, run.status))
+    footer = commands.relative(run.dir)
     page = document(run.experiment, badge=badge, about=_subtitle(run), body=body, footer=footer)
     path = run.dir / "report.html"
     write_text(path, page)
@@ -88,16 +91,24 @@ def _guarded(title: str, build: Callable[[], list[Section]]) -> list[Section]:
         return [Section(title, [Text(text, "error")])]
 
 
+def _on(value: str, summary: Mapping[str, Any], name: str) -> str:
+    """Add the number of images that a figure was measured on."""
+    images = measured.images(summary, name.partition("/")[0])
+    return f"{value} ({images})" if images and value != MISSING else value
+
+
 def final_table(summary: Mapping[str, Any], run_dir: Path | str) -> str:
     """Sum a run up in a few lines: results first, then cost, then where everything is."""
     best, timing = summary.get("best") or {}, summary.get("timing") or {}
     status = summary.get("status")
-    rows = [("status", status if status in STATUSES else UNFINISHED)]
+    rows = [("status", measured.status(summary, status if status in STATUSES else UNFINISHED))]
+    rows += [("found", sentence) for sentence in found.sentences(summary)]
     if best.get("monitor"):
-        rows.append((f"best {best['monitor']}", f"{metric(best.get('value'))} in epoch {best.get('epoch')}"))
+        value = _on(metric(best.get("value")), summary, str(best["monitor"]))
+        rows.append((f"best {best['monitor']}", f"{value} in epoch {best.get('epoch')}"))
     metrics = (summary.get("metrics") or {}).items()
     epochs = counted(len(timing.get("epoch_s") or []), "epoch")
-    rows += [(name, metric(value)) for name, value in metrics if name.startswith("test/")]
+    rows += [(name, _on(metric(value), summary, name)) for name, value in metrics if name.startswith("test/")]
     rows += [
         ("parameters", parameters(summary.get("model") or {})),
         ("training time", f"{duration(timing.get('fit_s'))} in {epochs}"),

@@ -20,6 +20,7 @@ from fovea.page.formats import (
     parameters,
     rate,
 )
+from fovea.runs.measured import images
 from fovea.runs.read import UNFINISHED, Run, log_tail
 
 SOURCES = {
@@ -35,12 +36,13 @@ def headline(run: Run) -> list[Block]:
     pairs = []
     if best.get("value") is not None:
         epoch = f"in epoch {best['epoch']}" if best.get("epoch") is not None else ""
-        pairs.append((f"Best {best.get('monitor')}", metric(best.get("value")), epoch))
+        on = images(run.summary, str(best.get("monitor")).partition("/")[0])
+        pairs.append((f"Best {best.get('monitor')}", metric(best.get("value")), _joined(epoch, on)))
     ranked = f"test/{str(best.get('monitor')).partition('/')[2]}"  # what the run is about comes first
     names = [ranked, *(name for name in metrics if name.startswith("test/") and name != ranked)]
     # the terms of the loss stand in the table of results
     shown = [name for name in names if name in metrics and not name.startswith("test/loss_")]
-    pairs += [(name, metric(metrics[name]), "") for name in shown[:4]]
+    pairs += [(name, metric(metrics[name]), images(run.summary, "test")) for name in shown[:4]]
     total, _, trained = parameters(run.section("model")).partition(", ")
     name = str(run.section("model").get("name") or "")
     pairs.append(("Parameters", total, ", ".join(filter(None, [name, trained]))))
@@ -49,6 +51,10 @@ def headline(run: Run) -> list[Block]:
     pairs.append(("Device", str(run.section("environment").get("device") or MISSING), ""))
     known = [pair for pair in pairs if pair[1] != MISSING]
     return [Facts(known, large=True)] if known else []
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
 
 
 def trouble(run: Run) -> list[Section]:
@@ -93,7 +99,10 @@ def results(run: Run) -> list[Section]:
         (base, *(metric(cells.get((stage, base))) for stage in stages))
         for base in dict.fromkeys(base for _, base, _ in split)
     ]
-    headers = ("Metric", *(stage.capitalize() or "Value" for stage in stages))
+    headers = (
+        "Metric",
+        *(_joined(stage.capitalize() or "Value", images(run.summary, stage)) for stage in stages),
+    )
     return [Section("Results", [Table(headers, rows, align="l" + "r" * len(stages))])]
 
 

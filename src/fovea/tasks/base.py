@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ class Task(L.LightningModule):
         self._plateau: ReduceLROnPlateau | None = None
         self._saved_plateau: dict[str, Any] | None = None
         self._bad_step: Tensor | None = None
+        self._validated = False
+        self.measured: dict[str, int] = {}  # images that each stage last went through
         self._means = {stage: Means() for stage in STAGES}
         for stage in STAGES:
             skipped = eval_only if stage == "train" else ()
@@ -89,6 +92,7 @@ class Task(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Reset metrics that a search before the training, or part of an epoch, has updated."""
+        self._validated = False
         self._means["train"] = Means()
         self._metrics("train").reset()
 
@@ -96,11 +100,21 @@ class Task(L.LightningModule):
         """Log the epoch; the schedule that follows a metric moves here, before the checkpoint is written."""
         self._check_finite()
         self._log_epoch("train")
-        if self._plateau is not None:
-            self._plateau.step(float(self.trainer.callback_metrics[self.monitor]))
+        if self._plateau is not None and (self._validated or not self.monitor.startswith("val/")):
+            self._plateau.step(self._monitored())
+
+    def _monitored(self) -> float:
+        metrics = self.trainer.callback_metrics
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"scheduler=plateau follows metrics.monitor={self.monitor}, which is not measured: "
+                f"choose one of {', '.join(sorted(metrics))}, or another scheduler"
+            )
+        return float(metrics[self.monitor])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
+        self._validated = True
         self._log_epoch("val")
 
     def on_test_epoch_end(self) -> None:
@@ -124,12 +138,18 @@ class Task(L.LightningModule):
         if self._scheduler is None:
             return optimizer
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        epochs = max(1, self.trainer.max_epochs or 1)
-        scheduler = self._scheduler(optimizer, total_steps=total, steps_per_epoch=max(1, total // epochs))
+        per_epoch = self._steps_per_epoch(total)
+        scheduler = self._scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
         if isinstance(scheduler, ReduceLROnPlateau):
             self._plateau = scheduler
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_per_epoch(self, total: int) -> int:
+        if self.trainer.max_steps > 0:  # they may end anywhere in an epoch
+            batches = self.trainer.num_training_batches
+            return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        return max(1, total // max(1, self.trainer.max_epochs or 1))
 
     def _groups(self) -> list[dict[str, Any]]:
         decay = float(self._options.get("weight_decay", 0.0))
@@ -166,6 +186,7 @@ class Task(L.LightningModule):
     def _log_epoch(self, stage: str) -> None:
         metrics = self._metrics(stage)
         values = {f"{stage}/{k}": v for k, v in self._means[stage].compute(self.device).items()}
+        self.measured[stage] = self._means[stage].count
         if len(metrics) and any(m.update_called for m in metrics.values()):
             values.update({k: v for k, v in metrics.compute().items() if v.numel() == 1})
         metrics.reset()
@@ -212,6 +233,7 @@ class Means:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, int] = {}
+        self.count = 0  # of the samples behind the means that were last computed
 
     def update(self, values: dict[str, Tensor], *, weight: int) -> None:
         """Add scalar `values`, each the mean of `weight` samples."""
@@ -222,6 +244,7 @@ class Means:
     def compute(self, device: torch.device) -> dict[str, Tensor]:
         """Return the means over all processes, and reset."""
         names = sorted(self._sums)
+        self.count = 0
         if not names:
             return {}
         dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -230,5 +253,5 @@ class Means:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
             torch.distributed.all_reduce(weight)
-        self._sums, self._weights = {}, {}
+        self._sums, self._weights, self.count = {}, {}, int(weight.max())
         return dict(zip(names, (total / weight).float(), strict=True))
