@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
@@ -17,6 +18,9 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
 from fovea.files import write_json
+
+if TYPE_CHECKING:
+    from fovea.data.module import DataModule
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -31,19 +35,25 @@ def main(config: DictConfig) -> None:
     import_torchmetrics_fast()
     with stop_signals():
         trained = open_run(config.run, config.checkpoint)
-        metrics = measure(trained, config)
+        metrics, data = measure(trained, config)
     out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
     views = None if config.tta is None else list(config.tta)
     file = out / f"eval_{config.split}{'' if views is None else '_tta'}.json"
-    facts = {"split": config.split, "checkpoint": str(trained.path), "tta": views, "metrics": metrics}
+    facts = {
+        "split": config.split,
+        "checkpoint": str(trained.path),
+        "tta": views,
+        "data": data,
+        "metrics": metrics,
+    }
     write_json(file, facts)
     from fovea.page.text_table import text_table
 
     log.info("\n%s\n%s", text_table(list(metrics.items()), ["metric", config.split]), file)
 
 
-def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
-    """Return every metric of the task on one split, without augmentation."""
+def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return every metric of the task on one split, without augmentation, and what data that was."""
     import lightning.pytorch as L
 
     run = _measured_as_asked(trained.config, config)
@@ -51,7 +61,9 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
         run.trainer.precision = "32-true"
     datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
     if not len(datamodule.splits[config.split]):
-        raise UsageError(f"the run's data has no {config.split} split")
+        why = "".join(f"; {line}" for line in datamodule.differences.lines())
+        raise UsageError(f"the run's data has no {config.split} split{why}")
+    data = about_data(datamodule, trained, config)
     datamodule.splits["test"] = datamodule.splits[config.split]
     # after the set-up, which wants batches that the training images fill
     datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
@@ -63,7 +75,15 @@ def measure(trained: Trained, config: DictConfig) -> dict[str, float]:
         use_distributed_sampler=False,
     )  # fmt: skip
     (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
-    return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
+    return {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}, data
+
+
+def about_data(module: DataModule, trained: Trained, config: DictConfig) -> dict[str, Any]:
+    """Describe the images that are measured, and how they differ from those of the run."""
+    root = trained.config.data.get("root") if config.data_root is None else config.data_root
+    images = len(module.splits[config.split])
+    known = {"name": module.name, "root": None if root is None else str(root), "num_images": images}
+    return {**known, "classes": module.classes, **module.differences.facts()}
 
 
 def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:
