@@ -17,7 +17,14 @@ from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, buil
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.recorded import Differences, Recorded, match, record
 from fovea.data.sampling import EvalBatches, TrainBatches
-from fovea.data.splits import build_splits, check_batch_size, check_classes, check_images, select_targets
+from fovea.data.splits import (
+    build_splits,
+    check_batch_size,
+    check_classes,
+    check_images,
+    select_targets,
+    warn_of_near_names,
+)
 from fovea.data.subset import Subset
 from fovea.data.transforms import SampleTransform
 from fovea.data.vocabulary import vocabulary_of
@@ -110,6 +117,7 @@ class DataModule(L.LightningDataModule):
                 splits, self.differences = match(splits, self.recorded, name=name)
                 self.differences.tell(name, training=stage == "fit")
             check_images(splits, name=name)
+            warn_of_near_names(splits["train"].classes, name=name)
             self.num_classes = self.num_classes or len(splits["train"].classes)
             if self.recorded is None or stage == "fit":
                 check_classes(splits["train"], num_classes=self.num_classes, name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -114,6 +115,18 @@ def check_classes(train: Subset, *, num_classes: int | None, name: str) -> None:
     if not counts.all():
         empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
         raise ValueError(f"no training image of class {', '.join(empty)}: add some or remove the class")
+
+
+def warn_of_near_names(classes: Sequence[str], *, name: str) -> None:
+    """Warn of class names that differ in case, blanks, - and _ alone: most often one class."""
+    forms: dict[str, list[str]] = {}
+    for label in map(str, classes):
+        forms.setdefault(re.sub(r"[\s_-]+", " ", label.casefold()).strip(), []).append(label)
+    for near in (found for found in forms.values() if len(found) > 1):
+        log.warning(
+            "%s: the classes %s differ in case or blanks alone: join them if they are one class",
+            name, " and ".join(map(repr, near)),
+        )  # fmt: skip
 
 
 def check_images(splits: Mapping[str, Subset], *, name: str) -> None:

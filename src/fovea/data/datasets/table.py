@@ -62,6 +62,11 @@ class TableImages(FileImages):
         listed = collect(rows, self.classes)
         self.targets = _targets(rows, listed)
         self._keep([image for image in listed if split in ("all", image.split)], Path(root))
+        if self.targets == ("label",) and len(self.classes) < 2:
+            raise ValueError(
+                f"{rows.file} has the one label {self.classes[0]!r} in its column {label_column!r}: there is "
+                f"nothing to tell apart. Add images of another label, or set data.dataset.label_column"
+            )
 
     def _keep(self, images: list[Listed], root: Path) -> None:
         """Pack what the table says of the images of one split."""
