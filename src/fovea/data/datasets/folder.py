@@ -22,9 +22,9 @@ class Folder(FileImages):
     """The images of `root/<class>/…/*.jpg`, or `root/{train,val,test}/<class>/…/*.jpg`.
 
     Splits: those that have a folder (`training`, `valid`, `validation` and `testing` too), otherwise
-    `all`. Classes are the sorted folder names. Hidden entries and those that a system makes are skipped, files
-    that are no images are counted and skipped, links are followed once. Counts, licence and citation are those
-    of your images.
+    `all`. Classes are the sorted folder names. Hidden entries and those of a system are skipped, files that
+    are no images are counted and skipped, links are followed once. Counts, licence and citation are those of
+    your images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
