@@ -85,3 +85,9 @@ def test_an_empty_split_is_named(tmp_path):
     splits = build_splits(partial(Folder, root=tmp_path), fractions={"val": 0.2, "test": 0.34}, seed=0)
     with pytest.raises(ValueError, match=r"val split.*no image"):
         check_images(splits, name="x")
+
+
+def test_every_wrong_line_of_a_table_is_listed(tmp_path):
+    (tmp_path / "table.csv").write_text("path,label,x1,y1,x2,y2\na,x,0,0,5,5\nb,x,3,3,3,9\nc,,1,1,2,2\nd,x\n")
+    with pytest.raises(ValueError, match=r"(?s)line 3 .*box.*line 4 .*label.*line 5 has 2 cells"):
+        TableImages(root=tmp_path, table="table.csv")
