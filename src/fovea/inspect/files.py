@@ -22,6 +22,7 @@ MAGIC = {
     b"MM\0+": "TIFF",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
 }
+ORIENTATION = 0x0112  # the EXIF tag
 PICTURES = ("image", "mask", "instances")  # roles of files that hold pixels
 
 
@@ -138,6 +139,19 @@ def check_mode(path: Path, *, channels: int) -> list[Problem]:
     if channels == 1 and mode not in ("1", "L"):
         return [("colour", f"the mode is {mode} where grey is expected")]
     return []
+
+
+def check_turned(path: Path | None) -> list[Problem]:
+    """Find a photo that its EXIF data turn on reading, so that masks and boxes may lie as it is stored."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:  # type: ignore[arg-type]
+            turn = file.getexif().get(ORIENTATION, 1)
+    except Exception:  # decoding will say so
+        return []
+    text = f"EXIF orientation {turn} turns the photo on reading: its mask and boxes must be turned too"
+    return [("turned by EXIF", text)] if turn not in (0, 1) else []
 
 
 def images_below(folder: Path) -> list[Path]:
