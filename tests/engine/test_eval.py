@@ -47,7 +47,7 @@ def test_the_last_checkpoint_gives_the_last_epoch(trained_run, call):
     last = runs.rows(trained_run)[-1]
     found = written(trained_run, "val_last")
     assert found["metrics"]["val/loss"] == float(last["val/loss"])
-    assert found["images"] >= summary(trained_run)["measured"]["val"] > 0
+    assert found["data"]["num_images"] >= summary(trained_run)["measured"]["val"] > 0
 
 
 @pytest.mark.slow
@@ -117,7 +117,34 @@ def test_the_data_may_have_moved(run_on, images, call):
     with pytest.raises(FileNotFoundError, match="not found"):
         call("eval", run=run)
     call("eval", run=run, data_root=images.parent / "moved to")
-    assert written(run, "test") == before and before["metrics"]["test/loss"] > 0
+    (file,) = run.glob("eval_test_moved to_*.json")
+    after = json.loads(file.read_text())
+    assert after["metrics"] == before["metrics"] and before["metrics"]["test/loss"] > 0
+    assert after["data"]["root"] != before["data"]["root"]
+
+
+def test_labels_go_by_name_and_the_data_are_recorded(run_on, images, call):
+    """The cats are renamed: what is left is measured as dogs, not as the class that comes first now."""
+    run = run_on(images)
+    call("eval", run=run)
+    assert written(run, "test")["data"]["root"] == str(images)
+    (images / "cat").rename(images / "zebra")
+    call("eval", run=run)
+    data = written(run, "test")["data"]
+    assert (
+        data["left_out"] == {"zebra": 10} and data["classes_lacking"] == ["cat"] and data["num_images"] == 3
+    )
+    call("predict", run=run, input=images / "dog", annotate=False)
+    answers = (run / "predict" / "predictions.csv").read_text()
+    dogs = [line.split(",") for line in answers.splitlines()[1:]]
+    by_name = {line[0].rsplit("/", 1)[-1]: line[4] == "true" for line in dogs}
+    right = sum(by_name[name.rsplit("/", 1)[-1]] for name in measured(run, images))
+    assert written(run, "test")["metrics"]["test/acc"] == pytest.approx(right / 3)
+
+
+def measured(run, images):
+    trained = engine.open_run(str(run), "best")
+    return trained.datamodule(data_root=str(images)).test.ids
 
 
 def test_metrics_follow_from_the_predictions(run_on, images, call):

@@ -132,7 +132,16 @@ def write_photos(root, count=20):
         photo(root / ("2019" if number % 2 else "2020/May — Zürich") / f"{number:03d}.jpg", pixels)
 
 
+def write_mask_folder(root, count=24):
+    for number, pixels in enumerate(images(count, SIZE)):
+        photo(root / "images" / f"{number:03d}.jpg", pixels)
+        mask = np.zeros(SIZE, np.uint8)
+        mask[2:9, 3:9] = 1
+        photo(root / "masks" / f"{number:03d}.png", mask)
+
+
 WRITERS = {
+    "mask_folder": write_mask_folder,
     "oxford_pets": write_pets,
     "oxford_cats": write_pets,
     "pets_trimaps": write_pets,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.inspect.files import check_file, images_below, is_truncated, sniff
+from fovea.inspect.files import check_file, check_turned, images_below, is_truncated, sniff
 from helpers.real_formats import images
 
 FORMATS = {
@@ -128,3 +128,12 @@ def test_loose_images_are_found_below_a_folder(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [p.name for p in images_below(tmp_path)] == ["1.jpg", "2.PNG"]
+
+
+@pytest.mark.parametrize(("turn", "found"), [(None, []), (1, []), (6, ["turned by EXIF"])])
+def test_a_photo_that_exif_turns_is_named_beside_masks(tmp_path, turn, found):
+    exif = Image.Exif()
+    if turn is not None:
+        exif[0x0112] = turn
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert [kind for kind, _ in check_turned(tmp_path / "a.jpg")] == found

@@ -14,8 +14,6 @@ Key = TypeVar("Key")
 Read = TypeVar("Read", bound=Mapping[str, Any])
 log = logging.getLogger(__name__)
 MEMORY = 256 * 2**20  # bytes of decoded images held at a time
-# beyond what a data set is made of: what cameras and browsers save
-PHOTOS = {".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".tga"}
 
 
 def find_images(pattern: str) -> list[Path]:
@@ -37,11 +35,15 @@ def find_images(pattern: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    from fovea.data.formats.listing import SUFFIXES
+    from fovea.data.formats.listing import SUFFIXES, is_system
 
     files = [p for p in folder.rglob("*") if p.is_file()]
-    files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    found = sorted(p for p in files if p.suffix.lower() in SUFFIXES | PHOTOS)
+    files = [
+        p
+        for p in files
+        if not any(part.startswith(".") or is_system(part) for part in p.relative_to(folder).parts)
+    ]
+    found = sorted(p for p in files if p.suffix.lower() in SUFFIXES)
     if not found:
         raise UsageError(f"there is no image in the folder {folder}")
     if len(found) < len(files):

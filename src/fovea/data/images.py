@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_HEIC = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 _SOF = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive JPEG
 
 
@@ -33,6 +34,9 @@ def read_image(path: str | Path, *, channels: int = 3) -> np.ndarray:
         try:
             image = _decode_any(data)
         except Exception as error:  # Pillow's plugins fail in many ways on a damaged file
+            if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+                raise ValueError(f"{path} is a HEIC photo, which is not read: save it as JPEG") from error
+            error = ValueError("it is none") if "BytesIO" in str(error) else error
             raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
     return to_channels(image, channels=channels)
 

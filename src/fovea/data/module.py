@@ -15,8 +15,16 @@ from torch.utils.data import DataLoader
 from fovea.data.collate import split_boxes
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
+from fovea.data.recorded import Differences, Recorded, match, record
 from fovea.data.sampling import EvalBatches, TrainBatches
-from fovea.data.splits import build_splits, check_batch_size, check_classes, select_targets
+from fovea.data.splits import (
+    build_splits,
+    check_batch_size,
+    check_classes,
+    check_images,
+    select_targets,
+    warn_of_near_names,
+)
 from fovea.data.subset import Subset
 from fovea.data.transforms import SampleTransform
 from fovea.data.vocabulary import vocabulary_of
@@ -89,6 +97,8 @@ class DataModule(L.LightningDataModule):
         self.augment_batch = [v for v in (augment_batch or {}).values() if v is not None]
         self.splits: dict[str, Subset] = {}
         self.vocabulary: Vocabulary | None = None
+        self.recorded: Recorded | None = None  # by the run whose data these are
+        self.differences = Differences()
         self.skipped: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
         self._batches: dict[str, TensorBatches | SampleBatches] = {}
 
@@ -103,9 +113,15 @@ class DataModule(L.LightningDataModule):
         if not self.splits:
             name, splits = str(self.name), self._build_splits(self.dataset)
             select_targets(splits, self.targets, name=name)
+            if self.recorded is not None:
+                splits, self.differences = match(splits, self.recorded, name=name)
+                self.differences.tell(name, training=stage == "fit")
+            check_images(splits, name=name)
+            warn_of_near_names(splits["train"].classes, name=name)
             self.num_classes = self.num_classes or len(splits["train"].classes)
-            check_classes(splits["train"], num_classes=self.num_classes, name=name)
-            check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
+            if self.recorded is None or stage == "fit":
+                check_classes(splits["train"], num_classes=self.num_classes, name=name)
+                check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
             if "captions" in splits["train"].targets:
                 self.vocabulary = vocabulary_of(splits["train"])
             self.splits = splits
@@ -151,6 +167,10 @@ class DataModule(L.LightningDataModule):
             name: sorted(self.splits[name].name(i) for i in rows) for name, rows in self.skipped.items()
         }
         return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
+
+    def record(self) -> dict[str, str]:
+        """Return which images train, validate and test, for the checkpoint."""
+        return record(self.splits)
 
     def labelling(self) -> dict[str, Any]:
         """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,6 +16,7 @@ from fovea.ops import rng
 from fovea.page.formats import counted
 from fovea.types import ImageDataset
 
+log = logging.getLogger(__name__)
 # streams of random numbers, which keep these uses of one seed apart
 _SPLIT, _PART, _FOLD = 101, 104, 105
 
@@ -112,6 +115,38 @@ def check_classes(train: Subset, *, num_classes: int | None, name: str) -> None:
     if not counts.all():
         empty = [train.classes[i] for i in np.flatnonzero(counts == 0)]
         raise ValueError(f"no training image of class {', '.join(empty)}: add some or remove the class")
+
+
+def warn_of_near_names(classes: Sequence[str], *, name: str) -> None:
+    """Warn of class names that differ in case, blanks, - and _ alone: most often one class."""
+    forms: dict[str, list[str]] = {}
+    for label in map(str, classes):
+        forms.setdefault(re.sub(r"[\s_-]+", " ", label.casefold()).strip(), []).append(label)
+    for near in (found for found in forms.values() if len(found) > 1):
+        log.warning(
+            "%s: the classes %s differ in case or blanks alone: join them if they are one class",
+            name, " and ".join(map(repr, near)),
+        )  # fmt: skip
+
+
+def check_images(splits: Mapping[str, Subset], *, name: str) -> None:
+    """Raise ValueError where a split is there without an image; warn where one lacks a class."""
+    for split in ("val", "test"):
+        subset = splits.get(split)
+        if subset is not None and len(subset.dataset) == 0:
+            raise ValueError(
+                f"the {split} split of {name} is there but holds no image: put some into it, or remove it to "
+                f"have the split drawn from the training images by data.{split}_fraction"
+            )
+        if subset is None or subset.labels is None or "label" not in subset.targets or not len(subset):
+            continue
+        counts = np.bincount(subset.labels, minlength=len(subset.classes))
+        empty = [subset.classes[i] for i in np.flatnonzero(counts == 0)]
+        if empty:
+            shown = ", ".join(empty[:8]) + (f", … ({len(empty)})" if len(empty) > 8 else "")
+            log.warning(
+                "%s: %s has no image of %s: its metrics are those of the other classes", name, split, shown
+            )
 
 
 def select_targets(splits: Mapping[str, Subset], targets: Sequence[str] | None, *, name: str) -> None:

@@ -16,12 +16,18 @@ class Subset:
     """Some images of a data set as a data set of their own."""
 
     def __init__(
-        self, dataset: ImageDataset, indices: np.ndarray, *, wanted: Sequence[str] | None = None
+        self,
+        dataset: ImageDataset,
+        indices: np.ndarray,
+        *,
+        wanted: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.dataset, self.wanted = dataset, wanted
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.classes = dataset.classes
-        self.labels = None if dataset.labels is None else dataset.labels[self.indices]
+        self.classes = dataset.classes if classes is None else list(classes)
+        self._numbers = None if classes is None else _numbers(dataset.classes, classes)
+        self.labels = None if dataset.labels is None else self._numbered(dataset.labels[self.indices])
         self.endless = bool(getattr(dataset, "endless", False))
 
     @cached_property
@@ -47,6 +53,8 @@ class Subset:
     def load(self, index: int, epoch: int = 0) -> Sample:
         """Return one sample, counted within the subset; an endless data set gives a new one every epoch."""
         sample = self._chosen(self.dataset.load(int(self.indices[index]) + self._shift(epoch)))
+        if "label" in sample:
+            sample["label"] = int(self._numbered(np.asarray(sample["label"])))
         if "boxes" in sample and "ignore" not in sample:
             sample["ignore"] = np.zeros(len(sample["boxes"]), dtype=bool)
         return sample
@@ -57,6 +65,8 @@ class Subset:
         if many is None:
             return None
         columns = self._chosen(many(self.indices[np.asarray(indices)] + self._shift(epoch)))
+        if "label" in columns:
+            columns["label"] = self._numbered(np.asarray(columns["label"]))
         rows = range(len(indices))
         return [{key: column[row] for key, column in columns.items()} for row in rows]  # type: ignore[misc]
 
@@ -81,7 +91,29 @@ class Subset:
 
     def take(self, chosen: np.ndarray) -> Subset:
         """Return a subset of some of these images."""
-        return Subset(self.dataset, self.indices[chosen], wanted=self.wanted)
+        return self.replaced(self.indices[chosen])
+
+    def replaced(self, indices: np.ndarray) -> Subset:
+        """Return a subset of other images of the data set, without those of classes that have no number."""
+        classes = None if self._numbers is None else self.classes
+        found = Subset(self.dataset, indices, wanted=self.wanted, classes=classes)
+        if found.labels is None or self._numbers is None or not (found.labels < 0).any():
+            return found
+        return Subset(self.dataset, indices[found.labels >= 0], wanted=self.wanted, classes=classes)
+
+    def as_classes(self, classes: Sequence[str]) -> Subset:
+        """Number the labels by the names of `classes`, and leave out images of other classes."""
+        found = Subset(self.dataset, self.indices, wanted=self.wanted, classes=classes)
+        return found.replaced(self.indices)
+
+    def _numbered(self, labels: np.ndarray) -> np.ndarray:
+        return labels if self._numbers is None else self._numbers[labels]
+
+
+def _numbers(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Return the position among `classes` of each name (K,), -1 where it is none of them."""
+    place = {name: number for number, name in enumerate(classes)}
+    return np.array([place.get(name, -1) for name in names], dtype=np.int64)
 
 
 class Joined:

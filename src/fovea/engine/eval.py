@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig
@@ -20,6 +21,9 @@ from fovea.errors import UsageError
 from fovea.files import write_json
 from fovea.page.formats import counted
 
+if TYPE_CHECKING:
+    from fovea.data.module import DataModule
+
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 
@@ -33,18 +37,18 @@ def main(config: DictConfig) -> None:
     import_torchmetrics_fast()
     with stop_signals():
         trained = open_run(config.run, config.checkpoint)
-        metrics, images = measure(trained, config)
+        metrics, data = measure(trained, config)
     out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
     views = None if config.tta is None else list(config.tta)
     file = out / _file_name(config, trained.path)
     facts = {
-        "split": config.split, "checkpoint": str(trained.path), "data_root": config.data_root,
-        "images": images, "tta": views, "metrics": metrics,
+        "split": config.split, "checkpoint": str(trained.path), "tta": views, "data": data,
+        "metrics": metrics,
     }  # fmt: skip
     write_json(file, facts)
     from fovea.page.text_table import text_table
 
-    head = f"{config.split}, {counted(images, 'image')}"
+    head = f"{config.split}, {counted(data['num_images'], 'image')}"
     log.info("\n%s\n%s\n%s", text_table(list(metrics.items()), ["metric", head]), trained.path, file)
 
 
@@ -59,8 +63,8 @@ def _file_name(config: DictConfig, checkpoint: Path) -> str:
     return "_".join(parts) + ("" if config.tta is None else "_tta") + ".json"
 
 
-def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], int]:
-    """Return every metric of the task on one split, without augmentation, and the number of images."""
+def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return every metric of the task on one split, without augmentation, and what data that was."""
     import lightning.pytorch as L
 
     run = _measured_as_asked(trained.config, config)
@@ -68,7 +72,8 @@ def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], int
         run.trainer.precision = "32-true"
     datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
     if not len(datamodule.splits[config.split]):
-        raise UsageError(f"the run's data has no {config.split} split")
+        why = "".join(f"; {line}" for line in datamodule.differences.lines())
+        raise UsageError(f"the run's data has no {config.split} split{why}")
     datamodule.splits["test"] = datamodule.splits[config.split]
     # after the set-up, which wants batches that the training images fill
     datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
@@ -81,7 +86,14 @@ def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], int
     )  # fmt: skip
     (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
     metrics = {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
-    return metrics, task.measured["test"]
+    return metrics, {**about_data(datamodule, trained, config), "num_images": task.measured["test"]}
+
+
+def about_data(module: DataModule, trained: Trained, config: DictConfig) -> dict[str, Any]:
+    """Describe the data that are measured, and how they differ from those of the run."""
+    root = trained.config.data.get("root") if config.data_root is None else config.data_root
+    known = {"name": module.name, "root": None if root is None else str(root)}
+    return {**known, "classes": module.classes, **module.differences.facts()}
 
 
 def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:

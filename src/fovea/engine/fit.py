@@ -11,7 +11,7 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.engine import distributed, processes, rundir
+from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary
@@ -61,6 +61,8 @@ class Session:
         net = build.network(config)
         preprocessing = build.preprocessing(config, net)
         self.datamodule = build.datamodule(config, preprocessing)
+        if self.ckpt_path is not None:
+            self.datamodule.recorded = resume.data_of(self.ckpt_path, config)
         if self.summary is not None:
             self._prepare(net)
         self.datamodule.channels_last = bool(config.channels_last)
@@ -69,6 +71,7 @@ class Session:
         self.task.meta = {"version": 1, "config": plain, "preprocessing": preprocessing}
         if self.summary is not None:
             self.task.meta["classes"] = list(self.datamodule.classes)
+            self.task.meta["splits"] = self.datamodule.record()
             self.task.meta |= self.datamodule.labelling()
         self.record = EpochRecord(
             path=self.run_dir / "metrics.csv", on_start=self._started, on_epoch=self._epoch_done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,7 +14,14 @@ from fovea.config.overrides import nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
+if TYPE_CHECKING:
+    from fovea.data.recorded import Recorded
+
 FREE = ("run_dir", "resume")
+# what decides which images train: recorded, and the same to the end of a run
+SPLITTING = (
+    "val_fraction", "test_fraction", "split_seed", "train_fraction", "limit_per_class", "fold", "num_folds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,22 @@ def start(config: DictConfig, given: list[str]) -> Start:
     saved = rundir.move(_overridden(rundir.read_config(run_dir), given), run_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
     return Start(saved, last if last.is_file() else None, claimed=True)
+
+
+def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
+    """Return what a checkpoint recorded of its data; UsageError where the command wants other splits."""
+    from fovea.data.recorded import Recorded
+    from fovea.engine import checkpoint
+
+    about = checkpoint.load(ckpt_path)["fovea"]
+    before = about["config"]["data"]
+    for key in SPLITTING:
+        if key in before and config.data.get(key) != before[key]:
+            raise UsageError(
+                f"data.{key} cannot change from {before[key]} when a run is resumed, as images that trained "
+                f"would be measured; start a new run with data.{key}={config.data.get(key)}"
+            )
+    return Recorded.read(about)
 
 
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:

@@ -38,7 +38,7 @@ class Trained:
     @property
     def labelling(self) -> dict[str, Any]:
         """The meaning of other numbers: the palette of masks, the words of captions."""
-        known = ("version", "config", "classes", "preprocessing")
+        known = ("version", "config", "classes", "preprocessing", "splits")
         return {key: value for key, value in self.checkpoint["fovea"].items() if key not in known}
 
     @property
@@ -62,12 +62,15 @@ class Trained:
             all_targets: give everything that the data set knows of an image, not just what training needs.
             download: False never downloads, whatever the run says.
         """
+        from fovea.data.recorded import Recorded
+
         config = moved(self.config, data_root=data_root, num_workers=num_workers)
         config.augment = {"sample": {}, "batch": {}}
         config.data.download = download and config.data.download
         if all_targets:
             config.data.targets = None
         module = build.datamodule(config, self.preprocessing)
+        module.recorded = Recorded.read(self.checkpoint["fovea"])
         module.prepare_data()
         module.setup("test")
         return module

@@ -6,17 +6,11 @@ import os
 import struct
 from pathlib import Path
 
+from fovea.data.formats.listing import FORMATS
+from fovea.data.formats.listing import SUFFIXES as IMAGES
+
 Problem = tuple[str, str]  # (kind of finding, message)
 
-SUFFIXES = {  # format: the endings that say so
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "PNG": {".png"},
-    "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"},
-    "WebP": {".webp"},
-    "TIFF": {".tif", ".tiff"},
-    "PNM": {".ppm", ".pgm", ".pbm", ".pnm"},
-}
 MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -26,8 +20,9 @@ MAGIC = {
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
 }
-IMAGES = frozenset().union(*SUFFIXES.values())
+ORIENTATION = 0x0112  # the EXIF tag
 PICTURES = ("image", "mask", "instances")  # roles of files that hold pixels
 
 
@@ -58,12 +53,12 @@ def _check_picture(data: bytes, path: Path, role: str, channels: int) -> tuple[l
     found = sniff(data)
     suffix = path.suffix.lower()
     if found is None:
-        known = suffix in IMAGES
+        known = suffix in IMAGES - FORMATS["TGA"]  # which begins with no mark
         return [
             ("corrupt", f"the {role} is not an image file: it begins with {data[:8]!r}")
         ] * known, not known
     problems: list[Problem] = []
-    if suffix in IMAGES and suffix not in SUFFIXES[found]:
+    if suffix in IMAGES and suffix not in FORMATS[found]:
         problems.append(("wrong extension", f"the content is {found}, the name ends in {path.suffix}"))
     if is_truncated(data, found):
         return [*problems, ("truncated", f"the {role} ends before the end of its {found} data")], False
@@ -79,6 +74,8 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
+    if data[4:8] == b"ftyp":
+        return "AVIF" if data[8:12] in (b"avif", b"avis") else "HEIF"
     pnm = len(data) > 2 and data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace()
     return "PNM" if pnm else None
 
@@ -142,6 +139,19 @@ def check_mode(path: Path, *, channels: int) -> list[Problem]:
     if channels == 1 and mode not in ("1", "L"):
         return [("colour", f"the mode is {mode} where grey is expected")]
     return []
+
+
+def check_turned(path: Path | None) -> list[Problem]:
+    """Find a photo that its EXIF data turn on reading, so that masks and boxes may lie as it is stored."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:  # type: ignore[arg-type]
+            turn = file.getexif().get(ORIENTATION, 1)
+    except Exception:  # decoding will say so
+        return []
+    text = f"EXIF orientation {turn} turns the photo on reading: its mask and boxes must be turned too"
+    return [("turned by EXIF", text)] if turn not in (0, 1) else []
 
 
 def images_below(folder: Path) -> list[Path]:

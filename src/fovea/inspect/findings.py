@@ -34,6 +34,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "16-bit or CMYK": ("warning", "16-bit and CMYK images are converted to 8-bit RGB on reading."),
     "transparent": ("warning", "The image has transparency, which is drawn on white."),
     "box over edge": ("warning", "A box reaches beyond its image; it is cut to the image."),
+    "turned by EXIF": (
+        "warning",
+        "Photos are turned upright on reading; a mask or box drawn on the stored pixels does not fit.",
+    ),
     "extra file": ("warning", "The file belongs to no image, or to an image of no split."),
     "empty caption": ("warning", "The image has no caption, or an empty one."),
     "duplicate": ("warning", "The same pixels occur more than once in the split."),

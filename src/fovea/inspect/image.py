@@ -16,7 +16,7 @@ from fovea.data.cache import cores
 from fovea.data.images import read_image
 from fovea.inspect import hashes
 from fovea.inspect.annotations import check_boxes, check_sample
-from fovea.inspect.files import Problem, check_file
+from fovea.inspect.files import Problem, check_file, check_turned
 from fovea.inspect.findings import KINDS, Finding
 from fovea.inspect.splits import SplitPart
 from fovea.types import IGNORE, Sample
@@ -77,6 +77,8 @@ def inspect_image(part: SplitPart, index: int, *, channels: int, side: int) -> I
         readable &= ok or role != "image"
     if not readable:
         return record
+    if {"mask", "boxes", "instances", "keypoints"} & set(part.targets):
+        _report(record, part, check_turned(files.get("image")), files.get("image"))
     image, sample = _read(record, part, files, channels)
     if image is not None:
         _measure(record, image, side)

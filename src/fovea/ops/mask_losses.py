@@ -24,7 +24,9 @@ def two_classes(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
-def cross_entropy(logits: Tensor, mask: Tensor, *, class_weights: Sequence[float] | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, mask: Tensor, *, class_weights: Sequence[float] | str | None = None
+) -> Tensor:
     """Return the mean over pixels of -w_y log p_y, 0 where all is ignored.
 
     Unlike torch's own mean, a weighted one is divided by the number of pixels, not by the sum of their
@@ -38,7 +40,7 @@ def cross_entropy(logits: Tensor, mask: Tensor, *, class_weights: Sequence[float
 
 
 def focal(
-    logits: Tensor, mask: Tensor, *, gamma: float = 2.0, class_weights: Sequence[float] | None = None
+    logits: Tensor, mask: Tensor, *, gamma: float = 2.0, class_weights: Sequence[float] | str | None = None
 ) -> Tensor:
     """Return the mean over pixels of -w_y (1 - p_y)^gamma log p_y, 0 where all is ignored.
 
@@ -54,9 +56,25 @@ def focal(
     return losses.sum() / (mask != IGNORE).sum().clamp(min=1)
 
 
-def _weights(given: Sequence[float] | None, logits: Tensor) -> Tensor | None:
+def check_class_weights(given: object) -> None:
+    """Raise ValueError unless there are no weights, balanced ones, or a usable list."""
+    if given is None or given == "balanced":
+        return
+    try:
+        weights = [float(weight) for weight in given]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        weights = []
+    if isinstance(given, str) or not weights or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise ValueError(
+            f"class_weights={given!r} must be balanced, or a number of at least 0 for each class, not all 0"
+        )
+
+
+def _weights(given: Sequence[float] | str | None, logits: Tensor) -> Tensor | None:
     if given is None:
         return None
+    if isinstance(given, str):
+        raise ValueError(f"class_weights={given} needs the training images: give one number per class")
     if len(given) != logits.shape[1]:
         raise ValueError(f"class_weights has {len(given)} numbers for {logits.shape[1]} classes")
     return torch.tensor(given, dtype=logits.dtype, device=logits.device)
@@ -67,7 +85,10 @@ class CrossEntropy:
     """The cross-entropy over pixels with its options and its weight in a sum of losses."""
 
     weight: float = 1.0
-    class_weights: Sequence[float] | None = None
+    class_weights: Sequence[float] | str | None = None
+
+    def __post_init__(self) -> None:
+        check_class_weights(self.class_weights)
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the loss."""
@@ -80,9 +101,10 @@ class Focal:
 
     weight: float = 1.0
     gamma: float = 2.0
-    class_weights: Sequence[float] | None = None
+    class_weights: Sequence[float] | str | None = None
 
     def __post_init__(self) -> None:
+        check_class_weights(self.class_weights)
         if self.gamma < 0:
             raise ValueError(f"Focal: gamma={self.gamma} must be at least 0; 0 is cross-entropy")
 

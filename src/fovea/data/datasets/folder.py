@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,15 +14,17 @@ from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
+PART = re.compile(r"(fold|split|part|set|cv)[ _-]?\d+", re.IGNORECASE)
 LAYOUT = "DIR/<class>/*.jpg or DIR/{train,val,test}/<class>/*.jpg"
 
 
 class Folder(FileImages):
     """The images of `root/<class>/…/*.jpg`, or `root/{train,val,test}/<class>/…/*.jpg`.
 
-    Splits: those that have a folder (`valid` and `validation` are read as val), otherwise `all`. Classes are
-    the sorted folder names. Hidden entries are skipped, files that are no images are counted and skipped,
-    links are followed once. Counts, licence and citation are those of your images.
+    Splits: those that have a folder (`training`, `valid`, `validation` and `testing` too), otherwise
+    `all`. Classes are the sorted folder names. Hidden entries and those of a system are skipped, files that
+    are no images are counted and skipped, links are followed once. Counts, licence and citation are those of
+    your images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
@@ -77,6 +80,19 @@ class Folder(FileImages):
         return names
 
 
+def _refuse_unnamed_splits(root: Path, children: dict[str, Path]) -> None:
+    """Raise where folders of class folders are named like parts of a data set, but none trains."""
+    parts = [
+        n for n in children if (n.lower() in ALIASES or PART.fullmatch(n)) and visible_folders(children[n])
+    ]
+    if len(parts) > 1 or (parts and len(parts) == len(children)):
+        raise ValueError(
+            f"{root} holds {', '.join(parts)}, each with folders of its own, which look like splits, and no "
+            f"train among them: expected {LAYOUT}. Rename the one that trains to train, or name one of them "
+            f"by data.root={root / parts[0]}. Classes must have other names"
+        )
+
+
 def _split_folders(root: Path) -> dict[str, Path]:
     """Map split names to folders; a tree counts as split only if it holds split folders and nothing else."""
     if not root.is_dir():
@@ -88,6 +104,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     splits = {ALIASES[name.lower()]: path for name, path in children.items() if name.lower() in ALIASES}
     classes = {split: bool(visible_folders(path)) for split, path in splits.items()}
     if not classes.get("train"):
+        _refuse_unnamed_splits(root, children)
         return {"all": root}
     if len(splits) < len(children):
         named = sum(name.lower() in ALIASES for name in children)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
-from fovea.data.formats.masks import read_mask
+from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
 from fovea.data.formats.table_rows import Columns, ParsedTable, read_table
 from fovea.data.packed import Paths, Ragged, Strings
@@ -32,8 +32,8 @@ class TableImages(FileImages):
     `mask`, a path; `caption`. Other names are set by `*_column` and `*_columns`, other columns are
     ignored. An image without objects has a line with empty label and box. Splits: those of the column
     `split`, else `all`. Classes: the sorted labels, or `classes` in your order, which masks need:
-    `classes[k]` names the value k. Beside boxes the label of an image is given where all boxes of each
-    image have one class.
+    `classes[k]` names the value k, and of two classes `mask_255` says what 255 means: object or ignore.
+    Beside boxes the label of an image is given where all boxes of each image have one class.
     Counts, licence and citation are those of your images.
     """
 
@@ -52,6 +52,7 @@ class TableImages(FileImages):
         mask_column: str | None = "mask",
         caption_columns: Sequence[str] | None = ("caption",),
         classes: Sequence[str] | None = None,
+        mask_255: str | None = None,
         channels: int = 3,
     ) -> None:
         boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
@@ -59,9 +60,15 @@ class TableImages(FileImages):
         rows, self.classes = _read(root, table, columns, classes)
         check_split(split, _splits(rows))
         self.channels, self._file = channels, rows.file
+        self.mask_255 = check_meaning_of_255(mask_255, classes=self.classes)
         listed = collect(rows, self.classes)
         self.targets = _targets(rows, listed)
         self._keep([image for image in listed if split in ("all", image.split)], Path(root))
+        if self.targets == ("label",) and len(self.classes) < 2:
+            raise ValueError(
+                f"{rows.file} has the one label {self.classes[0]!r} in its column {label_column!r}: there is "
+                f"nothing to tell apart. Add images of another label, or set data.dataset.label_column"
+            )
 
     def _keep(self, images: list[Listed], root: Path) -> None:
         """Pack what the table says of the images of one split."""
@@ -112,7 +119,13 @@ class TableImages(FileImages):
             sample["labels"] = self._classes[index].copy()
         if "mask" in self.targets:
             path = self._masks[index]
-            sample["mask"] = check_same_size(image, read_mask(path, num_classes=len(self.classes)), path=path)
+            mask = with_255(
+                partial(read_mask, path, num_classes=len(self.classes)),
+                meaning=self.mask_255,
+                classes=self.classes,
+                path=path,
+            )
+            sample["mask"] = check_same_size(image, mask, path=path)
         if "captions" in self.targets:
             sample["captions"] = self.sentences(index)
         return sample

@@ -6,6 +6,7 @@ import logging
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,42 @@ import numpy as np
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # of splits
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+ALIASES = {  # of splits
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+FORMATS = {  # of images: the endings that say so
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "PNG": {".png"},
+    "GIF": {".gif"},
+    "BMP": {".bmp", ".dib"},
+    "WebP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+    "PNM": {".ppm", ".pgm", ".pbm", ".pnm"},
+    "AVIF": {".avif"},
+    "HEIF": {".heic", ".heif"},
+    "JPEG 2000": {".jp2"},
+    "TGA": {".tga"},
+}
+SUFFIXES = frozenset().union(*FORMATS.values())
+# folders that systems put beside those of people, compared in lower case
+SYSTEM = frozenset(
+    {"$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle", "@recycle", "#snapshot",
+     "__macosx", "__pycache__"}
+)  # fmt: skip
 
 
 def visible_folders(folder: Path) -> dict[str, Path]:
-    """Map the names of the folders in a folder to their paths, sorted; hidden ones are left out.
+    """Map the names of the folders in a folder to their paths, sorted; hidden and SYSTEM ones are left out.
 
     Names are compared in one Unicode form: systems differ in how they write an accent.
     """
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if _is_folder(e) and not e.name.startswith((".", "__"))]
+        names = [e.name for e in entries if _is_folder(e) and not e.name.startswith(".")]
+    system = sorted(name for name in names if is_system(name))
+    if system:
+        _say_skipped(folder, ", ".join(system))
+        names = [name for name in names if name not in system]
     found: dict[str, Path] = {}
     for name in sorted(names):
         form = unicodedata.normalize("NFC", name)
@@ -31,6 +57,17 @@ def visible_folders(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{folder} has two folders named {form!r}, written in two ways: join them")
         found[form] = folder / name
     return dict(sorted(found.items()))
+
+
+def is_system(name: str) -> bool:
+    """Return whether a folder of this name belongs to the system, not to a person."""
+    return name.lower() in SYSTEM
+
+
+@cache
+def _say_skipped(folder: Path, names: str) -> None:
+    """Say once which folders of the system are left out."""
+    log.warning("%s: left out %s, which the system made", folder, names)
 
 
 def list_images(folder: Path, *, root: Path) -> tuple[list[str], int]:
@@ -118,6 +155,7 @@ def _walk(start: Path) -> Iterator[str]:
         seen.add(real)
         with os.scandir(start / below) as entries:
             visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        visible = [e for e in visible if not is_system(e.name)]
         folders = {entry.name for entry in visible if _is_folder(entry)}
         todo += [f"{below}{name}/" for name in sorted(folders, reverse=True)]
         files = (entry for entry in visible if entry.name not in folders)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,37 @@ def read_mask(
             f"{_expected(wrong)}; correct the mask or the number of classes ({num_classes})"
         )
     return _apply(table.astype(np.uint8), numbers)
+
+
+def check_meaning_of_255(meaning: str | None, *, classes: Sequence[str]) -> str | None:
+    """Return what 255 means in masks, or raise ValueError where that cannot be."""
+    if meaning not in (None, "object", "ignore"):
+        raise ValueError(f"data.dataset.mask_255={meaning!r} must be object or ignore")
+    if meaning == "object" and len(classes) != 2:
+        raise ValueError(
+            f"data.dataset.mask_255=object is for two classes, not {len(classes)}: number the classes from 0"
+        )
+    return meaning
+
+
+def with_255(
+    read: Callable[..., np.ndarray],
+    *,
+    meaning: str | None,
+    classes: Sequence[str],
+    path: Path,
+) -> np.ndarray:
+    """Read a mask whose 255 is the second of two classes, or what is to be ignored.
+
+    Where nobody said which, a mask of 0 and 255 alone is refused: most editors write an object as 255.
+    """
+    mask = read(values={IGNORE: 1} if meaning == "object" else None)
+    if meaning is None and len(classes) == 2 and (mask == IGNORE).any() and not (mask == 1).any():
+        raise ValueError(
+            f"{path} holds 255 but no 1. Say what 255 means: data.dataset.mask_255=object "
+            f"({classes[1]}) or data.dataset.mask_255=ignore (pixels that do not count)"
+        )
+    return mask
 
 
 def _apply(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:

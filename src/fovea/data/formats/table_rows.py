@@ -6,13 +6,14 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fovea.data.formats.listing import ALIASES
 
 DELIMITERS = (",", ";", "\t", "|")
+LISTED = 50  # wrong lines in a message
 LONGEST = 1 << 20  # characters of one cell
 
 
@@ -66,7 +67,7 @@ def read_table(file: Path, columns: Columns) -> ParsedTable:
         raise ValueError(f"{file} has no line below the header: expected a header and one line per image")
     header = [name.strip() for name in lines[0][1]]
     used = _match(header, columns, file)
-    return ParsedTable(file, used, list(_rows(lines[1:], header, used, file)))
+    return ParsedTable(file, used, _rows(lines[1:], header, used, file))
 
 
 def _find_delimiter(header: str, path: str) -> str:
@@ -115,28 +116,37 @@ def _check_header(header: list[str], columns: Columns, file: Path, there: str) -
 
 def _rows(
     lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path
-) -> Iterator[TableRow]:
+) -> list[TableRow]:
+    """Return all rows, or raise one ValueError that names every line that is wrong."""
     at = {name: number for number, name in enumerate(header)}
-    for line, raw in lines:
-        where = f"{file}, line {line}"
-        if len(raw) != len(header):
-            raise ValueError(f"{where} has {len(raw)} cells, the header {len(header)}: correct it")
-        cells = [cell.strip() for cell in raw]
-        box = _box([cells[at[name]] for name in columns.boxes], columns.boxes, where)
-        label = cells[at[columns.label]] if columns.label else None
-        path = cells[at[columns.path]]
-        if not path or "\0" in path:
-            raise ValueError(f"{where} has no usable path in the column {columns.path!r}: correct it")
-        if label == "" and not (columns.boxes and box is None):
-            raise ValueError(
-                f"{where} has no label in the column {columns.label!r}: add it or remove the line"
-            )
-        if label and columns.boxes and box is None:
-            raise ValueError(f"{where} has the label {label!r} but no box: add it, or leave both empty")
-        mask = (cells[at[columns.mask]] or None) if columns.mask else None
-        captions = tuple(filter(None, (cells[at[name]] for name in columns.captions)))
-        split = _split(cells[at[columns.split]], where) if columns.split else None
-        yield TableRow(line, path, label or None, split, box, mask, captions)
+    rows, wrong = [], []
+    for line, cells in lines:
+        try:
+            rows.append(_row(line, [cell.strip() for cell in cells], at, columns, f"{file}, line {line}"))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f"\n… and {len(wrong) - LISTED} more lines" if len(wrong) > LISTED else ""
+        raise ValueError("\n".join(wrong[:LISTED]) + more)
+    return rows
+
+
+def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, where: str) -> TableRow:
+    if len(cells) != len(at):
+        raise ValueError(f"{where} has {len(cells)} cells, the header {len(at)}: correct it")
+    box = _box([cells[at[name]] for name in columns.boxes], columns.boxes, where)
+    label = cells[at[columns.label]] if columns.label else None
+    path = cells[at[columns.path]]
+    if not path or "\0" in path:
+        raise ValueError(f"{where} has no usable path in the column {columns.path!r}: correct it")
+    if label == "" and not (columns.boxes and box is None):
+        raise ValueError(f"{where} has no label in the column {columns.label!r}: add it or remove the line")
+    if label and columns.boxes and box is None:
+        raise ValueError(f"{where} has the label {label!r} but no box: add it, or leave both empty")
+    mask = (cells[at[columns.mask]] or None) if columns.mask else None
+    captions = tuple(filter(None, (cells[at[name]] for name in columns.captions)))
+    split = _split(cells[at[columns.split]], where) if columns.split else None
+    return TableRow(line, path, label or None, split, box, mask, captions)
 
 
 def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from fovea.ops.segmentation import class_map
 from fovea.tasks.base import Task
 from fovea.types import IGNORE, Batch, Output
 
+log = logging.getLogger(__name__)
+MASKS = 512  # training masks that balanced class weights are counted on
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K, H, W), mask (B, H, W) → a number
 
 
@@ -34,10 +39,44 @@ class Segmentation(Task):
         super().__init__(net=net, **kwargs)
         self.losses = _used(losses)
         self._classes: int | None = None
+        self._names: list[str] = []
 
     def setup(self, stage: str) -> None:
-        """Read the number of classes from the data module."""
-        self._classes = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
+        """Read the number of classes from the data module, and balanced class weights where asked for."""
+        data = getattr(self.trainer, "datamodule", None)
+        self._classes = getattr(data, "num_classes", None)
+        self._names = list(getattr(data, "classes", ()))
+        balanced = [
+            k for k, (loss, _) in self.losses.items() if getattr(loss, "class_weights", 0) == "balanced"
+        ]
+        weights = balanced_weights(data.train, num_classes=len(self._names)) if balanced and data else None
+        for name in balanced:
+            loss, weight = self.losses[name]
+            self.losses[name] = replace(loss, class_weights=weights), weight  # type: ignore[type-var]
+
+    def on_test_epoch_end(self) -> None:
+        """Name the classes that no test mask shows, and log the metrics."""
+        self._name_unseen("test")
+        super().on_test_epoch_end()
+
+    def on_validation_epoch_end(self) -> None:
+        """Name the classes that no validation mask shows, once, and log the metrics."""
+        if self.current_epoch == 0:
+            self._name_unseen("val")
+        super().on_validation_epoch_end()
+
+    def _name_unseen(self, stage: str) -> None:
+        found = [getattr(metric, "confusion", None) for metric in self._metrics(stage).values()]
+        counts: Any = next((matrix for matrix in found if matrix is not None), None)
+        if counts is None or len(counts) != len(self._names):
+            return
+        unseen = [name for name, n in zip(self._names, counts.sum(1).tolist(), strict=True) if not n]
+        if unseen:
+            log.warning(
+                "%s masks: no pixel is %s, so that no score says how well it is found",
+                stage,
+                ", ".join(unseen),
+            )
 
     def step(self, batch: Batch) -> Output:
         """Return the losses, the most probable class of each pixel and the mask."""
@@ -70,6 +109,17 @@ class Segmentation(Task):
                     f"a mask has the value {top}, the net's output {have} channels: "
                     f"correct the masks or data.num_classes"
                 )
+
+
+def balanced_weights(train: Any, *, num_classes: int) -> list[float]:
+    """Return N / (K n_k) of each class from up to 512 training masks, 0 for a class without a pixel."""
+    places = np.unique(np.linspace(0, len(train) - 1, min(len(train), MASKS)).astype(int))
+    counts = np.zeros(num_classes)
+    for place in places:
+        counts += np.bincount(train.load(int(place))["mask"].ravel(), minlength=256)[:num_classes]
+    if not counts.sum():
+        raise ValueError("class_weights=balanced: every pixel of the training masks is ignored")
+    return [float(counts.sum() / (num_classes * n)) if n else 0.0 for n in counts]
 
 
 def _check_size(name: str, pixels: Tensor, mask: Tensor) -> None:

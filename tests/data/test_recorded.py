@@ -1,0 +1,77 @@
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+
+from fovea.data.datasets.folder import Folder
+from fovea.data.recorded import Recorded, match, record
+from fovea.data.splits import build_splits
+
+PARTS = {"fractions": {"val": 0.2, "test": 0.2}, "seed": 0}
+
+
+def write_classes(root, counts):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            cv2.imwrite(str(root / name / f"{number:02d}.png"), np.full((4, 4, 3), 9 * number, np.uint8))
+
+
+def splits_of(root, **options):
+    return build_splits(partial(Folder, root=root), **PARTS, **options)
+
+
+def recorded_of(splits):
+    return Recorded.read({"classes": splits["train"].classes, "splits": record(splits)})
+
+
+@pytest.mark.parametrize("options", [{}, {"train_fraction": 0.5}, {"fold": 1, "num_folds": 3}])
+def test_a_trained_image_is_never_tested_whatever_came_or_went(tmp_path, options):
+    write_classes(tmp_path, {"a": 12, "b": 12})
+    before = splits_of(tmp_path, **options)
+    recorded = recorded_of(before)
+    write_classes(tmp_path, {"a": 20, "b": 12})  # a/12 … a/19 came
+    gone = before["test"].ids[0]
+    (tmp_path / gone).unlink()
+    after, found = match(splits_of(tmp_path, **options), recorded, name="x")
+    assert set(after["train"].ids) == set(before["train"].ids)
+    assert [*after["test"].ids] == [name for name in before["test"].ids if name != gone]
+    assert len(found.came) == 8 and found.went == [gone]
+    assert all(name.startswith("a/") for name in found.came)
+
+
+def test_nothing_changes_where_the_images_are_the_same(tmp_path):
+    write_classes(tmp_path, {"a": 9, "b": 9})
+    before = splits_of(tmp_path)
+    after, found = match(splits_of(tmp_path), recorded_of(before), name="x")
+    assert all(after[k].ids == before[k].ids for k in before) and not found.lines()
+
+
+def test_labels_go_by_name(tmp_path):
+    write_classes(tmp_path / "abc", {"a": 9, "b": 9, "c": 9})
+    write_classes(tmp_path / "bcd", {"b": 9, "c": 9, "d": 9})
+    recorded = recorded_of(splits_of(tmp_path / "abc"))
+    after, found = match(splits_of(tmp_path / "bcd"), recorded, name="x")
+    for subset in after.values():
+        for row, image in enumerate(subset.ids):
+            label = subset.labels[row]
+            assert recorded.classes[label] == image[0] and subset.load(row)["label"] == label
+    assert found.unknown == {"d": 9} and found.lacking == ["a"]
+
+
+def test_data_of_no_known_class_are_refused(tmp_path):
+    write_classes(tmp_path / "ab", {"a": 9, "b": 9})
+    write_classes(tmp_path / "xy", {"x": 9, "y": 9})
+    with pytest.raises(ValueError, match=r"none of the run's classes.*x, y.*a, b"):
+        match(splits_of(tmp_path / "xy"), recorded_of(splits_of(tmp_path / "ab")), name="xy")
+
+
+def test_a_new_image_of_an_official_split_is_measured(tmp_path):
+    for split in ("train", "test"):
+        write_classes(tmp_path / split, {"a": 9, "b": 9})
+    recorded = recorded_of(splits_of(tmp_path))
+    write_classes(tmp_path / "test", {"a": 10, "b": 9})
+    after, found = match(splits_of(tmp_path), recorded, name="x")
+    assert len(after["test"]) == 19 and len(found.came) == 1
+    assert np.array_equal(after["train"].labels, splits_of(tmp_path)["train"].labels)
