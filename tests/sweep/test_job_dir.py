@@ -100,7 +100,7 @@ def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:
         assert rundir.try_lock(lock.fileno())
-        code = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(run_dir)!r}, 'end').touch()"
+        code = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(run_dir)!r}, 'report.html').touch()"
         thread = threading.Thread(
             target=job_process.call,
             args=([sys.executable, "-S", "-c", code],),
@@ -111,7 +111,7 @@ def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
         assert job.state == "new"
         thread.join()
-    assert not (run_dir / "end").exists()  # it had ended before its directory was cleared
+    assert not (run_dir / "report.html").exists()  # it had ended before its directory was cleared
 
 
 def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path):

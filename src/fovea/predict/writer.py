@@ -120,8 +120,9 @@ class PredictionWriter:
         """Delete the predictions of an earlier call, and list the files that this one may write."""
         folders = ["annotated", *([self.view.folder[1]] if self.view.folder else [])]
         own_folder(self.out_dir)
-        for folder in folders:
-            own_folder(self.out_dir / folder)
+        for folder in folders:  # a link is found before anything is deleted
+            if (self.out_dir / folder).is_symlink():
+                own_folder(self.out_dir / folder)
         remove_written(self.out_dir, LIST)
         pictures = [f"{folder}/{name}" for folder in folders for name in self._names.values()]
         write_text(self.out_dir / LIST, "\n".join(["predictions.csv", "predictions.png", *pictures, ""]))
