@@ -41,11 +41,14 @@ def fail(tmp_path, capsys, monkeypatch):
         with pytest.raises(Exception) as error:
             run(runs.compose(given), given=given)
         message = errors.explain(error.value, config=runs.compose(given))
-        facts = rundir.read_summary(tmp_path / "run")
-        assert facts["status"] == "failed" and facts["error"] == message
+        if (tmp_path / "run" / "metrics.csv").is_file():
+            facts = rundir.read_summary(tmp_path / "run")
+            assert facts["status"] == "failed" and facts["error"] == message
+            assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
+        else:  # nothing was trained: the directory is free for the next try
+            assert not (tmp_path / "run").exists()
         terminal = capsys.readouterr().err
         assert f"error: {message}\n" in terminal and "Traceback" not in terminal
-        assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
         return message
 
     return train
@@ -195,6 +198,11 @@ def test_messages_of_common_kinds():
     assert errors.explain(AssertionError()) == "AssertionError: AssertionError"
 
 
-def test_summary_of_a_failed_run_is_valid_json(fail, tmp_path):
-    fail("task.label_smoothing=2")
+def test_a_job_of_a_sweep_keeps_what_it_has_to_say(tmp_path, monkeypatch):
+    monkeypatch.setenv(errors.FILE, str(tmp_path / "error.txt"))  # as a job of a sweep
+    given = [*runs.QUICK, "task.label_smoothing=2", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(ValueError, match="label_smoothing"):
+        run(runs.compose(given), given=given)
+    assert rundir.read_summary(tmp_path / "run")["status"] == "failed"
+    assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
     json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)

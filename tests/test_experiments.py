@@ -13,6 +13,7 @@ from fovea.config.paths import CONF
 from fovea.config.validate import validate
 from fovea.engine.fit import Session
 from fovea.engine.processes import ChildProcesses
+from fovea.engine.resume import Start
 from fovea.engine.summary import Summary
 from fovea.engine.train import plain
 
@@ -43,7 +44,7 @@ def classifies(config: DictConfig) -> bool:
 
 def run(config: DictConfig) -> Session:
     Path(config.run_dir).mkdir()
-    session = Session(config, None, Summary(Path(config.run_dir), config), ChildProcesses())
+    session = Session(Start(config), Summary(Path(config.run_dir), config), ChildProcesses())
     session.run()
     return session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from typing import Any
@@ -30,6 +31,22 @@ MEMORY = (
     "a smaller data.image_size or model, or trainer.precision=bf16-mixed"
 )
 
+CACHE = (
+    "out of memory: data.cache=true keeps every decoded image in memory; try data.cache=auto, which keeps "
+    "only what fits, or data.cache=false"
+)
+SHARED_MEMORY = (
+    "shared memory (/dev/shm) is exhausted, through which worker processes hand over their batches: try "
+    "data.num_workers=0, or give it more (docker run --shm-size=2g)"
+)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_full(path: object) -> str:
+    """Return the message where a file found no room."""
+    what = "a file" if path is None else str(path)
+    return f"{what} could not be written: the disk or your quota is full; free some space, then go on"
+
 
 def root_cause(error: BaseException) -> BaseException:
     """Follow the chain of causes to the first error, through wrappers that only say where."""
@@ -53,9 +70,14 @@ def config_path(error: BaseException) -> str | None:
 def explain(error: BaseException, *, config: Any = None) -> str:
     """Return one message for the user: what went wrong, at which config key, and the remedy where known."""
     cause = root_cause(error)
+    if is_shared_memory(cause):
+        return SHARED_MEMORY
+    if isinstance(cause, OSError) and cause.errno in FULL:
+        return disk_full(cause.filename)
     if is_out_of_memory(cause):
         size = 0 if config is None else int(config.data.batch_size)
-        return MEMORY.format(half=max(1, size // 2))
+        cached = config is not None and config.data.get("cache") is True and _on_host(cause)
+        return CACHE if cached else MEMORY.format(half=max(1, size // 2))
     if type(cause).__name__ == "NonFiniteLoss":
         return (
             f"the loss became NaN or infinite at step {cause.args[0]}; the last good checkpoint is kept. "
@@ -74,6 +96,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         name in ("OutOfMemoryError", "MemoryError") or "not enough memory" in text or "can't allocate" in text
     )
+
+
+def _on_host(error: BaseException) -> bool:
+    """Whether it was the memory of the machine that ran out, not that of a GPU."""
+    return type(error).__name__ != "OutOfMemoryError"
+
+
+def is_shared_memory(error: BaseException) -> bool:
+    """Whether worker processes ran out of shared memory: torch says so in several ways."""
+    text = str(error)
+    full = "unable to write to file </torch_" in text or "unable to allocate shared memory" in text
+    return full or "out of shared memory" in text or ("DataLoader worker" in text and "Bus error" in text)
 
 
 def details(error: BaseException) -> str:

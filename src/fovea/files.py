@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -11,11 +12,12 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
@@ -26,12 +28,66 @@ def replacing(path: Path) -> Iterator[Path]:
     Nobody can guess its name, so it is never somebody else's file or link; after an error it is gone.
     """
     draft = path.with_name(f".{secrets.token_hex(8)}.part")
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield draft
         os.replace(draft, path)
+    except Exception as error:
+        if _is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
+            gone = f"{path.parent} is gone: it was deleted or renamed while it was in use"
+            raise FileNotFoundError(gone) from None
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a file found no room; torch, which writes archives itself, has only words for it."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return isinstance(error, RuntimeError) and (
+        "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
+    )
+
+
+@contextlib.contextmanager
+def replacing_text(path: Path) -> Iterator[IO[str]]:
+    """Yield a stream of UTF-8 text whose file replaces `path` at the end; lines end as they are written."""
+    with (
+        replacing(path) as draft,
+        draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        yield file
+
+
+def own_folder(path: Path, *, below: Path | None = None) -> Path:
+    """Make a folder for results, and refuse one that is a link, which somebody else may have laid.
+
+    Args:
+        path: the folder.
+        below: the folder that the user named, a link perhaps; what is checked are the folders in it, on the
+            way to `path`. None: `path` is checked.
+
+    Raises:
+        ValueError: a folder is a link.
+    """
+    _refuse_links(path, below=below or path.parent)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ValueError(f"{path} cannot be made ({error.strerror}); choose another folder") from None
+    return path
+
+
+def _refuse_links(path: Path, *, below: Path) -> None:
+    above, inside = Path(os.path.abspath(below)), Path(os.path.abspath(path))
+    place = above
+    for part in inside.relative_to(above).parts if inside.is_relative_to(above) else ():
+        place = place / part
+        if place.is_symlink():
+            raise ValueError(f"{place} is a link, and results are never written through links: delete it")
 
 
 def remove_drafts(folder: Path) -> None:
@@ -39,6 +95,60 @@ def remove_drafts(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def results_folder(path: Path, *, run: Path | None = None) -> Path:
+    """Return the folder of a command's results, not made yet: a link is followed where the user gave it.
+
+    Args:
+        path: the folder.
+        run: the run directory, where the folder is the default one in it.
+
+    Raises:
+        ValueError: the name is empty, or a folder in the run is a link.
+    """
+    if str(path) in ("", "."):
+        raise ValueError("output= is empty: name a folder for the results")
+    if run is None:
+        return path.resolve() if path.is_symlink() else path
+    _refuse_links(path, below=run)
+    return path
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file that is no link."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write one array as `np.load` reads it."""
+    import numpy as np
+
+    with replacing(path) as draft, draft.open("wb") as file:
+        np.save(file, array)
+
+
+def written(folder: Path, listing: str) -> set[Path]:
+    """Return the files in a folder, resolved, that a listing in it names as written by an earlier call."""
+    file, top = folder / listing, folder.resolve()
+    if not file.is_file():
+        return set()
+    found = {(folder / line).resolve() for line in file.read_text(encoding="utf-8").splitlines() if line}
+    return {path for path in found if top in path.parents}  # also where somebody edited the list
+
+
+def remove_written(folder: Path, listing: str) -> None:
+    """Delete what an earlier call wrote into a folder, and nothing else; then folders left empty."""
+    top, old = folder.resolve(), written(folder, listing)
+    for path in old:
+        path.unlink(missing_ok=True)
+    above = {parent for path in old for parent in path.parents if top in parent.parents}
+    for place in sorted(above, key=lambda p: len(p.parts), reverse=True):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    (folder / listing).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

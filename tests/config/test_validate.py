@@ -9,6 +9,7 @@ from fovea.config import build
 from fovea.config.validate import RULES, validate
 from fovea.engine.fit import Session
 from fovea.engine.processes import ChildProcesses
+from fovea.engine.resume import Start
 from fovea.errors import UsageError
 from helpers import runs
 
@@ -28,6 +29,8 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "model.pretrained": ("true or false", "maybe 0", "false"),
     "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
     "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
+    "trainer.devices": ("auto", "0 -2 null 1.5", "1 -1 auto"),
+    "run_dir": ("directory", "'' null", "x"),
     "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten", "-1 0"),
     "trainer.precision": ("bf16-mixed", "fp32 8", "32"),
     "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
@@ -78,7 +81,7 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
     validate(config)
     key, _, value = override.partition("=")
     with pytest.raises(Exception) as error:
-        Session(config, None, None, ChildProcesses()).run()
+        Session(Start(config), None, ChildProcesses()).run()
         build.datamodule(config, build.preprocessing(config, None))
     assert key in str(error.value) and value in str(error.value) and remedy in str(error.value)
 

@@ -197,7 +197,8 @@ def test_failures_only_keeps_what_is_wrong(untrained_run, images, call, capsys):
     assert pictures == {os.path.basename(p) for p in wrong}
     call("predict", run=untrained_run, input=images, annotate=False)
     assert sorted(p.name for p in (untrained_run / "predict").rglob("*") if p.is_file()) == [
-        "predictions.csv"
+        ".predict_files",
+        "predictions.csv",
     ]
 
 

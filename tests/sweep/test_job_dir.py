@@ -99,8 +99,8 @@ def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     """The lock lies with the process that runs the job, whoever else has gone."""
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:
-        assert job_dir._try_lock(lock.fileno())
-        code = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(run_dir)!r}, 'end').touch()"
+        assert rundir.try_lock(lock.fileno())
+        code = f"import time, pathlib; time.sleep(0.5); pathlib.Path({str(run_dir)!r}, 'report.html').touch()"
         thread = threading.Thread(
             target=job_process.call,
             args=([sys.executable, "-S", "-c", code],),
@@ -111,7 +111,7 @@ def test_a_job_that_outlived_its_sweep_is_waited_for(tmp_path):
     with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
         assert job.state == "new"
         thread.join()
-    assert not (run_dir / "end").exists()  # it had ended before its directory was cleared
+    assert not (run_dir / "report.html").exists()  # it had ended before its directory was cleared
 
 
 def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path):
@@ -137,7 +137,7 @@ def test_what_only_a_running_sweep_needs_is_removed(tmp_path):
 def test_a_stopped_sweep_waits_for_its_jobs_but_not_for_ever(tmp_path):
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     with (run_dir / "overrides.yaml").open("r+") as lock:
-        assert job_dir._try_lock(lock.fileno())
+        assert rundir.try_lock(lock.fileno())
         start = time.monotonic()
         job_dir.settle(tmp_path, seconds=0.3)
         assert time.monotonic() - start >= 0.3

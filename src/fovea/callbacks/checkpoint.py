@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from fovea.files import remove_drafts, replacing
+from fovea.files import own_folder, remove_drafts, replacing
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class BestAndLast(Checkpoint):
         return True
 
     def _save(self, trainer: L.Trainer) -> None:
-        self.dirpath.mkdir(parents=True, exist_ok=True)
+        own_folder(self.dirpath)
         self.saved, self.stopped = trainer.current_epoch, bool(trainer.should_stop)
         writes = replacing(self.last_path) if trainer.is_global_zero else nullcontext(self.last_path)
         with writes as draft:  # every process takes part in saving, the first writes

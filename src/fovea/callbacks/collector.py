@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.files import replacing
+from fovea.files import own_folder, replacing
 from fovea.types import TaskView, ViewFactory
 
 
@@ -85,7 +85,7 @@ class Collector(L.Callback):
             torch.distributed.all_gather_object(everywhere, mine)
         found = [one for one in everywhere if one is not None]
         if found and trainer.is_global_zero and self.writes:
-            self.dirpath.mkdir(parents=True, exist_ok=True)
+            own_folder(self.dirpath)
             self._write_rows(found, _data(trainer))
             self._write_examples([one.shown for one in found], _data(trainer))
 

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fovea.callbacks.wandb_media import WandbMedia
-from fovea.files import write_text
+from fovea.files import own_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class RunLogger(WandbLogger):
         run_id = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
         if not run_id:
             run_id = os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
-            file.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(file.parent)
             write_text(file, run_id)
         return run_id
 

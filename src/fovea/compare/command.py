@@ -32,7 +32,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
-from fovea.files import write_json, write_text
+from fovea.files import own_folder, results_folder, write_json, write_text
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     measure = "" if task is None or unlike else f"test/{task.metric}"
     found = Comparison(
         metric=metric, groups=groups, base=base, measure=measure, tests=paired_tests(groups, base),
-        folder=Path(str(config.output)), command=shlex.join(["python", "src/compare.py", *words]),
-        left_out=left_out, notes=notes, method=[TRAINING],
+        folder=results_folder(Path(str(config.output))),
+        command=shlex.join(["python", "src/compare.py", *words]), left_out=left_out,
+        notes=notes, method=[TRAINING],
     )  # fmt: skip
     return found, task
 
@@ -259,8 +260,9 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
 
 def _clear(folder: Path) -> None:
     """Delete the figures of an earlier comparison in the same place, which need not have these names."""
+    figures = own_folder(folder / "figures")
     for pattern in ("effect_*.png", "*_right_*_wrong.png", "curves.png", "cost.png"):
-        for old in (folder / "figures").glob(pattern) if (folder / "compare.html").is_file() else ():
+        for old in figures.glob(pattern) if (folder / "compare.html").is_file() else ():
             old.unlink()
 
 

@@ -24,6 +24,7 @@ from fovea import errors
 from fovea.config import resolvers
 from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
+from fovea.files import write_text
 
 resolvers.register()
 
@@ -83,6 +84,7 @@ LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which 
 
 def command(name: str) -> None:
     """Run a command: its root config is `conf/<name>.yaml`, its code what COMMANDS names."""
+    _open_streams()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
     try:
@@ -107,6 +109,16 @@ def command(name: str) -> None:
         _fail(error, code=2)
     except Exception as error:
         _fail(error, code=1)
+
+
+def _open_streams() -> None:
+    """Open those of the three standard streams that are closed, as a daemon's are, on nothing."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it lives as long
+            if getattr(sys, name).fileno() != number:
+                os.dup2(getattr(sys, name).fileno(), number)
 
 
 def _run(name: str) -> None:
@@ -174,5 +186,5 @@ def _fail(error: BaseException, *, code: int) -> None:
         message = advice(error, sys.argv[1:])
         sys.stderr.write(f"error: {message}\n")
         if errors.FILE in os.environ:  # a job of a sweep: the table says why it failed
-            Path(os.environ[errors.FILE]).write_text(message, encoding="utf-8")
+            write_text(Path(os.environ[errors.FILE]), message)
     sys.exit(code)

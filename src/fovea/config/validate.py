@@ -7,6 +7,7 @@ What a constructor refuses itself before data is read, naming the key, is not re
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,10 +40,16 @@ def _size(value: object) -> bool:
     return _is_int(value, 1)
 
 
+def _devices(value: object) -> bool:
+    return value in ("auto", -1, "-1") or _is_int(value, 1) or (isinstance(value, str | list) and bool(value))
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: _is_int(v, 0) and v < 2**32, "an integer from 0 to 4294967295"),
     "data.batch_size": (lambda v: _is_int(v, 1), "an integer of at least 1"),
     "data.num_workers": (lambda v: v == "auto" or _is_int(v, 0), "auto or an integer of at least 0"),
+    "trainer.devices": (_devices, "auto, -1 for all, a number of devices, or a list of their indices"),
+    "run_dir": (lambda v: isinstance(v, str) and v.strip() not in ("", "None"), "the directory of the run"),
     "data.image_size": (lambda v: v is None or _size(v), "a number of pixels, or [height,width]"),
     "data.val_fraction": (_fraction, "a number between 0 and 1"),
     "data.test_fraction": (_fraction, "a number between 0 and 1"),
@@ -78,6 +85,41 @@ def validate(config: DictConfig) -> None:
         if found and not allowed(value):
             raise UsageError(f"{key} is {value!r}; allowed: {text}")
     require_device(_select(plain, "trainer.accelerator")[1])
+    require_cores(_select(plain, "data.num_workers")[1])
+    _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])
+
+
+def require_cores(workers: object, *, key: str = "data.num_workers") -> None:
+    """Raise a `UsageError` for more worker processes than this machine has cores."""
+    cores = number_of_cores()
+    if isinstance(workers, int) and workers > max(2, cores):
+        raise UsageError(
+            f"{key}={workers}, but this machine has {cores} CPU cores; use {key}=auto or at most {cores}"
+        )
+
+
+def number_of_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _require_devices(devices: object, accelerator: object) -> None:
+    """Raise for more processes than cores, or more GPUs than there are; one is always there."""
+    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 2:
+        return
+    there, what = number_of_cores(), "CPU cores"
+    if accelerator != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            there, what = torch.cuda.device_count(), "GPUs"
+        elif accelerator == "mps":
+            there, what = 1, "GPU"
+    if devices > max(there, 2 if what == "CPU cores" else 1):
+        raise UsageError(
+            f"trainer.devices={devices}, but this machine has {there} {what}; "
+            f"use trainer.devices=auto or at most {there}"
+        )
 
 
 def _select(node: object, key: str) -> tuple[bool, Any]:

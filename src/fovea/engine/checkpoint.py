@@ -44,8 +44,10 @@ def load(path: Path) -> dict[str, Any]:
             f"{path} is refused: it holds more than tensors and plain containers, and loading it could run "
             f"code ({str(error).splitlines()[0]}). Only load checkpoints that this suite wrote"
         ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UsageError(f"{path} cannot be read; it is damaged or not a checkpoint ({error})") from None
+    except (RuntimeError, EOFError, OSError):
+        raise UsageError(
+            f"{path} cannot be read: it is cut off, damaged or no checkpoint{_other(path)}"
+        ) from None
     about = checkpoint.get("fovea") if isinstance(checkpoint, dict) else None
     if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
         raise UsageError(f"{path} was not written by this suite: it has no 'fovea' entry with the config")
@@ -126,6 +128,21 @@ def _allowed(target: object) -> bool:
     if len(rest) > 1 and (folder / f"{rest[0]}.py").is_file():
         rest = rest[1:]
     return len(rest) == 1 and not rest[0].startswith("_")
+
+
+def _other(path: Path) -> str:
+    """Name the checkpoint beside a damaged one that still reads."""
+    for name in ("best", "last"):
+        other = path.with_name(f"{name}.ckpt")
+        if other.name == path.name or not other.is_file():
+            continue
+        try:
+            torch.load(other, map_location="cpu", weights_only=True)
+        except Exception:
+            continue
+        use = f"use it with checkpoint={name}, or copy it over {path.name} to continue from it"
+        return f". {other} is intact: {use}"
+    return "; delete it and start a new run" if path.name in ("best.ckpt", "last.ckpt") else ""
 
 
 def _others(path: Path) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fovea.callbacks.checkpoint import BestAndLast
+    from fovea.engine.resume import Start
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,19 @@ log = logging.getLogger(__name__)
 class Session:
     """The objects of one run and the order in which they act; `summary` is None in processes of rank > 0."""
 
-    def __init__(
-        self, config: DictConfig, ckpt_path: Path | None, summary: Summary | None, children: ChildProcesses
-    ) -> None:
-        self.config, self.ckpt_path, self.summary, self.children = config, ckpt_path, summary, children
-        self.run_dir = Path(config.run_dir)
-        self.checkpointer: BestAndLast = build.make(config.checkpoint)
+    def __init__(self, begin: Start, summary: Summary | None, children: ChildProcesses) -> None:
+        self.begin, self.summary, self.children = begin, summary, children
+        self.config, self.ckpt_path = begin.config, begin.ckpt_path
+        self.run_dir = Path(self.config.run_dir)
+
+    @property
+    def stepped(self) -> bool:
+        """Whether this process has changed the weights."""
+        return hasattr(self, "trainer") and self.trainer.global_step > self.begin.step
 
     def run(self) -> float | None:
         """Run all stages; return the best value of the monitored metric."""
+        self.checkpointer: BestAndLast = build.make(self.config.checkpoint)
         try:
             self._build()
             self._fit()
@@ -78,7 +83,7 @@ class Session:
         )
         callbacks = build.callbacks(config, record=self.record, checkpointer=self.checkpointer)
         callbacks.append(processes.callback(self.children))
-        if self._stopped_early():
+        if self.begin.ended:
             callbacks.append(_stop_at_once())
         self.trainer = build.trainer(config, callbacks=callbacks, loggers=build.loggers(config))
         if self.summary is not None:
@@ -171,17 +176,6 @@ class Session:
         from fovea.runs.report import final_table
 
         log.info("\n%s", final_table(summary.facts, self.run_dir))
-
-    def _stopped_early(self) -> bool:
-        """Whether the checkpoint to resume was the last one of a run that had stopped early."""
-        if self.ckpt_path is None:
-            return False
-        from fovea.engine.checkpoint import load
-
-        saved = load(self.ckpt_path)
-        if int(saved["fovea"]["config"]["trainer"]["max_epochs"]) != int(self.config.trainer.max_epochs):
-            return False
-        return bool(saved["callbacks"][self.checkpointer.state_key]["stopped"])
 
 
 def write_report(run_dir: Path, config: DictConfig) -> None:

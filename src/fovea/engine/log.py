@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 
 NOISE = (
@@ -26,6 +28,17 @@ class _Terminal(logging.Filter):
         return record.name.startswith("fovea") or record.levelno >= logging.WARNING
 
 
+class _File(logging.FileHandler):
+    """A log that is never written through a link, and that a full disk only cuts short."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Stay silent: what could not be logged is no reason to say something else."""
+
+
 def configure(run_dir: Path | None) -> None:
     """Log to the terminal, and from now on to `run_dir/train.log` too."""
     root = logging.getLogger()
@@ -38,7 +51,7 @@ def configure(run_dir: Path | None) -> None:
     terminal.addFilter(_Terminal())
     root.addHandler(terminal)
     if run_dir is not None:
-        file = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
+        file = _File(run_dir / "train.log", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(file)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ FREE = ("run_dir", "resume")
 SPLITTING = (
     "val_fraction", "test_fraction", "split_seed", "train_fraction", "limit_per_class", "fold", "num_folds",
 )  # fmt: skip
+NOT_SAVED = ("sweep_name", "sweep_dir")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Start:
     config: DictConfig
     ckpt_path: Path | None = None
     claimed: bool = False
+    step: int = 0
+    ended: bool = False  # by early stopping, with that checkpoint
 
 
 def start(config: DictConfig, given: list[str]) -> Start:
@@ -50,10 +54,42 @@ def start(config: DictConfig, given: list[str]) -> Start:
             return Start(config)
         raise UsageError(f"{run_dir} is not a run directory: it has no config.yaml")
     if (run_dir / "config.yaml").stat().st_size == 0:
+        if any((run_dir / "checkpoints").glob("*.ckpt")):
+            raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
-    saved = rundir.move(_overridden(rundir.read_config(run_dir), given), run_dir)
+    saved = rundir.read_config(run_dir)
+    missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
+    if missing:
+        raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
+    asked = rundir.move(_overridden(saved, given), run_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
-    return Start(saved, last if last.is_file() else None, claimed=True)
+    return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
+
+
+def _from(config: DictConfig, last: Path) -> Start:
+    """Begin where the last checkpoint ends; refuse a length that it has passed already."""
+    from fovea.engine import checkpoint
+
+    saved = checkpoint.load(last)
+    epochs, step = int(saved["epoch"]) + 1, int(saved["global_step"])
+    for key, reached in {"max_epochs": epochs, "max_steps": step}.items():
+        asked = config.trainer.get(key)
+        if asked is not None and 0 <= int(asked) < reached:
+            raise UsageError(
+                f"trainer.{key}={asked}, but the run has reached {reached} already; "
+                f"give {reached} or more, or start a new run"
+            )
+    name = str(config.checkpoint._target_).rpartition(".")[2]
+    same = int(saved["fovea"]["config"]["trainer"]["max_epochs"]) == int(config.trainer.max_epochs)
+    ended = same and bool(saved["callbacks"].get(name, {}).get("stopped"))
+    return Start(config, last, claimed=True, step=step, ended=ended)
+
+
+def _unusable(run_dir: Path, why: str) -> str:
+    kept = [name for name in ("best", "last") if (run_dir / "checkpoints" / f"{name}.ckpt").is_file()]
+    where = shlex.quote(str(run_dir))
+    use = f"python src/eval.py run={where} checkpoint={kept[0]} measures what was trained; " if kept else ""
+    return f"{run_dir / 'config.yaml'} {why}, so the run cannot be resumed; {use}to train, start a new run"
 
 
 def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:

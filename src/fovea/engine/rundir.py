@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
-from fovea.files import write_json, write_text
+from fovea.files import remove_drafts, replacing, write_json, write_text
+
+# What a run writes into its directory; nothing else there is ever deleted.
+FILES = ("config.yaml", "summary.json", "metrics.csv", "report.html", "train.log", "output.log", "error.txt")
+FOLDERS = ("checkpoints", "predictions", "figures", "images")
+_held: set[int] = set()  # descriptors whose locks this process holds
+
+
+def _leave_to_parent() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)  # a worker that outlives its run must not hold the lock
 
 
 def claim(path: str | Path, *, fixed: bool) -> Path:
@@ -22,7 +40,11 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
     base, n = Path(path), 1
     while True:
         run_dir = base if n == 1 else base.with_name(f"{base.name}_{n}")
-        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"{error.filename}: {error.strerror}"
+            raise UsageError(f"run_dir={path} cannot be made ({why}); choose another run_dir") from None
         try:
             os.close(os.open(run_dir / "config.yaml", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             return run_dir
@@ -32,6 +54,58 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
                     f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir"
                 ) from None
             n += 1
+
+
+@contextlib.contextmanager
+def hold(run_dir: Path) -> Iterator[None]:
+    """Keep every other process from writing this run; the lock goes with the process, however that ends.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    try:
+        if not try_lock(descriptor):
+            pid = (read_summary(run_dir).get("process") or {}).get("pid")
+            who = "is being set up" if pid is None else f"is running (pid {pid})"
+            raise UsageError(f"{run_dir} {who}; wait for it or stop it, or choose another run_dir")
+        _held.add(descriptor)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock without waiting; a file system without locks protects nothing and stops nobody."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def saved_state(run_dir: Path) -> dict[str, bytes]:
+    """Return what `give_back` needs to leave a run as it is now: nothing of one that is new."""
+    files = {name: run_dir / name for name in ("config.yaml", "summary.json")}
+    return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+
+
+def give_back(run_dir: Path, before: dict[str, bytes]) -> str:
+    """Leave no trace of an attempt that trained nothing; return what became of the directory."""
+    remove_drafts(run_dir)
+    if before:
+        for name, content in before.items():
+            with replacing(run_dir / name) as draft:
+                draft.write_bytes(content)
+        return f"{run_dir} is as it was"
+    for name in FILES:
+        (run_dir / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something of somebody else's is in it
+        run_dir.rmdir()
+    return f"{run_dir} is free again"
 
 
 def write_config(run_dir: Path, config: DictConfig) -> None:
@@ -51,7 +125,11 @@ def read_config(run_dir: Path) -> DictConfig:
         raise UsageError(
             f"{run_dir} is not a run directory: it has no config.yaml ({found or 'it is empty'})"
         )
-    config = OmegaConf.load(file)
+    try:
+        config = OmegaConf.load(file)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        why = " ".join(str(error).split())
+        raise UsageError(f"{file} is damaged ({why}): restore it, or start a new run") from None
     if not isinstance(config, DictConfig) or "task" not in config:
         raise UsageError(f"{file} is empty: the run in {run_dir} ended before it was set up; start a new one")
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shlex
 import subprocess
@@ -22,10 +23,12 @@ class Summary:
 
     def __init__(self, run_dir: Path, config: DictConfig) -> None:
         self.run_dir = run_dir
+        first, resumed = _commands(run_dir)
         self.facts: dict[str, Any] = {
             "status": "running",
             "error": None,
-            "command": command_line(),
+            "command": first,
+            "resumed": resumed,
             "debug": debugging(OmegaConf.to_container(config, resolve=True)),  # type: ignore[arg-type]
             "experiment": str(config.experiment),
             "task": str(config.task._target_).rsplit(".", 1)[-1],
@@ -65,7 +68,19 @@ class Summary:
     def finish(self, status: str, *, error: str | None = None) -> None:
         """Write how the run ended."""
         self.set(status=status, error=error)
-        self.write()
+        try:
+            self.write()
+        except OSError as problem:  # a full disk, or the directory is gone: what is there says more
+            logging.getLogger(__name__).warning("summary.json says no longer how the run is: %s", problem)
+
+
+def _commands(run_dir: Path) -> tuple[str, list[str]]:
+    """Return the command with which a run began, and those that resumed it, this one last."""
+    earlier = rundir.read_summary(run_dir)
+    first, resumed = earlier.get("command"), earlier.get("resumed")
+    if not isinstance(first, str):
+        return command_line(), []
+    return first, [*(str(c) for c in resumed or [] if isinstance(resumed, list)), command_line()]
 
 
 def command_line() -> str:

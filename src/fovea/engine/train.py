@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -18,8 +20,9 @@ from fovea.engine import distributed, resume, rundir
 from fovea.engine.fit import Session, write_report
 from fovea.engine.log import configure
 from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
+from fovea.engine.resume import Start
 from fovea.engine.summary import Summary
-from fovea.files import remove_drafts, write_text
+from fovea.files import append, remove_drafts, write_text
 
 log = logging.getLogger(__name__)
 
@@ -51,38 +54,48 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
     begin = resume.start(config, given)
     validate(begin.config)
     if distributed.rank() > 0:
-        return _other_process(begin.ckpt_path)
-    config = begin.config
+        return _other_process(begin)
     if not begin.claimed:
         fixed = any(g.startswith("run_dir=") for g in given)
-        config = rundir.move(config, rundir.claim(config.run_dir, fixed=fixed))
-    run_dir = Path(config.run_dir)
+        run_dir = rundir.claim(begin.config.run_dir, fixed=fixed)
+        begin = dataclasses.replace(begin, config=rundir.move(begin.config, run_dir))
+    with rundir.hold(Path(begin.config.run_dir)):
+        return _train(begin)
+
+
+def _train(begin: Start) -> float | None:
+    """Train in a directory that is held; say there how it ended, or leave it as it was."""
+    config, run_dir = begin.config, Path(begin.config.run_dir)
     for name in ("", "predictions", "figures", "images") if begin.claimed else ():
         remove_drafts(run_dir / name)
+    before = rundir.saved_state(run_dir) if begin.claimed else {}
     summary = Summary(run_dir, config)
     configure(run_dir)
     children = ChildProcesses(on_failure=lambda error: _failed(summary, error, config))
+    session = Session(begin, summary, children)
     try:
         with stop_signals():
-            value = Session(config, begin.ckpt_path, summary, children).run()
+            value = session.run()
             children.join()
         return value
     except BaseException as caught:
         error = children.attribute_failure(caught)
-        if isinstance(error, errors.Interrupted):
-            _interrupted(summary, error)
-        else:
-            _failed(summary, error, config)
         children.end()
         for note in run_dir.glob(f"{distributed.ERROR_NOTE}*"):  # of processes that failed beside this one
             note.unlink(missing_ok=True)
+        if isinstance(error, errors.Interrupted):
+            _interrupted(summary, error)
+        elif session.stepped or errors.FILE in os.environ:  # a sweep keeps what it has to say of each job
+            _failed(summary, error, config)
+        else:
+            _never_began(run_dir, before, error, config)
         _report(run_dir, config)
         if error is caught:
             raise
         raise error from None
 
 
-def _other_process(ckpt_path: Path | None) -> float | None:
+def _other_process(begin: Start) -> float | None:
     """Join a run as a process of rank 1 or more: same config, and nothing written but an error."""
     config = rundir.read_config(distributed.find())
     configure(None)
@@ -91,14 +104,13 @@ def _other_process(ckpt_path: Path | None) -> float | None:
     follow_parent()
     with stop_signals():
         try:
-            return Session(config, ckpt_path, None, ChildProcesses()).run()
+            return Session(dataclasses.replace(begin, config=config), None, ChildProcesses()).run()
         except errors.Interrupted as stop:
             sys.exit(128 + stop.signum)
         except Exception as error:  # one process speaks for all: that of rank 0
             rank = distributed.rank()
             write_text(distributed.error_note(rank), errors.explain(error, config=config))
-            with (distributed.find() / "train.log").open("a", encoding="utf-8") as file:
-                file.write(f"rank {rank}: {errors.details(error)}")
+            append(distributed.find() / "train.log", f"rank {rank}: {errors.details(error)}")
             sys.exit(1)
 
 
@@ -116,6 +128,20 @@ def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:
     file.info("%s", errors.details(error))
     if not errors.wants_traceback():
         log.error("error: %s\n  (traceback: %s)", message, summary.run_dir / "train.log")
+        error.fovea_reported = True  # type: ignore[attr-defined]
+
+
+def _never_began(run_dir: Path, before: dict[str, bytes], error: BaseException, config: DictConfig) -> None:
+    """Nothing was trained: leave nothing in the way of the next try."""
+    message = errors.explain(error, config=config)
+    logging.getLogger("traceback").info("%s", errors.details(error))
+    configure(None)  # closes train.log
+    try:
+        place = rundir.give_back(run_dir, before)
+    except OSError as problem:
+        place = f"{run_dir} could not be cleared: {problem}"
+    if not errors.wants_traceback():
+        log.error("error: %s\n  (nothing was trained; %s; FOVEA_TRACEBACK=1 shows where)", message, place)
         error.fovea_reported = True  # type: ignore[attr-defined]
 
 

@@ -19,6 +19,7 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.summary import command_line
 from fovea.engine.trained import device
 from fovea.errors import UsageError
+from fovea.files import results_folder, written
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ def _explain(config: DictConfig, out_dir: Path) -> None:
     from fovea.explain.run.images import ImageReader
     from fovea.explain.run.mapper import Mapper
     from fovea.explain.run.methods import check_layers
-    from fovea.explain.run.output import ResultFolder, written
+    from fovea.explain.run.output import LIST, ResultFolder
     from fovea.explain.run.session import ExplainSession
     from fovea.explain.view.page import ExplainPage
 
@@ -55,7 +56,7 @@ def _explain(config: DictConfig, out_dir: Path) -> None:
     opened = open_models(config)
     check_layers(methods, [one.net for one in opened])
     selectors = [selector(one, config.target) for one in opened]
-    images = _images(config, opened, written(out_dir))
+    images = _images(config, opened, written(out_dir, LIST))
     readers = [
         ImageReader(images, one, getattr(own, "label_of", None))
         for one, own in zip(opened, selectors, strict=True)
@@ -80,11 +81,12 @@ def _explain(config: DictConfig, out_dir: Path) -> None:
 def output(config: DictConfig) -> Path:
     """Return where the results go: into the run, or where there is not just one, a folder of their own."""
     if config.output is not None:
-        return Path(str(config.output))
+        return results_folder(Path(str(config.output)))
     runs = listed(config, "run")
     if len(runs) == 1 and config.get("model") is None:
         run = Path(runs[0])
-        return (run.parent if run.is_file() else run) / "explain"
+        home = run.parent if run.is_file() else run
+        return results_folder(home / "explain", run=home)
     return Path(str(config.paths.logs)) / "explain" / time.strftime("%Y-%m-%d_%H-%M-%S")
 
 

@@ -16,7 +16,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, open_run
 from fovea.errors import UsageError
-from fovea.files import replacing
+from fovea.files import own_folder, replacing, results_folder
 from fovea.page.formats import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def main(config: DictConfig) -> None:
     with stop_signals():
         trained = open_run(str(config.run), str(config.checkpoint))
         run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent
-        folder = run / "export" / form.name if config.output is None else Path(str(config.output))
+        own = config.output is None
+        chosen = run / "export" / form.name if own else Path(str(config.output))
+        folder = results_folder(chosen, run=run if own else None)
         about = export(trained, form, folder, config)
     log.info("\n%s", _table(about, folder))
 
@@ -74,7 +76,7 @@ def export(trained: Trained, form: Format, folder: Path, config: DictConfig) -> 
     about = contents.facts(trained, form, images[:2])
     file = folder / form.file
     failed = file.with_name(f"{file.name}.failed")
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     with replacing(file) as draft:
         about |= formats.write(form, trained.net, images[:2].contiguous(), draft, opset=config.opset)
         about["bytes"] = draft.stat().st_size

@@ -13,7 +13,7 @@ from torch import Tensor
 from fovea.engine.trained import Trained
 from fovea.export import predict_example
 from fovea.export.formats import Format, leaves
-from fovea.files import write_json, write_text
+from fovea.files import replacing, write_json, write_text
 
 README = """# {name}, exported as {format}
 
@@ -64,7 +64,8 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     """Write everything beside the network's file."""
     write_json(folder / "export.json", about)
     write_text(folder / "README.md", page(about))
-    shutil.copyfile(predict_example.__file__, folder / "predict_example.py")
+    with replacing(folder / "predict_example.py") as draft:
+        shutil.copyfile(predict_example.__file__, draft)
 
 
 def page(about: dict[str, Any]) -> str:

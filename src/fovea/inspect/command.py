@@ -17,7 +17,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.summary import command_line
 from fovea.errors import UsageError
-from fovea.files import write_json, write_text
+from fovea.files import results_folder, write_json, write_text
 from fovea.page.progress import progress
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(config: DictConfig) -> None:
     config = resolved(config)
     try:
         with stop_signals():
-            code = actions[action](config, Path(str(config.output)))
+            code = actions[action](config, results_folder(Path(str(config.output))))
     except errors.Interrupted:
         log.warning("stopped; pages and tables of earlier calls are as they were")
         raise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import replacing
+from fovea.files import own_folder, replacing
 from fovea.page.heatmap import colour_bar, meaning
 from fovea.page.label import INK, MARKS, SOFT, Colour, drawable, fit, font, resized, write
 
@@ -190,7 +190,7 @@ def write_png(path: Path, pixels: np.ndarray) -> Path:
     """Write pixels (H, W, 3) uint8, whole or not at all."""
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     with replacing(path) as draft:
         Image.fromarray(pixels).save(draft, "png", compress_level=4, dpi=(150, 150))
     return path

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.files import replacing
+from fovea.files import own_folder, replacing
 from fovea.page.formats import cell, shorten
 from fovea.page.label import drawable
 
@@ -48,7 +48,7 @@ def panel(figure: Figure, *, left: float, bottom: float, width: float, height: f
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG; light compression, because deflate costs more than drawing does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     with replacing(path) as draft:
         draft.write_bytes(png(figure))
     return path

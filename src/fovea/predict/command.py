@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
+from fovea.files import results_folder
 from fovea.predict.writer import PredictionWriter
 from fovea.types import TaskView
 
@@ -55,7 +57,10 @@ def _output(config: DictConfig) -> Path:
     """Return where the results go: for a checkpoint without its run, beside the file."""
     run, out_dir = Path(str(config.run)), Path(str(config.output))
     beside = run.is_file() and out_dir == run / "predict"
-    return run.parent / "predict" if beside else out_dir
+    if beside:
+        return results_folder(run.parent / "predict", run=run.parent)
+    inside = Path(os.path.abspath(out_dir)).is_relative_to(os.path.abspath(run))
+    return results_folder(out_dir, run=run if inside else None)
 
 
 def _without_own(paths: list[Path], out_dir: Path, *, folders: Sequence[str]) -> list[Path]:

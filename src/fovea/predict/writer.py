@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import unique_names, write_text
+from fovea.files import own_folder, remove_written, replacing, unique_names, write_text
 from fovea.page.formats import middle
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail, to_rgb
 from fovea.page.text_table import text_table
 from fovea.types import TaskView
 
+LIST = ".predict_files"  # what a call wrote, so that the next one removes just that
 MAX_SIDE = 1280  # pixels of an annotated image
 SHEET = 40  # images on the contact sheet at most
 TILE = 200  # pixels of each
@@ -54,7 +55,7 @@ class PredictionWriter:
         self._listed: list[tuple[str, str]] = []
         self._tiles: list[np.ndarray] = []
         self._seen = self._written = self._known = self._right = 0
-        self._remove_earlier()
+        self._replace_earlier()
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, label: int | None) -> None:
         """Add one image uint8 (H, W, 3) with the output of the net or of the view's `infer`."""
@@ -70,15 +71,15 @@ class PredictionWriter:
         self._list(path, row, lines)
         if self.view.folder:
             folder = self.out_dir / self.view.folder[1]
-            folder.mkdir(parents=True, exist_ok=True)
-            self.view.picture(answer).save(folder / self._names[path], compress_level=4)
+            own_folder(folder)
+            with replacing(folder / self._names[path]) as draft:
+                self.view.picture(answer).save(draft, "png", compress_level=4)
         if self.pictures:
             self._draw(path, image, answer, lines, correct)
 
     def finish(self) -> str:
         """Write the table and the sheet; return what to print."""
         file = self.out_dir / "predictions.csv"
-        self.out_dir.mkdir(parents=True, exist_ok=True)
         write_text(file, self._csv.getvalue())
         if self._tiles:
             wide = self._tiles[0].shape[1] > 1.5 * TILE
@@ -108,19 +109,23 @@ class PredictionWriter:
 
         drawn = annotate(self.view.draw(_bounded(image), answer), lines, ok=correct)
         folder = self.out_dir / "annotated"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn).save(folder / self._names[path], compress_level=4)
+        own_folder(folder)
+        with replacing(folder / self._names[path]) as draft:
+            Image.fromarray(drawn).save(draft, "png", compress_level=4)
         if len(self._tiles) < SHEET:
             small = self.view.draw(thumbnail(image, side=TILE), answer)
             self._tiles.append(annotate(small, [*lines, Path(path).name], ok=correct))
 
-    def _remove_earlier(self) -> None:
-        """Delete the predictions of an earlier call."""
+    def _replace_earlier(self) -> None:
+        """Delete the predictions of an earlier call, and list the files that this one may write."""
         folders = ["annotated", *([self.view.folder[1]] if self.view.folder else [])]
-        if (self.out_dir / "predictions.csv").is_file():
-            for pattern in (*(f"{folder}/*.png" for folder in folders), "predictions.*"):
-                for old in self.out_dir.glob(pattern):
-                    old.unlink()
+        own_folder(self.out_dir)
+        for folder in folders:  # a link is found before anything is deleted
+            if (self.out_dir / folder).is_symlink():
+                own_folder(self.out_dir / folder)
+        remove_written(self.out_dir, LIST)
+        pictures = [f"{folder}/{name}" for folder in folders for name in self._names.values()]
+        write_text(self.out_dir / LIST, "\n".join(["predictions.csv", "predictions.png", *pictures, ""]))
 
 
 def _cell(value: object) -> str:

@@ -17,6 +17,7 @@ def sections(run: Run, view: TaskView | None = None) -> list[Section]:
     where = relative(run.dir)
     saved = [name for name in ("best.ckpt", "last.ckpt") if (run.dir / "checkpoints" / name).exists()]
     found = [(repeat(run), "Repeat this run")]
+    found += [(command, "It was resumed with") for command in resumed(run)]
     if "last.ckpt" in saved:
         found.append((f"python src/train.py {override('run_dir', where)} resume=true", "Resume this run"))
     if saved:
@@ -41,6 +42,12 @@ def repeat(run: Run) -> str:
         return str(run.summary["command"])
     keys = [key for key in ("experiment", "seed") if run.config.get(key) is not None]
     return " ".join(["python src/train.py", *(override(key, str(run.config[key])) for key in keys)])
+
+
+def resumed(run: Run) -> list[str]:
+    """Return the commands that resumed a run, each once."""
+    commands = run.summary.get("resumed")
+    return list(dict.fromkeys(map(str, commands))) if isinstance(commands, list) else []
 
 
 def override(key: str, value: str) -> str:

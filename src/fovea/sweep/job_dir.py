@@ -16,8 +16,9 @@ from typing import IO, Any
 from omegaconf import OmegaConf
 
 from fovea.engine import rundir
+from fovea.engine.rundir import try_lock
 from fovea.errors import UsageError
-from fovea.files import write_text
+from fovea.files import append, remove_drafts, write_text
 
 log = logging.getLogger(__name__)
 STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
@@ -48,7 +49,7 @@ def open_job(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[
     """
     run_dir = claim(sweep_dir, overrides, number=number)
     with (run_dir / RECIPE).open("r+", encoding="utf-8") as lock:
-        if not _try_lock(lock.fileno()):
+        if not try_lock(lock.fileno()):
             log.info("job %s runs already; waiting for it to end", run_dir.name)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield JobDir(run_dir, _state(run_dir), lock)
@@ -57,12 +58,13 @@ def open_job(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[
 def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
     """Return the directory of the job with these overrides; make it where there is none."""
     sweep_dir.mkdir(parents=True, exist_ok=True)
-    with (sweep_dir / CLAIMS).open("w") as claims:
+    append(sweep_dir / CLAIMS, "")
+    with (sweep_dir / CLAIMS).open("r+") as claims:
         fcntl.flock(claims, fcntl.LOCK_EX)
         for known in jobs(sweep_dir):
             if sorted(job_overrides(known)) == sorted(overrides):
                 return known
-        while (sweep_dir / str(number)).exists():
+        while os.path.lexists(sweep_dir / str(number)):
             number += 1
         run_dir = sweep_dir / str(number)
         run_dir.mkdir()
@@ -72,7 +74,9 @@ def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
 
 def jobs(sweep_dir: Path) -> list[Path]:
     """Return the directories of the jobs so far, by number."""
-    found = [p for p in sweep_dir.glob("*") if p.name.isdigit() and (p / RECIPE).is_file()]
+    found = [
+        p for p in sweep_dir.glob("*") if p.name.isdigit() and not p.is_symlink() and (p / RECIPE).is_file()
+    ]
     return sorted(found, key=lambda p: int(p.name))
 
 
@@ -86,14 +90,14 @@ def hold(sweep_dir: Path) -> None:
     """Make the sweep's directory, and refuse it while another sweep works in it."""
     sweep_dir.mkdir(parents=True, exist_ok=True)
     directory = os.open(sweep_dir, os.O_RDONLY)
-    if not _try_lock(directory):
+    if not try_lock(directory):
         raise UsageError(f"a sweep is running in {sweep_dir}; wait for it, or choose another sweep_dir")
     _held.append(directory)
 
 
 def stop(sweep_dir: Path, signum: int, *, seconds: float) -> None:
     """Let no further job start, send a signal to those that run here, and wait until they have ended."""
-    (sweep_dir / STOPPED).touch()
+    write_text(sweep_dir / STOPPED, "")
     for run_dir in jobs(sweep_dir):
         summary = rundir.read_summary(run_dir)
         process = summary.get("process") or {}
@@ -108,7 +112,7 @@ def settle(sweep_dir: Path, *, seconds: float) -> None:
     end = time.monotonic() + seconds
     for run_dir in jobs(sweep_dir):
         with (run_dir / RECIPE).open("r+", encoding="utf-8") as lock:
-            while not _try_lock(lock.fileno()) and time.monotonic() < end:
+            while not try_lock(lock.fileno()) and time.monotonic() < end:
                 time.sleep(0.1)
 
 
@@ -133,21 +137,13 @@ def _state(run_dir: Path) -> str:
 
 def _clear(run_dir: Path) -> None:
     """Free a job's directory for another try; the log of the last one stays."""
-    for path in run_dir.iterdir():
-        if path.name == "train.log":
-            os.replace(path, run_dir / "train.failed.log")
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name not in (RECIPE, "train.failed.log"):
-            path.unlink()
-
-
-def _try_lock(fd: int) -> bool:
-    """Lock without waiting; a file system without locks protects nothing and stops nobody."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    remove_drafts(run_dir)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(run_dir / "train.log", run_dir / "train.failed.log")
+    for name in rundir.FILES:
+        (run_dir / name).unlink(missing_ok=True)
+    for name in rundir.FOLDERS:
+        if (run_dir / name).is_symlink():
+            (run_dir / name).unlink()
+        elif (run_dir / name).is_dir():
+            shutil.rmtree(run_dir / name)

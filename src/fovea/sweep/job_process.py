@@ -35,7 +35,7 @@ def call(command: list[str], *, output: Path | None, error_file: Path, keep: IO[
     """
     env = clean_environment() | {errors.FILE: str(error_file.resolve())}
     with contextlib.ExitStack() as stack:
-        stream = None if output is None else stack.enter_context(output.open("ab"))
+        stream = None if output is None else stack.enter_context(_appending(output))
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream and subprocess.STDOUT,
             process_group=0, pass_fds=(keep.fileno(),), preexec_fn=_tie_to_parent(),
@@ -45,6 +45,11 @@ def call(command: list[str], *, output: Path | None, error_file: Path, keep: IO[
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # what a killed job left running
     return End(process.returncode, stopped, _error(process.returncode, error_file))
+
+
+def _appending(path: Path) -> IO[bytes]:
+    """Open a file that is no link, to add to it."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:

@@ -125,6 +125,8 @@ class SweepReport(Callback):
             raise SystemExit(2 if isinstance(error, errors.UsageError) else 1) from None
 
     def _start(self, config: DictConfig) -> None:
+        if not str(config.sweep_dir or "").strip():
+            raise errors.UsageError("sweep_dir= is empty: name a directory for the sweep")
         self.sweep_dir = Path(str(config.sweep_dir))
         hold(self.sweep_dir)
         (self.sweep_dir / STOPPED).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fovea.explain.core.class_choice import LogitSelector, SelectedClass
 from fovea.explain.core.model import ExplainedModel
+from fovea.files import replacing_text
 from fovea.page.blocks import Block
 
 
@@ -70,7 +71,7 @@ def first_selected(
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> Path:
     """Write rows as CSV; None is blank."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing_text(path) as file:
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from fovea.explain.core.method import explaining, score_gradient, watch
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import Pixels, blur, moments, to_uint8
 from fovea.explain.core.targets import ClassScore
+from fovea.files import write_npy
 from fovea.page.blocks import Block, Picture
 from fovea.page.image_grid import Tile, grid
 
@@ -161,7 +161,7 @@ class ClassVisualisationAnalysis(Analysis):
             for i in range(0, len(chosen), at_once)
         )
         names = [class_name(model.classes, label) for label in chosen]
-        np.save(folder / "classes.npy", result.pictures[-1].cpu().numpy())
+        write_npy(folder / "classes.npy", result.pictures[-1].cpu().numpy())
         self._table(folder, names, result)
         path = grid(folder / "classes.png", _rows(result), titles=names)
         caption = (

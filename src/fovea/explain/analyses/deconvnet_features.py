@@ -14,6 +14,7 @@ from fovea.explain.analyses.base import Analysis, write_table
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
 from fovea.explain.methods.deconvnet import chain_layer, chain_output, project
+from fovea.files import write_npy
 from fovea.page.blocks import Block, Picture
 from fovea.page.image_grid import Tile, grid
 
@@ -55,7 +56,7 @@ class DeconvnetAnalysis(Analysis):
             cells, projected, lines = _channel(
                 model, layer, channel, rows[:, channel].tolist(), best[:, channel]
             )
-            np.save(folder / f"{layer}__{channel}.npy", projected)
+            write_npy(folder / f"{layer}__{channel}.npy", projected)
             sheet += cells
             titles += [f"{layer}, channel {channel}", "projected back"]
             table += lines

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from fovea.explain.core.layers import to_grid
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
+from fovea.files import write_npy
 from fovea.models.hooks import record
 from fovea.page.blocks import Block, Picture, Text
 from fovea.page.heatmap import heat
@@ -93,7 +93,7 @@ class FeatureMapAnalysis(Analysis):
         for path in paths:
             maps = feature_maps(model.net, image, path).float()  # (1, D, h, w)
             cells, shown = self._strongest(maps)
-            np.save(folder / f"{stem}__{path}.npy", shown.cpu().numpy())
+            write_npy(folder / f"{stem}__{path}.npy", shown.cpu().numpy())
             rows.append([Tile(picture=picture, lines=["image"]), *cells])
             titles.append(f"{path}: {maps.shape[1]} maps of {maps.shape[2]}×{maps.shape[3]}")
         path_ = grid(folder / f"{stem}.png", rows, titles=titles)

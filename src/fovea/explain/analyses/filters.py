@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fovea.explain.analyses.base import Analysis, class_name
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
+from fovea.files import write_npy
 from fovea.models.hooks import find
 from fovea.page.blocks import Block, Picture
 from fovea.page.image_grid import Tile, beside, grid, stacked, write_png
@@ -114,7 +115,7 @@ class FilterAnalysis(Analysis):
             return self._templates(model, folder)
         path = filter_layer(net) if self.layer is None else self.layer
         weight = filter_weights(net, path)
-        np.save(folder / "filters.npy", weight.numpy())
+        write_npy(folder / "filters.npy", weight.numpy())
         chosen, note = self._largest(weight)
         height, width = weight.shape[2:]
         stride = "×".join(map(str, dict.fromkeys(net.get_submodule(path).stride)))  # type: ignore[arg-type]
@@ -137,7 +138,7 @@ class FilterAnalysis(Analysis):
         direct = len(units) == len(classes) and torch.equal(units, classes)  # softmax regression
         blocks = [self._named(model, folder, classes, direct)]
         if not direct:
-            np.save(folder / "hidden.npy", units.numpy())
+            write_npy(folder / "hidden.npy", units.numpy())
             rows, note = self._largest(units)
             cells = [Tile(picture=to_uint8(p)) for p in as_pictures(units[rows])]
             caption = f"The weights of each of the {len(units)} units of the first hidden layer{note}."
@@ -146,7 +147,7 @@ class FilterAnalysis(Analysis):
         return blocks
 
     def _named(self, model: ExplainedModel, folder: Path, weight: Tensor, direct: bool) -> Block:
-        np.save(folder / "templates.npy", weight.numpy())
+        write_npy(folder / "templates.npy", weight.numpy())
         rows, note = self._largest(weight)
         cells = [
             Tile(picture=to_uint8(picture), lines=[class_name(model.classes, row)])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from fovea.explain.core.depth import spread_layers
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import Pixels, to_uint8, total_variation
+from fovea.files import write_npy
 from fovea.models.hooks import record
 from fovea.page.blocks import Block, Picture, Text
 from fovea.page.image_grid import Tile, grid
@@ -147,7 +147,7 @@ class InversionAnalysis(Analysis):
         for path in paths:
             found = invert(model.net, path, original, pixels=model.pixels, inversion=self.inversion)
             picture, distance = found[0][0], float(found[1])
-            np.save(folder / f"{stem}__{path}.npy", picture.cpu().numpy())
+            write_npy(folder / f"{stem}__{path}.npy", picture.cpu().numpy())
             cells.append(Tile(picture=to_uint8(picture), lines=[path, f"distance {distance:.3g}"]))
             steps = self.inversion.steps
             table.append({"image": model.ids[row], "layer": path, "steps": steps, "distance": distance})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from fovea.explain.core.class_choice import SelectedClass
 from fovea.explain.view.attribution import Attribution, ImageAttributions
-from fovea.files import unique_names, write_text
+from fovea.files import own_folder, remove_written, replacing_text, unique_names, write_npy, write_text
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
 COLUMNS = (
@@ -20,15 +21,6 @@ COLUMNS = (
     "predicted_probability", "true", "correct", "lowest", "highest", "peak_x", "peak_y", "map", "problem",
 )  # fmt: skip
 NAME = 80  # characters of a class in the name of a file
-
-
-def written(folder: Path) -> set[Path]:
-    """Return the files that an earlier call wrote into a folder, resolved."""
-    file, top = folder / LIST, folder.resolve()
-    if not file.is_file():
-        return set()
-    found = {(folder / line).resolve() for line in file.read_text(encoding="utf-8").splitlines() if line}
-    return {path for path in found if top in path.parents}  # also where somebody edited the list
 
 
 class ResultFolder:
@@ -45,10 +37,15 @@ class ResultFolder:
         self.path, self.parts, self.several = path, parts, several
         names = (name.removesuffix(".png") for name in unique_names(ids))
         self.names = dict(zip(ids, names, strict=True))
-        path.mkdir(parents=True, exist_ok=True)
-        _remove(path)
+        own_folder(path)
+        own_folder(path)
+        for part in ("figures", "maps", *parts):  # a link is found before anything is deleted
+            if (path / part).is_symlink():
+                own_folder(path / part)
+        remove_written(path, LIST)
         self.before = set(self._files())
-        self._csv = (path / "explain.csv").open("w", newline="", encoding="utf-8")
+        self._stack = ExitStack()
+        self._csv = self._stack.enter_context(replacing_text(path / "explain.csv"))
         self._table = csv.DictWriter(self._csv, COLUMNS, restval="")
         self._table.writeheader()
 
@@ -58,14 +55,14 @@ class ResultFolder:
             row = _row(record, one)
             if one.map is not None:
                 file = self._file(record, one)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                np.save(file, one.map)
+                own_folder(file.parent, below=self.path)
+                write_npy(file, one.map)
                 row["map"] = file.relative_to(self.path).as_posix()
             self._table.writerow(row)
 
     def close(self) -> None:
         """End the table, and note which files this call wrote."""
-        self._csv.close()
+        self._stack.close()
         own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
         write_text(self.path / LIST, "\n".join([*own, ""]))
 
@@ -80,18 +77,6 @@ class ResultFolder:
             yield from (p for p in [self.path / name] if p.is_file())
         for part in ("figures", "maps", *self.parts):
             yield from (p for p in (self.path / part).rglob("*") if p.is_file())
-
-
-def _remove(folder: Path) -> None:
-    top = folder.resolve()
-    old = written(folder)
-    for path in old:
-        path.unlink(missing_ok=True)
-    above = {parent for path in old for parent in path.parents if top in parent.parents}
-    for place in sorted(above, key=lambda p: len(p.parts), reverse=True):
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
-    (folder / LIST).unlink(missing_ok=True)
 
 
 def _class_part(selected: SelectedClass) -> str:

@@ -13,6 +13,7 @@ from fovea.explain.run.mapper import Mapper
 from fovea.explain.run.output import ResultFolder
 from fovea.explain.view.attribution import ImageAttributions
 from fovea.explain.view.page import ExplainPage
+from fovea.files import own_folder
 from fovea.page.blocks import Text
 from fovea.page.progress import progress
 from fovea.types import Sample
@@ -100,7 +101,7 @@ class ExplainSession:
         for name, analysis in self.analyses.items():
             for model in (mapper.model for mapper in self.mappers):
                 own = folder.path / name / model.name
-                own.mkdir(parents=True, exist_ok=True)
+                own_folder(own, below=folder.path)
                 log.info("%s of %s", name, model.name)
                 try:
                     blocks = analysis(model, own)

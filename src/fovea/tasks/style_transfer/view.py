@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 
-from fovea.files import replacing
+from fovea.files import own_folder, replacing
 
 
 class ImageRecorder(L.Callback):
@@ -27,7 +27,7 @@ class ImageRecorder(L.Callback):
         task: Any = pl_module
         if not _writes(trainer):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        own_folder(self.folder)
         for name in ("content", "style"):
             write(self.folder / f"{name}.png", task.picture(getattr(task, name)).numpy())
         if trainer.global_step == 0:

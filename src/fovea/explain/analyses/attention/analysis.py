@@ -14,6 +14,7 @@ from fovea.explain.analyses.attention.read import AttentionReader, AttentionSamp
 from fovea.explain.analyses.base import Analysis, write_table
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.methods.class_attention import Fuse, max_heads, mean_heads, min_heads
+from fovea.files import write_npy
 from fovea.page.blocks import Block, Fold, Picture, Table, Text
 from fovea.page.formats import shorten
 
@@ -118,7 +119,7 @@ def _save_maps(sample: AttentionSample, folder: Path) -> None:
     runs = [list(run) for _, run in groupby(enumerate(sample.layers), key=lambda k: tuple(k[1].heads.shape))]
     for run in runs:
         layers = "" if len(runs) == 1 else f"__layers_{run[0][0] + 1}-{run[-1][0] + 1}"
-        np.save(folder / f"{sample.stem}{layers}.npy", np.stack([layer.heads.numpy() for _, layer in run]))
+        write_npy(folder / f"{sample.stem}{layers}.npy", np.stack([layer.heads.numpy() for _, layer in run]))
 
 
 def write_heads(samples: Sequence[AttentionSample], path: Path) -> Path:

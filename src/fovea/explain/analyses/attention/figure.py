@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fovea.explain.analyses.attention.read import AttentionSample, layer_name
+from fovea.files import own_folder, replacing
 from fovea.page.heatmap import overlay
 from fovea.page.image_grid import Row, Tile, draw_sheet
 from fovea.page.label import annotate
@@ -61,8 +62,9 @@ def animate(sample: AttentionSample, path: Path, *, frame_seconds: float) -> Pat
     first, *rest = [
         Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE) for frame in frames
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first.save(path, save_all=True, append_images=rest, duration=times, loop=0)
+    own_folder(path.parent)
+    with replacing(path) as draft:
+        first.save(draft, "gif", save_all=True, append_images=rest, duration=times, loop=0)
     return path
 
 
