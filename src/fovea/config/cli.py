@@ -117,6 +117,11 @@ def _run(name: str) -> None:
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
         code = COMMANDS["sweep" if sweeping and name == "train" else name]
         try:
+            given = list(HydraConfig.get().overrides.task)
+            if any("+" in word.partition("=")[0] for word in given):
+                from fovea.config.unread import refuse_unread
+
+                refuse_unread(config, given, allowed=WHITELIST)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

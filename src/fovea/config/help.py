@@ -38,7 +38,7 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, argv: list[str]) -> str:
-    known = sorted(keys(_compose(argv)))
+    known = sorted(keys(compose_choices(argv)))
     near = nearest(key, known)
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"
@@ -56,7 +56,7 @@ def _unknown_member(group: str, member: str) -> str:
     return f"{group}={member} does not exist{hint}\n  {group} can be: {', '.join(options)}"
 
 
-def _compose(argv: list[str]) -> DictConfig:
+def compose_choices(argv: list[str]) -> DictConfig:
     """Compose with the group choices of the command line alone, to learn which keys there are."""
     given = [o for o in parse(argv).overrides if not o.is_sweep_override()]
     picks = [str(o.input_line) for o in given if o.key_or_group in groups()]
