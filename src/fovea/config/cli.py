@@ -24,6 +24,7 @@ from fovea import errors
 from fovea.config import resolvers
 from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
+from fovea.config.words import check_words
 
 resolvers.register()
 
@@ -78,7 +79,10 @@ RESULTS = ["timm.models.*"]
 WIDTH = 110
 # Groups that the help of a command leaves out: those of other commands, and what comes with a task.
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
-LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which a,b is a list, not a sweep
+LISTS = {
+    "explain": ("run", "method", "model.name", "layer"),
+    "compare": ("runs",),
+}  # keys for which a,b is a list, not a sweep
 
 
 def command(name: str) -> None:
@@ -90,6 +94,7 @@ def command(name: str) -> None:
             raise errors.UsageError(
                 f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
             )
+        check_words(sys.argv[1:], train=name == "train")
         if name == "train":
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import REFUSALS, composing, groups, members
-from fovea.config.overrides import nearest, parse
+from fovea.config.overrides import nearest, parse, quote
 from fovea.config.paths import CONF
 from fovea.errors import explain
 
@@ -18,12 +19,17 @@ from fovea.errors import explain
 def advice(error: BaseException, argv: list[str]) -> str:
     """Return the message for an error raised before a run has its own log."""
     text = str(error)
-    key = re.search(r"Could not override '([^']+)'", text)
+    key = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
     if key:
         return _unknown_key(key[1], argv)
     group = re.search(r"Could not (?:find|override) '?(?:config )?([\w/]+)/([^'/\n]+)'", text)
     if group:
         return _unknown_member(group[1], group[2])
+    several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=([^'\n]+)'", text)
+    if several:
+        whole = shlex.quote(f"{several[1]}={quote(several[2])}")
+        given = f"{several[1]}={several[2]}"
+        return f"{given} is several values: add -m to run one after the other, or quote it: {whole}"
     missing = re.search(r"You must specify '(\w+)'", text)
     if missing:
         name = missing[1]
