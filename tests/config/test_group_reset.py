@@ -1,6 +1,7 @@
 """A group member chosen after an experiment has its own values, whatever the experiment set."""
 
 from functools import cache
+from itertools import zip_longest
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from fovea.config.command_line import rewrite
 from fovea.config.group_reset import SWAPPED
-from fovea.config.groups import member
+from fovea.config.groups import groups, member, members
 from fovea.config.paths import CONF
 
 FILES = {
@@ -171,6 +172,10 @@ def test_unknown_names_are_left_for_hydra(conf):
 
 
 MEMBERS = {  # two of each group: an experiment that chooses one itself keeps its tuning
+    "task": ("segmentation", "classification"),
+    "data": ("scenes", "mnist"),
+    "callbacks": ("early_stopping", "lr_monitor"),
+    "logger": ("csv", "tensorboard"),
     "model": ("cnn", "vit"),
     "optimizer": ("sgd", "rmsprop"),
     "scheduler": ("one_cycle", "step"),
@@ -182,7 +187,7 @@ own = cache(member)
 
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_of_the_suite_takes_other_members(experiment):
-    assert set(MEMBERS) == set(SWAPPED)
+    assert {*MEMBERS, "report", "metrics"} == set(SWAPPED)
     with initialize_config_dir(str(CONF)):
         tuned = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
     before = tuned.hydra.runtime.choices
@@ -192,7 +197,61 @@ def test_every_experiment_of_the_suite_takes_other_members(experiment):
     with initialize_config_dir(str(CONF)):
         config = compose("train", words)
     for group, name in picks.items():
-        assert OmegaConf.to_container(config[group], resolve=False) == own(group, name), group
+        found, mine = OmegaConf.to_container(config[group], resolve=False), dict(own(group, name))
+        if group in ("callbacks", "logger") and mine:  # collections of nodes
+            mine = {name: mine}
+        if group == "data":
+            mine |= {"batch_size": found["batch_size"]}
+            if experiment.startswith("colorize_"):
+                mine |= {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+        added = {k: v for k, v in found.items() if group == "callbacks" and k not in mine}
+        assert all("_target_" in node for node in added.values())
+        assert found == {**mine, **added}, group
+
+
+KINDS = ["vit_digits", "unet_scenes", "colorize_photos", "colorize_scenes", "style_transfer"]
+GLOBAL = ("debug", "experiment", "hydra", "method", "paths", "sweep")  # not members of a run's own config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", KINDS)
+def test_every_member_of_every_group_leaves_nothing_of_another_behind(experiment):
+    """One command takes the next member of every group, until each has been taken."""
+    choices = {g: members(g) for g in groups() if g not in (*GLOBAL, "report", "metrics")}
+    for picks in zip_longest(*choices.values()):
+        words = [f"{g}={name}" for g, name in zip(choices, picks, strict=True) if name is not None]
+        with initialize_config_dir(str(CONF)):
+            config = compose("train", rewrite([f"experiment={experiment}", *words]))
+        for group in ("callbacks", "logger"):
+            assert all("_target_" in node for node in config[group].values()), words
+        for group in ("data", "optimizer", "scheduler", "finetune", "task", "trainer"):
+            assert "_target_" in config[group] and "_target_" in config.model.net, words
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        (["callbacks=explain"], "callbacks.ema"),
+        (["callbacks=none"], "callbacks.ema"),
+        (["experiment=unet_scenes", "data=csv"], "data.dataset.annotation"),
+        (["experiment=texture_synthesis", "task=classification"], "task.tv_weight"),
+    ],
+)
+def test_an_experiments_keys_leave_with_its_member(words, gone):
+    with initialize_config_dir(str(CONF)):
+        config = compose("train", rewrite(words))
+    assert (
+        OmegaConf.select(config, gone) is None
+        and OmegaConf.select(config, gone.rpartition(".")[0]) is not None
+    )
+
+
+def test_what_an_experiment_adds_beside_any_member_stays():
+    with initialize_config_dir(str(CONF)):
+        style = compose("train", rewrite(["experiment=style_transfer", "callbacks=early_stopping"]))
+        colour = compose("train", rewrite(["experiment=colorize_cifar10", "data=photos"]))
+    assert set(style.callbacks) == {"pictures", "early_stopping"}
+    assert (colour.data.mean, colour.data.std) == ([0.0] * 3, [1.0] * 3)
 
 
 def test_a_member_on_its_own_is_what_its_file_says():

@@ -24,6 +24,7 @@ from fovea import errors
 from fovea.config import resolvers
 from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
+from fovea.config.words import check_words
 from fovea.files import write_text
 
 resolvers.register()
@@ -79,7 +80,10 @@ RESULTS = ["timm.models.*"]
 WIDTH = 110
 # Groups that the help of a command leaves out: those of other commands, and what comes with a task.
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
-LISTS = {"explain": ("run", "method", "model.name", "layer")}  # keys for which a,b is a list, not a sweep
+LISTS = {
+    "explain": ("run", "method", "model.name", "layer"),
+    "compare": ("runs",),
+}  # keys for which a,b is a list, not a sweep
 
 
 def command(name: str) -> None:
@@ -92,6 +96,7 @@ def command(name: str) -> None:
             raise errors.UsageError(
                 f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
             )
+        check_words(sys.argv[1:], train=name == "train")
         if name == "train":
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))
@@ -129,6 +134,11 @@ def _run(name: str) -> None:
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
         code = COMMANDS["sweep" if sweeping and name == "train" else name]
         try:
+            given = list(HydraConfig.get().overrides.task)
+            if any("+" in word.partition("=")[0] for word in given):
+                from fovea.config.unread import refuse_unread
+
+                refuse_unread(config, given, allowed=WHITELIST)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

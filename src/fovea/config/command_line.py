@@ -53,6 +53,8 @@ def _refuse_in_sweep(line: CommandLine) -> None:
 
 
 def _refuse_in_run(line: CommandLine) -> None:
+    if line.given("hydra.sweep") or line.given("hydra.run"):
+        raise UsageError("the directory of a run is run_dir=DIR, that of a sweep -m … sweep_dir=DIR")
     for key in ("sweep_dir", "sweep_name"):
         if line.given(key):
             raise UsageError(

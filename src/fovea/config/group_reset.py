@@ -12,7 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config.groups import REFUSALS, composing
 from fovea.config.overrides import CommandLine, quote
 
-SWAPPED = ("model", "optimizer", "scheduler", "augment", "finetune")
+# Every group of an experiment but `trainer`: how long and how precisely it trains is not a member's affair.
+SWAPPED = (
+    "task", "report", "metrics", "model", "data", "augment", "optimizer", "scheduler", "finetune",
+    "callbacks", "logger",
+)  # fmt: skip
+KEPT = ("batch_size",)  # of the data: it belongs to the learning rate, and to the memory that the net takes
 ABSENT = object()
 Node = dict[str, Any]
 
@@ -39,8 +44,9 @@ def own_values(line: CommandLine, *, conf: Path) -> list[str]:
     for group in SWAPPED:
         if after.get(group) == before.get(group):
             continue
-        for path, value in _undo(_plain(mixed, group), _plain(own, group)):
-            if not _given(line, group, path):
+        node = _plain(mixed, group)
+        for path, value in _undo(node, _plain(own, group)):
+            if not _given(line, group, path) and not _stays(group, path, node, value):
                 key = ".".join([group, *path])
                 extra.append(f"~{key}" if value is ABSENT else f"{key}={quote(value)}")
     return extra
@@ -59,6 +65,15 @@ def _undo(mixed: Node, own: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[
             yield from _undo(value, mine, at)
         elif value != mine:
             yield at, mine
+
+
+def _stays(group: str, path: tuple[str, ...], node: Node, mine: Any) -> bool:
+    """Whether a value is the experiment's own and not one for the member that it chose."""
+    value = node[path[0]]
+    if group == "data":  # no normalisation at all is what a task asks for
+        return path[0] in KEPT or (path[0] in ("mean", "std") and set(value) in ({0.0}, {1.0}))
+    added = mine is ABSENT and isinstance(value, dict) and "_target_" in value
+    return group in ("callbacks", "logger") and added
 
 
 def _given(line: CommandLine, group: str, path: tuple[str, ...]) -> bool:

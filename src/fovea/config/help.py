@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import REFUSALS, composing, groups, members
-from fovea.config.overrides import nearest, parse
+from fovea.config.overrides import nearest, parse, quote
 from fovea.config.paths import CONF
 from fovea.errors import explain
 
@@ -18,12 +19,17 @@ from fovea.errors import explain
 def advice(error: BaseException, argv: list[str]) -> str:
     """Return the message for an error raised before a run has its own log."""
     text = str(error)
-    key = re.search(r"Could not override '([^']+)'", text)
+    key = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
     if key:
         return _unknown_key(key[1], argv)
     group = re.search(r"Could not (?:find|override) '?(?:config )?([\w/]+)/([^'/\n]+)'", text)
     if group:
         return _unknown_member(group[1], group[2])
+    several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=([^'\n]+)'", text)
+    if several:
+        whole = shlex.quote(f"{several[1]}={quote(several[2])}")
+        given = f"{several[1]}={several[2]}"
+        return f"{given} is several values: add -m to run one after the other, or quote it: {whole}"
     missing = re.search(r"You must specify '(\w+)'", text)
     if missing:
         name = missing[1]
@@ -38,7 +44,7 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, argv: list[str]) -> str:
-    known = sorted(keys(_compose(argv)))
+    known = sorted(keys(compose_choices(argv)))
     near = nearest(key, known)
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"
@@ -56,7 +62,7 @@ def _unknown_member(group: str, member: str) -> str:
     return f"{group}={member} does not exist{hint}\n  {group} can be: {', '.join(options)}"
 
 
-def _compose(argv: list[str]) -> DictConfig:
+def compose_choices(argv: list[str]) -> DictConfig:
     """Compose with the group choices of the command line alone, to learn which keys there are."""
     given = [o for o in parse(argv).overrides if not o.is_sweep_override()]
     picks = [str(o.input_line) for o in given if o.key_or_group in groups()]

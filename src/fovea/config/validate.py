@@ -19,6 +19,7 @@ PRECISIONS = (
     "auto", "32", "32-true", "16", "16-mixed", "16-true", "bf16", "bf16-mixed", "bf16-true",
     "64", "64-true", "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
+COLLECTIONS = ("callbacks", "logger", "metrics.values", "augment.sample", "augment.batch")  # nodes by name
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
@@ -84,6 +85,13 @@ def validate(config: DictConfig) -> None:
         found, value = _select(plain, key)
         if found and not allowed(value):
             raise UsageError(f"{key} is {value!r}; allowed: {text}")
+    for collection in COLLECTIONS:
+        for name, node in (_select(plain, collection)[1] or {}).items():
+            if node is not None and not (isinstance(node, dict) and "_target_" in node):
+                raise UsageError(
+                    f"{collection}.{name} builds nothing: it has no _target_; leave the key out, or "
+                    f"choose the member of {collection.split('.')[0]} that has it"
+                )
     require_device(_select(plain, "trainer.accelerator")[1])
     require_cores(_select(plain, "data.num_workers")[1])
     _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])

@@ -44,6 +44,8 @@ def start(config: DictConfig, given: list[str]) -> Start:
     command line put on top; `resume=auto` starts a new run where there is nothing to resume. A run that was
     stopped before its first checkpoint is repeated from the beginning.
     """
+    if config.resume not in (True, False, "auto"):
+        raise UsageError(f"resume is {config.resume!r}; allowed: true, false or auto")
     if config.resume is False:
         return Start(config)
     run_dir = Path(config.run_dir)

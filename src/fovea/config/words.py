@@ -1,0 +1,82 @@
+"""Refuse words of a command line that Hydra would misread or answer in terms of its grammar."""
+
+from __future__ import annotations
+
+import shlex
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from fovea.config.groups import members
+from fovea.config.overrides import quote
+from fovea.errors import UsageError
+
+ONE = (
+    "task",
+    "report",
+    "metrics",
+    "model",
+    "data",
+    "optimizer",
+    "scheduler",
+    "finetune",
+    "trainer",
+    "experiment",
+)
+WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
+
+
+def check_words(argv: list[str], *, train: bool) -> None:
+    """Raise a `UsageError` that names the word and shows how it is written."""
+    if {"--hydra-help", "--shell-completion", "-sc"} & set(argv):
+        return
+    chosen: dict[str, str] = {}
+    for before, word in zip(["", *argv], argv, strict=False):
+        if word.startswith("-") or before in WITH_VALUE or before in ("--info", "-i"):
+            continue
+        override = _parsed(word)
+        group = str(override.key_or_group)
+        if not train or group not in ONE:
+            continue
+        _one_member(group, override, word)
+        if chosen.setdefault(group, word.lstrip("+")) != word.lstrip("+"):
+            raise UsageError(f"{chosen[group]} and {word} exclude each other: give one {group}=NAME")
+
+
+def _parsed(word: str) -> Override:
+    """Return the override that a word is, or raise a `UsageError` saying how to write it."""
+    key, equals, value = word.partition("=")
+    if not equals and not word.startswith("~"):
+        raise UsageError(f"{word!r} has no value: write {word}=VALUE (quote blanks in a value)")
+    if not key.strip("+~"):
+        raise UsageError(f"{word!r} names no key: write KEY=VALUE")
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        pass
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "{}")) and value[:1] in "[{":
+        raise UsageError(f"{word}: a bracket is not closed; a list is {key}=[a,b], a mapping {key}={{a:1}}")
+    raise UsageError(f"{word} cannot be read; quote its value: {shlex.quote(f'{key}={quote(value)}')}")
+
+
+def _one_member(group: str, override: Override, word: str) -> None:
+    """Raise where a group that takes exactly one member gets none, or several."""
+    advice = f"{group}=NAME takes one of: {', '.join(members(group))}"
+    if override.is_delete():
+        raise UsageError(f"{word}: a run needs one {group}; {advice}")
+    if not override.is_sweep_override() and (not isinstance(override.value(), str) or not override.value()):
+        raise UsageError(
+            f"{word} chooses no {group}; {advice} (several, one after the other: -m {group}=a,b)"
+        )

@@ -1,0 +1,75 @@
+"""Bad command lines: each is refused in one message that names the key and the remedy, without torch."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from fovea.config import cli
+from helpers import runs
+
+BAD = [  # command line, what its message matches
+    (["train", "~model"], r"~model.*model=NAME.*cnn"),
+    (["train", "~optimizer"], r"~optimizer.*optimizer=NAME.*adamw"),
+    (["train", "model=null"], r"model=null.*model=NAME.*cnn"),
+    (["train", "data=null"], r"data=null.*data=NAME.*digits"),
+    (["train", "experiment=null"], r"experiment=null.*cnn_digits"),
+    (["train", "model=[cnn,mlp]"], r"model=\[cnn,mlp\].*-m model=a,b"),
+    (["train", "model={a:1}"], r"model=\{a:1\}.*model=NAME"),
+    (["train", "model="], r"model=NAME.*cnn"),
+    (["train", "model=cnn", "model=mlp"], r"model=cnn and model=mlp.*one model=NAME"),
+    (["train", "optimizer=sgd", "optimizer=adam"], r"optimizer=sgd and optimizer=adam"),
+    (["train", "model=cnn,mlp"], r"model=cnn,mlp.*-m"),
+    (["train", "seed=range(1,3)"], r"seed=range\(1,3\).*-m"),
+    (["train", "model.dropout"], r"'model\.dropout' has no value.*model\.dropout=VALUE"),
+    (["train", "seed"], r"'seed'.*seed=VALUE"),
+    (["train", "=3"], r"'=3'.*KEY=VALUE"),
+    (["train", "data.mean=[0.5"], r"data\.mean=\[0\.5.*bracket.*data\.mean=\[a,b\]"),
+    (["train", "model.net={a:1"], r"model\.net=\{a:1.*bracket"),
+    (["train", "data.mean=0.5]"], r"data\.mean=0\.5\].*quote"),
+    (["train", "data.root=/a=b"], r"data\.root=/a=b.*'/a=b'"),
+    (["train", "data.root=/a[1]/b"], r"data\.root.*'/a\[1\]/b'"),
+    (["train", "data.root=/a(1)"], r"data\.root.*'/a\(1\)'"),
+    (["train", "data.root=/a b=c"], r"data\.root.*'/a b=c'"),
+    (["train", "data.root=/a,b"], r"data\.root=/a,b.*'/a,b'"),
+    (["train", "~nonsense"], r"unknown key 'nonsense'"),
+    (["train", "resume=maybe"], r"resume is 'maybe'.*auto"),
+    (["train", "hydra.sweep.dir="], r"run_dir=DIR.*sweep_dir=DIR"),
+    (["train", "hydra.run.dir=x"], r"run_dir=DIR"),
+    (["train", "+optimizr=adamw"], r"'optimizr'.*nearest: optimizer"),
+    (["train", "+foo=1"], r"'foo': nothing reads it"),
+    (["train", "++foo=1"], r"'foo': nothing reads it"),
+    (["train", "+lr=0.1"], r"'lr'.*nearest: optimizer\.lr"),
+    (["train", "+model.foo=1"], r"'model\.foo'.*model\.net"),
+    (["train", "+callbacks.x.patience=3"], r"'callbacks\.x\.patience'"),
+    (["train", "+callbacks.foo=1"], r"callbacks\.foo .*_target_"),
+    (["train", "callbacks=none", "callbacks.ema.decay=0.9"], r"callbacks\.ema"),
+    (["eval", "run=x", "seed"], r"'seed'.*seed=VALUE"),
+    (["eval", "run=a,b"], r"run=a,b.*quote"),
+    (["eval", "+foo=1"], r"'foo': nothing reads it"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_a_bad_command_line_names_key_and_remedy(line, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    name, *words = line
+    monkeypatch.setattr(sys, "argv", [f"src/{name}.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.command(name)
+    text = capsys.readouterr().err
+    assert stop.value.code == 2 and text.startswith("error: ") and text.count("error:") == 1
+    assert re.search(message, text, flags=re.DOTALL), text
+    assert not re.search(r"Exception|Traceback|hydra\.cc|KeyError|NoneType|[a-z]Error\b", text), text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_word_is_answered_without_torch(tmp_path):
+    code = "import sys\nfrom fovea.config.cli import command\n"
+    code += "try: command('train')\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "+optimizr=adamw"], capture_output=True, text=True, cwd=tmp_path,
+        env={"PYTHONPATH": str(runs.ROOT / "src")},
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == "False\n" and "optimizr" in done.stderr
