@@ -14,7 +14,7 @@ from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.methods.relevance import Relevance
 from fovea.explain.methods.rollout import GradientRollout, Rollout
 from fovea.models.hooks import record
-from helpers.timm_families import SMALLEST, small
+from helpers.timm_families import OF_ONE_SIZE, SMALLEST, small
 
 pytestmark = pytest.mark.slow
 LARGE = 1e4  # times the logit: the package adds 1e-7 to what it divides by
@@ -34,7 +34,7 @@ def maps_of(net, x, layer):
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3)], ids=["square", "wide"])
 @pytest.mark.parametrize("family", timm.list_modules())
-def test_grad_cam(family, shape):
+def test_maps(family, shape):
     net, x = small(family, shape)
     if net is None:
         pytest.skip(f"{SMALLEST[family]} takes square images of its own size alone")
@@ -59,6 +59,8 @@ def test_grad_cam(family, shape):
     with theirs as cam:
         expected = torch.from_numpy(cam(input_tensor=x, targets=targets))
     torch.testing.assert_close(found.float(), expected, atol=1e-3, rtol=0)
+    if shape == (2, 3) or family in OF_ONE_SIZE:
+        check_attention(net, x, family)
 
 
 # Of these no layer of attention has its patches where the maps can be placed, or the class token joins late.
@@ -69,11 +71,7 @@ WITHOUT_ROLLOUT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", timm.list_modules())
-def test_attention(family):
-    net, x = small(family, (2, 3))
-    if net is None:
-        net, x = small(family, (1, 1))
+def check_attention(net, x, family):
     if not attention_modules(net) or family in WITHOUT_ROLLOUT:
         for method in (Rollout(), GradientRollout(), Relevance()):
             with pytest.raises(ValueError, match="CAM"):
