@@ -76,10 +76,10 @@ def test_help_fits_one_screen_with_many_more_experiments(shell, tmp_path):
     assert sum("another_experiment_" in line for line in lines) == 1
 
 
-@pytest.mark.parametrize("name", ["eval", "predict"])
-def test_help_of_the_other_commands(shell, name):
+@pytest.mark.parametrize(("name", "wanted"), [("eval", "run: ???"), ("predict", "input: ???")])
+def test_help_of_the_other_commands(shell, name, wanted):
     code, out, _ = shell("--help", name=name)
-    assert code == 0 and "run: ???" in out
+    assert code == 0 and wanted in out
     lines = out.rstrip().splitlines()
     assert len(lines) <= 45 and max(map(len, lines)) <= 120
 

@@ -109,10 +109,17 @@ def find_checkpoint(run: str, name: str) -> Path:
 def open_run(run: str, name: str) -> Trained:
     """Load a checkpoint, refuse what could run code, rebuild the network."""
     from fovea.engine import checkpoint
+    from fovea.ops.finite import first_not_finite
 
     path = find_checkpoint(run, name)
     loaded = checkpoint.load(path)
-    return Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
+    found = Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
+    if tensor := first_not_finite(found.net):
+        raise UsageError(
+            f"{path}: {tensor} holds NaN or infinity, so the net predicts nothing: the training diverged. "
+            "Use another checkpoint=best | last | PATH of it, or train with a smaller optimizer.lr"
+        )
+    return found
 
 
 def device(accelerator: str) -> torch.device:

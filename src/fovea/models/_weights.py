@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fovea.ops.finite import first_not_finite
+
 log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
@@ -51,6 +53,8 @@ def load_weights(
             ", ".join(f"{k} {_shape(state[k])} -> {_shape(own[k])}" for k in sorted(skipped)),
         )
     net.load_state_dict({k: v for k, v in state.items() if k not in skipped}, strict=False)
+    if name := first_not_finite(net):
+        raise ValueError(f"{path}: {name} holds NaN or infinity: give weights from before they diverged")
     return skipped
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from fovea.models._checks import height_width
 from fovea.models._hub import fetch, fetching
 from fovea.models._input_size import check_size
-from fovea.models._weights import State, adapt_first_conv, load_weights
+from fovea.models._weights import State, adapt_first_conv, load_weights, read_state
 
 # Weights that torchvision has and timm has not, by timm's name with the tag that it gives others of them.
 TORCHVISION = {
@@ -64,6 +64,15 @@ def create(
     elif published and num_classes and num_classes != config.num_classes:
         _calm_head(net)
     return net
+
+
+def count_classes(name: str, checkpoint: str) -> int | None:
+    """Return how many classes weights of timm's net `name` in a file are for; None where they don't say."""
+    config = _config(name, pretrained=False)
+    heads = config.classifier if config is not None else None
+    head = heads if isinstance(heads, str) or heads is None else heads[0]
+    weight = read_state(checkpoint).get(f"{head}.weight")
+    return None if weight is None else len(weight)
 
 
 def _sized(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fovea.config.values import count, require
 from fovea.data import ground_truth as truth
 from fovea.data.find_images import find_images, read_chunks, unreadable
 from fovea.engine.log import configure
+from fovea.engine.named import as_classifier
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
@@ -29,11 +30,13 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     """Write `predictions.csv` and annotated images; list unreadable files at the end."""
     configure(None)
-    require(config, "run", "input")
+    require(config, "input")
+    if (config.run is None) == (config.get("model") is None):
+        raise UsageError("give run=DIR, or model=timm model.name=NAME model.checkpoint=FILE data.classes=[…]")
     with stop_signals():
         out_dir = _output(config)
         paths = find_images(str(config.input))
-        trained = open_run(config.run, config.checkpoint)
+        trained = _opened(config)
         view = _view(trained, config)
         paths = _without_own(paths, out_dir, folders=("annotated", *(view.folder or ())[1:]))
         known = _truth(config, paths, trained.classes)
@@ -54,13 +57,20 @@ def main(config: DictConfig) -> None:
 
 
 def _output(config: DictConfig) -> Path:
-    """Return where the results go: for a checkpoint without its run, beside the file."""
-    run, out_dir = Path(str(config.run)), Path(str(config.output))
-    beside = run.is_file() and out_dir == run / "predict"
-    if beside:
-        return results_folder(run.parent / "predict", run=run.parent)
-    inside = Path(os.path.abspath(out_dir)).is_relative_to(os.path.abspath(run))
-    return results_folder(out_dir, run=run if inside else None)
+    """Return where the results go: into the run, beside a checkpoint without one, or to the logs."""
+    if config.output is not None:
+        return results_folder(Path(str(config.output)))
+    if config.run is None:
+        return Path(str(config.paths.logs)) / "predict" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    run = Path(str(config.run))
+    home = run.parent if run.is_file() else run
+    return results_folder(home / "predict", run=home)
+
+
+def _opened(config: DictConfig) -> Trained:
+    if config.run is not None:
+        return open_run(config.run, config.checkpoint)
+    return as_classifier(str(config.model.name), config)
 
 
 def _without_own(paths: list[Path], out_dir: Path, *, folders: Sequence[str]) -> list[Path]:

@@ -5,7 +5,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from fovea.explain.core.layers import cam_layer, to_grid
+from fovea.explain.core.grid import to_grid
+from fovea.explain.core.layers import cam_layer
 from fovea.models.alexnet import AlexNet
 from fovea.models.hooks import record
 from fovea.models.lenet import LeNet

@@ -5,7 +5,8 @@ import pytorch_grad_cam
 import torch
 from torch import nn
 
-from fovea.explain.core.layers import cam_layer, to_grid
+from fovea.explain.core.grid import to_grid
+from fovea.explain.core.layers import cam_layer
 from fovea.explain.core.targets import ClassScore
 from fovea.explain.methods.cam import CAM
 from fovea.explain.methods.eigen_cam import EigenCAM

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fovea.explain.analyses.base import Analysis, file_stem, layers_of
 from fovea.explain.core.depth import spread_layers
-from fovea.explain.core.layers import to_grid
+from fovea.explain.core.grid import to_grid
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8

@@ -22,12 +22,14 @@ class AttentionMaps(dict[str, Tensor]):
     """The attention maps of the last forward pass by dotted path of the module, in order.
 
     A map is (B, heads, N, N), of windowed attention (B windows, heads, n, n); rows sum to 1. `layouts` says
-    where in the image the tokens lie; it lacks modules whose tokens are cut in an unknown way.
+    where in the image the tokens lie; it lacks modules whose tokens are cut in an unknown way. `single` says
+    of modules in which one token alone attends to how many tokens it does.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.layouts: dict[str, Layout] = {}
+        self.single: dict[str, int] = {}
 
 
 def precise(weights: Tensor) -> Tensor:
@@ -41,6 +43,7 @@ class _Explicit(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Tensor] = []
+        self.single: list[int] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -54,6 +57,8 @@ class _Explicit(TorchFunctionMode):
             if torch.is_grad_enabled() and not weights.requires_grad:
                 weights.requires_grad_()  # a frozen net has gradients with respect to its maps, too
             self.found.append(weights)
+        elif weights.ndim == 4 and weights.shape[-2] == 1:
+            self.single.append(weights.shape[-1])
         return weights
 
     def _attend(
@@ -79,8 +84,16 @@ def attention_modules(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _attends(module: nn.Module) -> bool:
-    own = any(isinstance(m, nn.Linear | nn.Conv2d) for m in module.children())  # a position bias has none
+    own = any(_projects(m) for m in module.children())  # a position bias has none
     return own and isinstance(getattr(module, "num_heads", None), int)
+
+
+def _projects(module: nn.Module) -> bool:
+    """Return whether a module is a linear layer or a 1x1 convolution, with or without its batch norm."""
+    inner = list(module.children())
+    if any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in inner):
+        module = inner[0]
+    return isinstance(module, nn.Linear | nn.Conv2d)
 
 
 @contextmanager
@@ -142,6 +155,9 @@ def _opened(
             out = forward(*args, **kwargs)
         counts = {x.shape[1:-1].numel(), x.shape[2:].numel()} if x.ndim == 4 else {x.shape[1]}
         found = [w for w in mode.found if w.shape[-1] in counts]  # XCiT's maps are over channels
+        maps.single.pop(path, None)
+        if single := [n for n in mode.single if n in counts]:
+            maps.single[path] = single[0]
         if found:
             maps.pop(path, None)  # in the order of the last pass
             maps[path] = found[0]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fovea.explain.core.layers import to_grid
+from fovea.explain.core.grid import to_grid
 from fovea.explain.core.method import explaining
 
 Run = tuple[str, int, int]  # path, side of its map, axes of its output

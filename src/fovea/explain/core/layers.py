@@ -1,122 +1,149 @@
-"""Find the layer that a class activation map reads, and put its output on a grid."""
+"""Find the layer that a class activation map reads."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import partial
-from math import isqrt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from fovea.explain.core.attention import attention_modules
+from fovea.explain.core.grid import find_grid, first_attribute
 from fovea.explain.core.method import explaining
 from fovea.models.adapt_input import AdaptInput
+
+INSTEAD = "name it with layer=, or use a method that reads the image alone, such as saliency or occlusion"
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A module that ended: its output's grid (h, w), None where it has none, and the tokens before it."""
+
+    path: str
+    module: nn.Module
+    grid: tuple[int, int] | None
+    prefix: int
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """The modules in the order in which they ended, and how many had ended when each attention began."""
+
+    steps: list[_Step]
+    begun: dict[str, int]
+    output: Any
 
 
 def cam_layer(net: nn.Module, image: Tensor | None = None) -> str:
     """Return the dotted path of the layer that class activation maps read.
 
-    In a net that ends in attention it is the norm before the last attention (`blocks.11.norm1`): above it the
-    class token alone, or no position, reaches the score. In a convolutional net it is the last layer with a
-    map of more than one pixel that pooling did not make (`layer4`, `features.29`); where the net's output is
-    a map itself, the last layer at the coarsest resolution. It is found by running shapes through the net,
-    those of `image` where given.
+    It is the last layer whose output has one grid of more than one pixel an image, which pooling did not
+    make (`layer4`, `features.29`, an MLP mixer's `norm`). In a net that ends in attention it is what the last
+    attention reads, where that carries a class token or is the norm of a plain transformer block
+    (`blocks.11.norm1`): above it the class token alone may reach the score. Where the net's output is a map
+    itself, it is the last layer at the coarsest resolution. It is found by running the first of the images
+    (B, C, H, W) through the net.
 
     Raises:
         ValueError: a net whose layers cannot be found so; name the layer then.
     """
-    norms = [f"{path}.norm1".lstrip(".") for path, module in net.named_modules() if _is_attention(module)]
-    if norms:
-        return norms[-1]
-    shape = _image_shape(net) if image is None else (1, *image.shape[1:])
+    name = type(net).__name__
+    if image is None:
+        image = torch.zeros(_image_shape(net), device=next((p.device for p in net.parameters()), None))
+    pair = image[:1].detach().expand(2, -1, -1, -1)  # two: what is not one an image has another first axis
     try:
-        sides, whole = _candidates(net, shape)
+        trace, whole = _trace_of_features(net, pair)
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"cannot follow the shapes of {type(net).__name__} ({error}): name the layer with layer="
-        ) from error
-    if whole and sides:
-        coarsest = min(sides.values())
-        sides = {path: side for path, side in sides.items() if side == coarsest}
-    if not sides:
-        raise ValueError(f"no layer of {type(net).__name__} gives a map at {shape}: name it with layer=")
-    return list(sides)[-1]
+        raise ValueError(f"{name} does not run on images of {tuple(pair.shape[1:])}: {error}") from error
+    steps = [step for step in _once(trace) if step.grid is not None]
+    if not steps:
+        raise ValueError(f"no layer of {name} gives one map an image at {tuple(pair.shape[1:])}: {INSTEAD}")
+    if whole:
+        coarsest = min(min(step.grid) for step in steps if step.grid)
+        return [step for step in steps if step.grid and min(step.grid) == coarsest][-1].path
+    return (_before_attention(net, trace, steps) or steps[-1]).path
 
 
-def to_grid(net: nn.Module, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    """Return features as (B, D, h, w), from (B, N, D) tokens, (B, h, w, D) or (B, D, h, w).
-
-    Tokens before the patches (class, distillation, registers) are dropped. `size`, the images' (H, W), is
-    needed where a net takes images of any size and theirs are not square.
-
-    Raises:
-        ValueError: tokens that no grid of the net explains.
-    """
-    if features.ndim == 4:
-        return features.permute(0, 3, 1, 2) if _channels_last(net, features) else features
-    if features.ndim != 3:
-        raise ValueError(f"features of shape {tuple(features.shape)} have no positions: name another layer")
-    prefix, grid = _placed(net, features.shape[1], size)
-    return features[:, prefix:].transpose(1, 2).unflatten(2, grid)  # of (B, prefix + h w, D)
-
-
-def _is_attention(module: nn.Module) -> bool:
-    children = dict(module.named_children())
-    return "attn" in children and isinstance(children.get("norm1"), nn.LayerNorm)
+def _before_attention(net: nn.Module, trace: _Trace, steps: Sequence[_Step]) -> _Step | None:
+    """Return what the last attention reads, where only norms and its own block come after it."""
+    if not trace.begun:
+        return None
+    last = max(trace.begun, key=lambda path: trace.begun[path])
+    block = last.rpartition(".")[0]
+    early = {step.path for step in trace.steps[: trace.begun[last]]}
+    before = [step for step in steps if step.path in early]
+    after = [step for step in steps if step.path not in early and not f"{block}.".startswith(f"{step.path}.")]
+    mixes = (nn.Linear, nn.Conv2d)
+    if any(isinstance(m, mixes) for s in after if not _within(s.path, block) for m in s.module.modules()):
+        return None
+    if not before:
+        return None
+    found = before[-1]
+    convolves = any(isinstance(m, nn.Conv2d) for m in net.get_submodule(block).modules())
+    normed = hasattr(found.module, "normalized_shape") and _within(found.path, block) and not convolves
+    return found if found.prefix or normed else None
 
 
-class _Call(nn.Module):
-    """Run one method of a net as a module does, so that its weights can be replaced by shapes."""
-
-    def __init__(self, net: nn.Module, method: str) -> None:
-        super().__init__()
-        self.net, self.method = net, method
-
-    def forward(self, x: Tensor) -> Any:
-        return getattr(self.net, self.method)(x)
+def _within(path: str, block: str) -> bool:
+    return bool(block) and f"{path}.".startswith(f"{block}.")
 
 
-def _candidates(net: nn.Module, shape: Sequence[int]) -> tuple[dict[str, int], bool]:
-    """Return the side of each layer's map in the order of computation, and whether the output is a map."""
-    runs, output = _trace(net, "__call__", shape)
-    times = Counter(path for path, _ in runs)
-    maps = {path: side for path, side in runs if side and times[path] == 1}  # no act that layers share
-    if callable(getattr(net, "forward_features", None)):  # what a head computes is no feature
-        below = {path for path, _ in _trace(net, "forward_features", shape)[0]}
-        maps = {path: side for path, side in maps.items() if path in below} or maps
-    return maps, isinstance(output, Tensor) and output.ndim == 4
+def _once(trace: _Trace) -> Iterator[_Step]:
+    """Leave out what runs several times, as an activation that layers share, and what lies in attention."""
+    times = Counter(step.path for step in trace.steps)
+    for step in trace.steps:
+        if times[step.path] == 1 and not any(_within(step.path, path) for path in trace.begun):
+            yield step
 
 
-def _trace(net: nn.Module, method: str, shape: Sequence[int]) -> tuple[list[tuple[str, int]], Any]:
-    """List the modules in the order in which they end, each with the side of its map, 0 if it makes none."""
-    runs: list[tuple[str, int]] = []
+def _trace_of_features(net: nn.Module, image: Tensor) -> tuple[_Trace, bool]:
+    """Trace the net below its head, where it says which part that is; tell whether its output is a map."""
+    trace = _trace(net, net, image)
+    whole = isinstance(trace.output, Tensor) and trace.output.ndim == 4
+    features = getattr(net, "forward_features", None)
+    if callable(features):
+        below = _trace(net, features, image)
+        if any(step.grid for step in below.steps):
+            trace = below
+    return trace, whole
+
+
+def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trace:
+    steps: list[_Step] = []
+    begun: dict[str, int] = {}
     pooled: list[Tensor] = []
+    sizes = [(image.shape[2], image.shape[3])]  # of the image, and as the first convolution sees it
 
-    def note(path: str, module: nn.Module, output: Any) -> None:
-        side = min(output.shape[2:]) if isinstance(output, Tensor) and output.ndim == 4 else 0
+    def begin(path: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and len(sizes) == 1 and args and args[0].ndim == 4:
+            sizes.append((args[0].shape[2], args[0].shape[3]))
+        if path in attention:
+            begun[path] = len(steps)
+
+    def end(path: str, module: nn.Module, output: Any) -> None:
         if "Pool" in type(module).__name__ or isinstance(module, nn.Dropout):
             pooled.append(output)
-        runs.append((path, 0 if side == 1 or any(output is p for p in pooled) else side))
+        known = isinstance(output, Tensor) and len(output) == 2 and not any(output is p for p in pooled)
+        prefix, grid = (find_grid(net, output, module=module, sizes=sizes) if known else None) or (0, None)
+        steps.append(_Step(path, module, grid if grid and min(grid) > 1 else None, prefix))
 
+    attention = attention_modules(net)
     with contextlib.ExitStack() as stack:
         for path, module in net.named_modules():
             if path:
-                hook = module.register_forward_hook(lambda m, _, out, path=path: note(path, m, out))
-                stack.callback(hook.remove)
+                stack.callback(module.register_forward_pre_hook(lambda m, a, p=path: begin(p, m, a)).remove)
+                stack.callback(module.register_forward_hook(lambda m, _, out, p=path: end(p, m, out)).remove)
         stack.enter_context(explaining(net))
         stack.enter_context(torch.no_grad())
-        tensors = (*net.named_parameters(), *net.named_buffers())
-        state = {f"net.{k}": v.detach().to("meta") for k, v in tensors}
-        output = functional_call(_Call(net, method), state, (torch.empty(*shape, device="meta"),))
-    return runs, output
+        return _Trace(steps, begun, run(image))
 
 
 def _image_shape(net: nn.Module) -> tuple[int, ...]:
-    known = _first(net, "pretrained_cfg", default=None) or {}
+    known = first_attribute(net, "pretrained_cfg", default=None) or {}
     modules = list(net.modules())
     takes = [
         m.channels for m in modules if isinstance(m, AdaptInput)
@@ -125,59 +152,3 @@ def _image_shape(net: nn.Module) -> tuple[int, ...]:
     channels = takes[0] if takes else 3
     size = getattr(net, "image_size", None) or tuple(known.get("input_size", (3, 224, 224)))[1:]
     return (1, channels, *((size, size) if isinstance(size, int) else size))
-
-
-def _first(net: nn.Module, name: str, *, default: Any) -> Any:
-    """Return the attribute of the net, or of the first net inside it that has the attribute."""
-    return next((getattr(m, name) for m in net.modules() if hasattr(m, name)), default)
-
-
-def _grids(net: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int, int]]:
-    embed = _first(net, "patch_embed", default=None)
-    if size is not None and hasattr(embed, "dynamic_feat_size"):
-        yield tuple(embed.dynamic_feat_size(tuple(size)))
-    for holder in (embed, net, *net.modules()):
-        grid = getattr(holder, "grid_size", None)
-        if isinstance(grid, tuple | list) and len(grid) == 2:
-            yield int(grid[0]), int(grid[1])
-
-
-def _placed(net: nn.Module, count: int, size: Sequence[int] | None) -> tuple[int, tuple[int, int]]:
-    """Return how many of the tokens come before the patches, and the grid of the patches.
-
-    Below the layer that adds the class token, as in `patch_embed`, there are patches alone.
-    """
-    prefix = _first(net, "num_prefix_tokens", default=0)
-    leading = dict.fromkeys((prefix, 0))
-    for grid_of in (partial(_known_grid, net, size=size), _square):
-        for first in leading:
-            if grid := grid_of(count - first):
-                return first, grid
-    raise ValueError(
-        f"{count - prefix} tokens do not form a square, and {type(net).__name__} has no grid of so many: "
-        "give size=(H, W) of the images, or a function of your own with grid="
-    )
-
-
-def _known_grid(net: nn.Module, count: int, *, size: Sequence[int] | None) -> tuple[int, int] | None:
-    for h, w in _grids(net, size):
-        shrink = isqrt(h * w // count) if count > 0 else 0  # a hierarchical net halves the sides
-        if shrink and (h // shrink) * (w // shrink) == count and not (h % shrink or w % shrink):
-            return h // shrink, w // shrink
-    return None
-
-
-def _square(count: int) -> tuple[int, int] | None:
-    side = isqrt(max(count, 0))
-    return (side, side) if side and side * side == count else None
-
-
-def _channels_last(net: nn.Module, features: Tensor) -> bool:
-    """Return whether layer norms of the net run over the last axis of (B, ?, ?, ?)."""
-    widths = {m.normalized_shape[-1] for m in net.modules() if isinstance(m, nn.LayerNorm)}
-    first, last = features.shape[1] in widths, features.shape[3] in widths
-    if not (first and last):
-        return last
-    if len(set(features.shape[1:])) > 1:  # maps are square more often than not
-        return features.shape[1] == features.shape[2]
-    return str(_first(net, "output_fmt", default="")).endswith("NHWC")  # timm's name for it

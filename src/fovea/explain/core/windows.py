@@ -111,6 +111,8 @@ def find_layout(
         layout = block_layout(block, around[1:3] if last else around[2:4])
         if layout is not None:
             return layout if layout.index.shape == (maps[0] // around[0], n) else None
+        if maps[0] != around[0]:  # windows of another kind
+            return None
     grid = image_grid
     if len(shape) == 4:
         grid = shape[1:3] if last else shape[2:4]

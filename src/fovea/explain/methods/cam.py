@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from fovea.explain.core.layers import cam_layer, to_grid
+from fovea.explain.core.grid import to_grid
+from fovea.explain.core.layers import cam_layer
 from fovea.explain.core.method import enlarge, explaining, score_gradient, unit_range, watch
 from fovea.explain.core.targets import ClassScore, Target
 from fovea.models.hooks import record

@@ -92,13 +92,25 @@ def class_map(net: nn.Module, weights: Tensor, layout: Layout) -> Tensor:
 
 
 def placed(net: nn.Module, maps: AttentionMaps) -> list[str]:
-    """List the layers with a known layout, in order; ValueError where there is none."""
-    if not maps.layouts:
+    """List the layers with a known layout, in order.
+
+    Raises:
+        ValueError: there is none, or a class token joins only after them and reads the patches by attention
+            of its own, as in CaiT, so that they don't show what the head reads.
+    """
+    name = type(net).__name__
+    found = [path for path in maps if path in maps.layouts]
+    if not found:
         raise ValueError(
-            f"{type(net).__name__} has no attention among patches, or among patches that cannot be placed: "
-            "use a CAM"
+            f"{name} has no attention among patches, or among patches that cannot be placed: use a CAM"
         )
-    return [path for path in maps if path in maps.layouts]
+    tokens = maps.layouts[found[-1]].tokens
+    if late := [path for path, count in maps.single.items() if count != tokens]:
+        raise ValueError(
+            f"the class token of {name} joins late and reads the patches by attention of its own "
+            f"({late[-1]}), which these methods don't follow: use a CAM"
+        )
+    return found
 
 
 class ClassAttention:
@@ -119,9 +131,12 @@ class ClassAttention:
         """Return maps (B, H, W) of the normalised images (B, C, H, W)."""
         with explaining(net), torch.no_grad(), capture(net) as maps:
             net(image)
-        paths = placed(net, maps)
+        placed(net, maps)
+        paths = list(maps)
         if not -len(paths) <= self.layer < len(paths):
             raise ValueError(f"layer={self.layer}: the net has {len(paths)} layers of attention")
         path = paths[self.layer]
+        if path not in maps.layouts:
+            raise ValueError(f"the patches of {path} cannot be placed: choose another layer=, or use a CAM")
         weights = self.fuse(discard_heads(maps[path], self.head_discard_ratio))[:, None]
         return enlarge(class_map(net, weights, maps.layouts[path])[:, 0], (image.shape[2], image.shape[3]))

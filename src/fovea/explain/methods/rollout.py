@@ -65,6 +65,11 @@ def _share(row: Tensor, coarse: Layout, fine: Layout) -> Tensor:
 def read(net: nn.Module, maps: AttentionMaps, matrices: dict[str, Tensor]) -> Tensor:
     """Follow what the head reads through the matrices to the patches of the first layer: (B, h, w)."""
     paths = placed(net, maps)
+    if lost := [path for path in maps if path not in maps.layouts]:
+        raise ValueError(
+            f"the patches of {len(lost)} layers of attention of {type(net).__name__} cannot be placed "
+            f"({lost[0]}), so that they would be passed over: use class_attention or a CAM"
+        )
     last, first = maps.layouts[paths[-1]], maps.layouts[paths[0]]
     images = len(last.split(maps[paths[-1]]))
     start = readout(net, last).to(matrices[paths[-1]]).expand(images, -1)
@@ -118,6 +123,7 @@ def with_gradients(
     """Run the net and give its maps, and the gradient of the target's score with respect to each."""
     with explaining(net), capture(net) as maps:
         score = (target or ClassScore())(net(image.clone())).sum()  # a tensor of inference mode has no graph
+        placed(net, maps)
         own = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
         found = torch.autograd.grad(score, list(own.values()), allow_unused=True, materialize_grads=True)
     maps.clear()

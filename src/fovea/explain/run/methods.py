@@ -72,8 +72,8 @@ def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None)
 
     hook = net.register_forward_pre_hook(count)
     try:
-        method(net, image, target)
-        return True
+        found = method(net, image, target)
+        return found.shape == (1, *image.shape[2:]) and bool(found.isfinite().all())
     except _Enough:
         return True
     except Exception:  # the question is only whether it can be had

@@ -1,0 +1,68 @@
+"""Nets by name with weights of one's own: how many classes there are, and what they are called."""
+
+import csv
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from fovea.errors import UsageError
+
+NAMES = ["ant", "bee", "cow", "dog", "emu", "fox", "gnu"]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Write weights for seven classes and a photo; return the keys that open them."""
+    torch.manual_seed(0)
+    net = timm.create_model("test_vit", num_classes=7)
+    torch.nn.init.normal_(net.head.weight)
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(tmp_path / "x.png")
+    return {
+        "model": "timm", "model.name": "test_vit", "model.checkpoint": str(tmp_path / "own.pth"),
+        "input": str(tmp_path / "x.png"), "output": str(tmp_path / "out"),
+    }  # fmt: skip
+
+
+def predicted(call, own, tmp_path, **keys):
+    call("predict", **own, **keys)
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return next(csv.DictReader(file))
+
+
+def test_the_file_says_how_many_classes_and_the_user_what_they_are_called(call, own, tmp_path):
+    numbered = predicted(call, own, tmp_path)
+    named = predicted(call, own, tmp_path, **{"data.classes": NAMES})
+    assert named["predicted"] == NAMES[int(numbered["predicted"])]
+    assert named["probability"] == numbered["probability"]
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"data.num_classes": 5}, r"own\.pth tells 7 classes apart, not 5.*data\.classes"),
+        ({"data.classes": ["ant", "bee"]}, r"own\.pth tells 7 classes apart, not 2"),
+        ({"data.classes": ["ant"] * 7}, "each class once"),
+        ({"data.classes": NAMES, "data.num_classes": 6}, "num_classes=6.*7 names"),
+        ({"model.checkpoint": "nowhere.pth"}, "nowhere.pth"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, own, tmp_path, command, keys, message):
+    with pytest.raises(UsageError, match=message):
+        call(command, **own | keys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_wants_a_run_or_a_model(call, own):
+    with pytest.raises(UsageError, match=r"run=DIR.*model=timm"):
+        call("predict", input=own["input"])
+
+
+def test_explain_names_the_classes(call, own, tmp_path):
+    call("explain", **own, **{"data.classes": NAMES, "data.image_size": 64})
+    table = (tmp_path / "out" / "explain.csv").read_text(encoding="utf-8")
+    assert any(f",{name}," in table for name in NAMES)
