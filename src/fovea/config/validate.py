@@ -73,11 +73,18 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def validate(config: DictConfig) -> None:
     """Raise a `UsageError` that names the key, its value and what is allowed."""
     plain = OmegaConf.to_container(config, resolve=True)
+    if broken := broken_rule(plain):
+        raise UsageError(broken)
+    require_device(_select(plain, "trainer.accelerator")[1])
+
+
+def broken_rule(plain: object) -> str | None:
+    """Say which key of a resolved config has which value that is not allowed; None where all are."""
     for key, (allowed, text) in RULES.items():
         found, value = _select(plain, key)
         if found and not allowed(value):
-            raise UsageError(f"{key} is {value!r}; allowed: {text}")
-    require_device(_select(plain, "trainer.accelerator")[1])
+            return f"{key} is {value!r}; allowed: {text}"
+    return None
 
 
 def _select(node: object, key: str) -> tuple[bool, Any]:

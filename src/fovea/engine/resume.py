@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fovea.config.overrides import nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
+log = logging.getLogger(__name__)
 FREE = ("run_dir", "resume")
 
 
@@ -43,9 +45,32 @@ def start(config: DictConfig, given: list[str]) -> Start:
         raise UsageError(f"{run_dir} is not a run directory: it has no config.yaml")
     if (run_dir / "config.yaml").stat().st_size == 0:
         return Start(config, claimed=True)
-    saved = rundir.move(_overridden(rundir.read_config(run_dir), given), run_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
+    read = rundir.read_strangers_config(run_dir)
+    _confirm(read, config, given, anew=not last.is_file())
+    saved = rundir.move(_overridden(read, given), run_dir)
     return Start(saved, last if last.is_file() else None, claimed=True)
+
+
+def _confirm(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> None:
+    """Switch off in a saved config what downloads or opens other files, unless this call says it too."""
+    keys: dict[str, bool | None] = {"data.download": False, "data.dataset.download": False}
+    loggers = saved.get("logger") or {}
+    keys |= {f"logger.{name}.offline": True for name, node in loggers.items() if "offline" in (node or {})}
+    keys |= {f"metrics.values.{name}.folder": None for name in saved.metrics.get("values") or {}}
+    keys |= {"model.pretrained": False, "model.checkpoint": None} if anew else {}
+    said = {g.lstrip("+").split("=")[0] for g in given}
+    for key, off in keys.items():
+        value = OmegaConf.select(saved, key, default=off)
+        if value == off or key in said or OmegaConf.select(config, key, default="absent") == value:
+            continue
+        if key.startswith(("model.", "metrics.")):
+            raise UsageError(
+                f"the run's config.yaml has {key}={value}; a file alone does not decide that: give {key}=… "
+                "again beside resume=true"
+            )
+        log.warning("%s=%s is not taken from the run's config.yaml; give %s=… to have it", key, value, key)
+        OmegaConf.update(saved, key, off)
 
 
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
-from fovea.files import write_json, write_text
+from fovea.files import read_yaml, write_json, write_text
 
 
 def claim(path: str | Path, *, fixed: bool) -> Path:
@@ -51,9 +51,22 @@ def read_config(run_dir: Path) -> DictConfig:
         raise UsageError(
             f"{run_dir} is not a run directory: it has no config.yaml ({found or 'it is empty'})"
         )
-    config = OmegaConf.load(file)
-    if not isinstance(config, DictConfig) or "task" not in config:
+    try:
+        plain = read_yaml(file)
+    except ValueError as error:
+        raise UsageError(f"{error}; start a new run") from None
+    config = None if not isinstance(plain, dict) or "task" not in plain else OmegaConf.create(plain)
+    if config is None:
         raise UsageError(f"{file} is empty: the run in {run_dir} ended before it was set up; start a new one")
+    return config
+
+
+def read_strangers_config(run_dir: Path) -> DictConfig:
+    """Read the config of a run that may come from anybody, through the gate."""
+    from fovea.config import gate
+
+    config = read_config(run_dir)
+    gate.check(OmegaConf.to_container(config), source=run_dir / "config.yaml")
     return config
 
 
