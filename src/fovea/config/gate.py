@@ -25,13 +25,17 @@ DEPTH, NODES, LETTERS = 16, 20_000, 4096
 LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data.num_classes": 10**6}
 # An option that `conf/` does not set is plain, unless its name says where something is or goes.
 PLACES = re.compile(r"dir|path|file|folder|root|url|hub|weights|checkpoint|logger|callbacks|profiler|plugins")
+# What a task of a package that was let in may measure beside ours: numbers in, numbers out.
+MEASURES = re.compile(r"torchmetrics\.(classification|regression)\.[A-Z]\w+")
 NAME = re.compile(r"[\w.+,/ -]*")  # in a network: of an architecture, a layer, a mode; no address
 FREE_TEXT = ("data", "paths", "run_dir", "content", "style", "model.checkpoint", "model.net.checkpoint")
 
 
 def check(config: object, *, source: Path | str) -> None:
     """Raise a `UsageError` that names file and key where a config holds what no run of this suite wrote."""
-    gate = _Gate(source)
+    task = config.get("task") if isinstance(config, dict) else None
+    target = task.get("_target_") if isinstance(task, dict) else None
+    gate = _Gate(source, own_task=isinstance(target, str) and _let_in(target))
     gate.bounded(config)
     if not isinstance(config, dict):
         raise UsageError(f"{source} is refused: its config is no mapping of keys to values")
@@ -42,8 +46,8 @@ def check(config: object, *, source: Path | str) -> None:
 
 
 class _Gate:
-    def __init__(self, source: Path | str) -> None:
-        self.source = source
+    def __init__(self, source: Path | str, *, own_task: bool) -> None:
+        self.source, self.own_task = source, own_task
 
     def refuse(self, what: str, at: str) -> NoReturn:
         raise UsageError(
@@ -76,7 +80,7 @@ class _Gate:
         if isinstance(node, dict):
             target = node.get("_target_")
             known = {name for slot in slots for name in slot.targets}
-            own = isinstance(target, str) and _let_in(target)
+            own = isinstance(target, str) and (_let_in(target) or self._measures(target, at))
             if "_target_" in node and not own and not (isinstance(target, str) and target in known):
                 self.refuse(f"call {target!r}", at)
             for key, value in node.items():
@@ -91,6 +95,9 @@ class _Gate:
             self._text(node, at)
         elif isinstance(node, int) and abs(node) > _largest(at):
             self.refuse(f"hold {node}", at)
+
+    def _measures(self, target: str, at: str) -> bool:
+        return self.own_task and at.startswith("metrics.values.") and bool(MEASURES.fullmatch(target))
 
     def _unknown_key(self, key: str, value: object, target: object, slots: Sequence[Slot], at: str) -> None:
         """Refuse a key that `conf/` has not, unless it is plain data or a plain option of what is called."""
