@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LARGEST_YAML = 2_000_000  # letters
 DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
@@ -149,6 +150,28 @@ def remove_written(folder: Path, listing: str) -> None:
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
     (folder / listing).unlink(missing_ok=True)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read plain values of YAML. An alias, with which a few bytes can stand for gigabytes, is refused.
+
+    Raises:
+        ValueError: the file is no YAML, too large, nested too deeply, or repeats itself by aliases.
+    """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"{path} holds {len(text)} letters, more than any config has")
+    try:
+        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=loader)):
+            raise ValueError(f"{path} repeats parts of itself by aliases (*name), which no config here does")
+        return yaml.load(text, Loader=loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable as YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be a config") from None
 
 
 def write_text(path: Path, text: str) -> None:

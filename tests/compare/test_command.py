@@ -150,7 +150,7 @@ def test_runs_of_different_aims_need_a_metric(call, logs):
 
 
 def test_another_task_has_tables_but_no_part_of_its_own(call, tmp_path):
-    run = write_run(tmp_path, "r", report={"sections": {"_target_": "x"}})
+    run = write_run(tmp_path, "r", report={"view": None, "sections": []})
     found, _ = call(f"runs={run}", *QUIET)
     assert found["table"] is None and found["rows"][0]["test/acc"] == 1.0
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from fovea.config import build
+from fovea.config import build, gate
+from fovea.config.offline import without_weights
 from fovea.engine import checkpoint
 from fovea.models.colorizer import Colorizer, Embedder, FusionColorizer
 from fovea.models.unet import UNet
@@ -85,7 +86,7 @@ def test_the_configs_fit_both_tasks_and_checkpoints_rebuild_them(model, task, ch
 
     node = OmegaConf.create({"model": OmegaConf.to_container(config.model, resolve=True)})
     node.model.pretrained = node.model.net.pretrained = model == "colorizer_fusion"  # as it was trained
-    offline = checkpoint.offline_model(node)
+    offline = without_weights(node)
     if model != "colorizer_fusion":
         del offline.model.net.pretrained
     net = build.network(offline).eval()
@@ -95,6 +96,6 @@ def test_the_configs_fit_both_tasks_and_checkpoints_rebuild_them(model, task, ch
         assert found.shape == (2, channels, 24, 17)
     state = {f"net.{k}": v for k, v in net.state_dict().items()}
     about = {"fovea": {"config": OmegaConf.to_container(offline)}, "state_dict": state}
-    checkpoint.refuse_foreign(about["fovea"]["config"], source="x")
+    gate.check(about["fovea"]["config"], source="x")
     with torch.no_grad():
         assert torch.equal(checkpoint.rebuild(about)(x), found)

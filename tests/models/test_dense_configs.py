@@ -4,7 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fovea.config import build
+from fovea.config import build, gate
+from fovea.config.offline import without_weights
 from fovea.engine import checkpoint
 from helpers.runs import composed
 
@@ -28,9 +29,9 @@ def test_it_gives_logits_of_the_size_of_the_image(model):
 @pytest.mark.parametrize("model", ["unet_small", "smp_segformer"])
 def test_a_checkpoint_rebuilds_it(model):
     config = OmegaConf.create({"model": OmegaConf.to_container(composed(model).model, resolve=True)})
-    net = build.network(checkpoint.offline_model(config)).eval()
+    net = build.network(without_weights(config)).eval()
     state = {f"net.{k}": v for k, v in net.state_dict().items()}
-    checkpoint.refuse_foreign(OmegaConf.to_container(config), source="x")
+    gate.check(OmegaConf.to_container(config), source="x")
     again = checkpoint.rebuild({"fovea": {"config": OmegaConf.to_container(config)}, "state_dict": state})
     x = torch.randn(1, 3, 20, 20)
     with torch.no_grad():

@@ -5,6 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from fovea.config import build
+from fovea.config.offline import without_weights
 from fovea.engine import checkpoint
 from fovea.models import timm
 from fovea.optim.finetune import Finetune
@@ -43,7 +44,7 @@ def test_a_checkpoint_rebuilds_it_without_looking_for_weights(model, monkeypatch
     config = OmegaConf.create({"model": model_node})
     with pytest.raises(LookupError, match="weights"):
         build.network(config)
-    offline = checkpoint.offline_model(config)
+    offline = without_weights(config)
     net = build.network(offline)
     rebuilt = checkpoint.rebuild(
         {

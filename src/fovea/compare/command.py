@@ -23,7 +23,8 @@ from fovea.compare.page import page
 from fovea.compare.remarks import other_metric, remarks
 from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
 from fovea.compare.verdicts import different_tests, paired_tests
-from fovea.config import build
+from fovea.config import build, gate
+from fovea.config.offline import offline
 from fovea.config.overrides import nearest
 from fovea.config.paths import CONF
 from fovea.config.values import count, listed
@@ -149,14 +150,24 @@ def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[
     runs, left_out = [], []
     for path in dirs:
         run = with_eval(read_run(path))
-        if run.config and (run.status if run.status in STATUSES else UNFINISHED) in include:
+        problem = run.problem or _refusal(run)
+        if run.config and not problem and (run.status if run.status in STATUSES else UNFINISHED) in include:
             runs.append(run)
         else:
-            left_out.append((str(path), run.status if run.config else "its config.yaml is empty"))
+            left_out.append((str(path), problem or run.status))
     if not runs:
         reasons = "\n".join(f"  {path}: {why}" for path, why in left_out)
         raise UsageError(f"there is no run to compare; include=[…] takes others in:\n{reasons}")
     return runs, left_out
+
+
+def _refusal(run: Run) -> str:
+    """Return why the part of a run's config that is built here is refused; nothing where it is not."""
+    try:
+        gate.check({"report": run.config.get("report")}, source=run.dir / "config.yaml")
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def with_eval(run: Run) -> Run:
@@ -275,8 +286,8 @@ def _pictures(run: Run, data_root: str | None) -> Pictures:
     """Return a function that reads test images by name, the way a run read them."""
 
     def read(ids: list[str]) -> dict[str, np.ndarray]:
-        config = moved(rundir.read_config(run.dir), data_root=data_root, num_workers=0)
-        config.data.download, config.augment = False, {"sample": {}, "batch": {}}
+        config = moved(offline(rundir.read_strangers_config(run.dir)), data_root=data_root, num_workers=0)
+        config.augment = {"sample": {}, "batch": {}}
         module = build.datamodule(config, build.preprocessing(config, None))
         module.setup("test")
         index = {name: i for i, name in enumerate(map(str, module.test.ids))}

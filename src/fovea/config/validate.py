@@ -81,10 +81,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def validate(config: DictConfig) -> None:
     """Raise a `UsageError` that names the key, its value and what is allowed."""
     plain = OmegaConf.to_container(config, resolve=True)
-    for key, (allowed, text) in RULES.items():
-        found, value = _select(plain, key)
-        if found and not allowed(value):
-            raise UsageError(f"{key} is {value!r}; allowed: {text}")
+    if broken := broken_rule(plain):
+        raise UsageError(broken)
     for collection in COLLECTIONS:
         for name, node in (_select(plain, collection)[1] or {}).items():
             if node is not None and not (isinstance(node, dict) and "_target_" in node):
@@ -95,6 +93,15 @@ def validate(config: DictConfig) -> None:
     require_device(_select(plain, "trainer.accelerator")[1])
     require_cores(_select(plain, "data.num_workers")[1])
     _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])
+
+
+def broken_rule(plain: object) -> str | None:
+    """Say which key of a resolved config has which value that is not allowed; None where all are."""
+    for key, (allowed, text) in RULES.items():
+        found, value = _select(plain, key)
+        if found and not allowed(value):
+            return f"{key} is {value!r}; allowed: {text}"
+    return None
 
 
 def require_cores(workers: object, *, key: str = "data.num_workers") -> None:

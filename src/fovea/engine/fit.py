@@ -11,6 +11,7 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
+from fovea.config.offline import without_weights
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
@@ -63,7 +64,7 @@ class Session:
 
         config = self.config
         seed_all(config.seed)
-        net = build.network(config)
+        net = build.network(config if self.ckpt_path is None else without_weights(config))
         preprocessing = build.preprocessing(config, net)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:

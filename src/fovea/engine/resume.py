@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fovea.errors import UsageError
 if TYPE_CHECKING:
     from fovea.data.recorded import Recorded
 
+log = logging.getLogger(__name__)
 FREE = ("run_dir", "resume")
 # what decides which images train: recorded, and the same to the end of a run
 SPLITTING = (
@@ -59,12 +61,13 @@ def start(config: DictConfig, given: list[str]) -> Start:
         if any((run_dir / "checkpoints").glob("*.ckpt")):
             raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
-    saved = rundir.read_config(run_dir)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    saved = rundir.read_strangers_config(run_dir)
     missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
+    _confirm(saved, config, given, anew=not last.is_file())
     asked = rundir.move(_overridden(saved, given), run_dir)
-    last = run_dir / "checkpoints" / "last.ckpt"
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
 
@@ -108,6 +111,27 @@ def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
                 f"would be measured; start a new run with data.{key}={config.data.get(key)}"
             )
     return Recorded.read(about)
+
+
+def _confirm(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> None:
+    """Switch off in a saved config what downloads or opens other files, unless this call says it too."""
+    keys: dict[str, bool | None] = {"data.download": False, "data.dataset.download": False}
+    loggers = saved.get("logger") or {}
+    keys |= {f"logger.{name}.offline": True for name, node in loggers.items() if "offline" in (node or {})}
+    keys |= {f"metrics.values.{name}.folder": None for name in saved.metrics.get("values") or {}}
+    keys |= {"model.pretrained": False, "model.checkpoint": None} if anew else {}
+    said = {g.lstrip("+").split("=")[0] for g in given}
+    for key, off in keys.items():
+        value = OmegaConf.select(saved, key, default=off)
+        if value == off or key in said or OmegaConf.select(config, key, default="absent") == value:
+            continue
+        if key.startswith(("model.", "metrics.")):
+            raise UsageError(
+                f"the run's config.yaml has {key}={value}; a file alone does not decide that: give {key}=… "
+                "again beside resume=true"
+            )
+        log.warning("%s=%s is not taken from the run's config.yaml; give %s=… to have it", key, value, key)
+        OmegaConf.update(saved, key, off)
 
 
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
-from fovea.files import remove_drafts, replacing, write_json, write_text
+from fovea.files import read_yaml, remove_drafts, replacing, write_json, write_text
 
 # What a run writes into its directory; nothing else there is ever deleted.
 FILES = ("config.yaml", "summary.json", "metrics.csv", "report.html", "train.log", "output.log", "error.txt")
@@ -126,12 +125,21 @@ def read_config(run_dir: Path) -> DictConfig:
             f"{run_dir} is not a run directory: it has no config.yaml ({found or 'it is empty'})"
         )
     try:
-        config = OmegaConf.load(file)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        why = " ".join(str(error).split())
-        raise UsageError(f"{file} is damaged ({why}): restore it, or start a new run") from None
-    if not isinstance(config, DictConfig) or "task" not in config:
+        plain = read_yaml(file)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{error}: restore it, or start a new run") from None
+    config = None if not isinstance(plain, dict) or "task" not in plain else OmegaConf.create(plain)
+    if config is None:
         raise UsageError(f"{file} is empty: the run in {run_dir} ended before it was set up; start a new one")
+    return config
+
+
+def read_strangers_config(run_dir: Path) -> DictConfig:
+    """Read the config of a run that may come from anybody, through the gate."""
+    from fovea.config import gate
+
+    config = read_config(run_dir)
+    gate.check(OmegaConf.to_container(config), source=run_dir / "config.yaml")
     return config
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
+from fovea.config.offline import offline
 from fovea.config.validate import ACCELERATORS, require_device
 from fovea.engine import rundir
 from fovea.errors import UsageError
@@ -52,21 +53,18 @@ class Trained:
         data_root: str | None = None,
         num_workers: int | None = 0,
         all_targets: bool = False,
-        download: bool = True,
     ) -> DataModule:
-        """Return the data of the run, not augmented, and set up to be measured or shown.
+        """Return the data of the run, not augmented, and set up to be measured; nothing is downloaded.
 
         Args:
             data_root: where the data lie here; None for where they lay in training.
             num_workers: None for as many as in training.
             all_targets: give everything that the data set knows of an image, not just what training needs.
-            download: False never downloads, whatever the run says.
         """
         from fovea.data.recorded import Recorded
 
         config = moved(self.config, data_root=data_root, num_workers=num_workers)
         config.augment = {"sample": {}, "batch": {}}
-        config.data.download = download and config.data.download
         if all_targets:
             config.data.targets = None
         module = build.datamodule(config, self.preprocessing)
@@ -113,7 +111,7 @@ def open_run(run: str, name: str) -> Trained:
 
     path = find_checkpoint(run, name)
     loaded = checkpoint.load(path)
-    found = Trained(path, loaded, checkpoint.config_of(loaded), checkpoint.rebuild(loaded))
+    found = Trained(path, loaded, offline(checkpoint.config_of(loaded)), checkpoint.rebuild(loaded))
     if tensor := first_not_finite(found.net):
         raise UsageError(
             f"{path}: {tensor} holds NaN or infinity, so the net predicts nothing: the training diverged. "

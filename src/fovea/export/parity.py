@@ -113,7 +113,7 @@ def _test_images(trained: Trained, number: int, data_root: str | None) -> Tensor
     """Return test images from all over the split; fewer than `number` are repeated."""
     from fovea.data.preprocess import Preprocess
 
-    module = trained.datamodule(data_root=data_root, download=False)
+    module = trained.datamodule(data_root=data_root)
     view, preprocess = module.test, Preprocess(trained.preprocessing)
     if not len(view):
         raise ValueError("there is no test split")

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.files import Unreadable, read_npz
+from fovea.files import Unreadable, read_npz, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ class Run:
     config: Mapping[str, Any]
     config_text: str
     metrics: Columns
+    problem: str = ""  # why the config cannot be read
 
     def section(self, key: str) -> Mapping[str, Any]:
         """Return a nested object of the summary, empty where it is absent or null."""
@@ -97,13 +98,14 @@ def read_run(run_dir: Path) -> Run:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise ValueError(f"no run directory at {run_dir}: give the directory that training printed")
-    text = _text(run_dir / "config.yaml")
+    config, problem = _config(run_dir / "config.yaml")
     return Run(
         dir=run_dir,
         summary=_summary(run_dir / "summary.json"),
-        config=_yaml(text),
-        config_text=text,
+        config=config,
+        config_text=_text(run_dir / "config.yaml"),
         metrics=read_metrics(run_dir / "metrics.csv"),
+        problem=problem,
     )
 
 
@@ -181,12 +183,11 @@ def _summary(path: Path) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _yaml(text: str) -> Mapping[str, Any]:
-    import yaml
-
+def _config(path: Path) -> tuple[Mapping[str, Any], str]:
+    """Return the config, or why there is none."""
     try:
-        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        log.warning("config.yaml is not readable as YAML (%s); the report shows it as text only", error)
-        return {}
-    return value if isinstance(value, Mapping) else {}
+        value = read_yaml(path) if path.is_file() else {}
+    except ValueError as error:
+        log.warning("%s; the report shows it as text only", error)
+        return {}, str(error)
+    return (value, "") if isinstance(value, Mapping) else ({}, "its config.yaml is empty")

@@ -1,0 +1,206 @@
+"""Runs that a stranger has tampered with: every command refuses them, naming file and key, before it acts."""
+
+import contextlib
+import copy
+import hashlib
+import importlib
+import inspect
+import io
+import multiprocessing
+import os
+import pkgutil
+import random
+import socket
+import sys
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import fovea
+from fovea.config.slots import training
+from helpers import runs
+
+pytestmark = pytest.mark.slow
+SEED = random.SystemRandom().randrange(10**6)
+WRITERS = [
+    "os.system", "shutil.rmtree", "pathlib.Path.write_text", "torch.save", "torch.load", "torch.jit.load",
+    "torch.export.load", "torch.hub.load", "numpy.save", "numpy.load", "albumentations.save",
+    "albumentations.load", "lightning.fabric.loggers.csv_logs._ExperimentWriter",
+    "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "torchvision.models.resnet18",
+    "segmentation_models_pytorch.Unet", "fovea.models.vgg.download", "fovea.data.fetch.download.fetch",
+]  # fmt: skip
+PLACES = [
+    "model.net", "model.net.x", "model.net.hidden.0", "optimizer", "optimizer.x", "scheduler", "finetune.x",
+    "task", "task.x", "metrics.values.x", "metrics.values.acc.x", "report.view", "report.sections.0",
+    "report.predict", "callbacks.x", "logger.x", "data", "data.dataset.x", "augment.sample.x", "trainer",
+    "trainer.profiler", "checkpoint", "checkpoint.x", "x",
+]  # fmt: skip
+VALUES = {
+    "experiment": "x${oc.env:HOME}",
+    "model.name": "${oc.env:HOME}",
+    "model.net.activation_dir": "/elsewhere",
+    "logger.x": {
+        "_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "/elsewhere", "name": "",
+    },
+    "checkpoint.dirpath": "/elsewhere",
+    "trainer.default_root_dir": "/elsewhere",
+    "callbacks.explain": {"_target_": "fovea.explain.callback.Explain", "run_dir": "../elsewhere"},
+    "model.net._execution_whitelist_": ["*"],
+    "model.net.in_channels": 10**12,
+    "data.image_size": 10**6,
+}  # fmt: skip
+# compare builds the view alone from config.yaml; all the others read the config in the checkpoint
+COMMANDS = {
+    "eval": ["run={run}", "accelerator=cpu"],
+    "predict": ["run={run}", "input={canary}", "output={canary}/out"],
+    "explain": ["run={run}", "input={canary}", "output={canary}/out", "method=saliency"],
+    "export": ["run={run}", "format=torchscript", "output={canary}/out"],
+    "compare": ["runs=[{run}]", "output={canary}/out", "metric=val/acc"],
+    "train": ["run_dir={run}", "resume=true"],
+}
+
+
+def own_callables():
+    """Name all functions and classes of ours, as a stranger can."""
+    found = set()
+    for module in pkgutil.walk_packages(fovea.__path__, "fovea."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isfunction(value) or inspect.isclass(value):
+                found.add(f"{module.name}.{name}")
+    return sorted(found)
+
+
+def allowed(slot):
+    return slot.targets.union(*(allowed(below) for below in slot.below.values()))
+
+
+def placed(config, key, value):
+    config = copy.deepcopy(config)
+    *way, last = key.split(".")
+    node = config
+    for name in way:
+        node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
+    node[int(last) if isinstance(node, list) else last] = value
+    return config
+
+
+def tree(folder):
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
+        for p in sorted(folder.rglob("*"))
+    }
+
+
+def attempt(name, words, pipe):
+    """Run a command by its one entry, Hydra's own whitelist in force; send its exit code and messages."""
+    from fovea.config.cli import command
+
+    def no_socket(*args, **kwargs):
+        raise AssertionError("a socket is opened")
+
+    socket.socket.connect = socket.create_connection = no_socket
+    sys.argv = [str(runs.ROOT / "src" / f"{name}.py"), *words]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            command(name)
+            code = 0
+        except SystemExit as end:
+            code = end.code
+    pipe.send((code, said.getvalue()))
+
+
+def outcome(name, words):
+    """Run a command in a forked child: the imports are paid once."""
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=attempt, args=(name, words, theirs))
+    child.start()
+    theirs.close()
+    try:
+        return ours.recv() if ours.poll(60) else (None, "no answer")
+    except EOFError:
+        return None, "died"
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory):
+    run = tmp_path_factory.mktemp("honest") / "run"
+    assert runs.train([*runs.QUICK, "trainer.max_epochs=1"], run_dir=run) == 0, runs.output(run)
+    return run
+
+
+def write(run, config, checkpoint):
+    checkpoint["fovea"]["config"] = config
+    for name in ("best", "last"):
+        torch.save(checkpoint, run / "checkpoints" / f"{name}.ckpt")
+    (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def cases(canary):
+    """Return where and what: every place with some callables that are not in its list, and every value."""
+    draw = random.Random(SEED)
+    strange = [t for t in own_callables() if t not in allowed(training())]
+    for place in PLACES:
+        for target in [*draw.sample(strange, 2), *draw.sample(WRITERS, 1)]:
+            yield place, target, {"_target_": target, "path": str(canary / "kept.txt"), "text": "overwritten"}
+    yield from ((place, value, value) for place, value in VALUES.items())
+
+
+def test_every_command_refuses_a_tampered_run(honest, tmp_path):
+    print(f"seed of the sample: {SEED}")
+    canary, run = tmp_path / "canary", tmp_path / "run"
+    canary.mkdir()
+    (canary / "kept.txt").write_text("mine")
+    Image.new("L", (28, 28)).save(canary / "photo.png")
+    honest.rename(run)
+    config = yaml.safe_load((run / "config.yaml").read_text().replace(str(honest), str(run)))
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.set_num_threads(1)
+    for name in ("eval", "engine.train", "export.command", "explain.command", "compare.command"):
+        importlib.import_module(f"fovea.{name if '.' in name else 'engine.' + name}")
+    wrong = []
+    for number, (place, what, value) in enumerate(cases(canary)):
+        write(run, placed(config, place, value), checkpoint)
+        before = tree(tmp_path)
+        names = list(COMMANDS) if number % 12 == 0 else [list(COMMANDS)[number % len(COMMANDS)]]
+        for name in names:
+            if name == "compare" and not place.startswith("report"):
+                continue
+            code, said = outcome(name, [w.format(run=run, canary=canary) for w in COMMANDS[name]])
+            named = place.rsplit(".", 1)[0] if place.endswith("_") else place.replace(".0", "[0]")
+            if code != 2 or str(run) not in said or named not in said or said.count("\n") > 3:
+                wrong.append((name, place, what, code, said[-300:]))
+        if tree(tmp_path) != before:
+            wrong.append((names, place, what, "files changed"))
+    assert not wrong, f"seed {SEED}: {len(wrong)} of them: {wrong[:6]}"
+
+
+def test_an_honest_run_passes_every_command(tmp_path):
+    run = tmp_path / "run"
+    assert runs.train([*runs.QUICK, "trainer.max_epochs=1"], run_dir=run) == 0, runs.output(run)
+    for name in ("eval", "export", "train"):
+        words = [w.format(run=run, canary=tmp_path) for w in COMMANDS[name]]
+        code, said = outcome(name, words)
+        assert code == 0, (name, said)
+
+
+def test_aliases_that_unfold_to_gigabytes_are_left_out(tmp_path):
+    for name, text in {"bomb": bomb(), "ring": "r: &r [*r]\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+        code, said = outcome("compare", [f"runs={tmp_path / name}", f"output={tmp_path}/out"])
+        assert code == 2 and f"{name}/config.yaml" in said and "alias" in said
+        code, said = outcome("train", [f"run_dir={tmp_path / name}", "resume=true"])
+        assert code == 2 and f"{name}/config.yaml" in said and "alias" in said
+        assert os.listdir(tmp_path / name) == ["config.yaml"]
+
+
+def bomb():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    return "\n".join(lines) + "\n"
