@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -39,7 +41,7 @@ WITH_VALUE = (
 
 
 def check_words(argv: list[str], *, train: bool) -> None:
-    """Raise a `UsageError` that names the word and shows how it is written."""
+    """Raise a `UsageError` with the word and how it is written; warn where one does not count."""
     if {"--hydra-help", "--shell-completion", "-sc"} & set(argv):
         return
     chosen: dict[str, str] = {}
@@ -51,8 +53,10 @@ def check_words(argv: list[str], *, train: bool) -> None:
         if not train or group not in ONE:
             continue
         _one_member(group, override, word)
-        if chosen.setdefault(group, word.lstrip("+")) != word.lstrip("+"):
-            raise UsageError(f"{chosen[group]} and {word} exclude each other: give one {group}=NAME")
+        earlier = chosen.get(group, word)
+        if earlier.lstrip("+") != word.lstrip("+") and not os.environ.get("LOCAL_RANK"):
+            sys.stderr.write(f"warning: {earlier} does not count, as {word} comes after it\n")
+        chosen[group] = word
 
 
 def _parsed(word: str) -> Override:
