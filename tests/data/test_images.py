@@ -84,6 +84,13 @@ def test_a_transparent_colour_of_an_rgb_png_shows_white(tmp_path):
     assert (read_image(tmp_path / "a.png")[:5] == 255).all()
 
 
+def test_a_transparent_grey_level_shows_white(tmp_path):
+    array = GREY.copy()
+    array[:5] = 9
+    Image.fromarray(array[..., 0]).save(tmp_path / "a.png", transparency=9)
+    assert (read_image(tmp_path / "a.png")[:5] == 255).all()
+
+
 def test_one_bit_images(tmp_path):
     Image.fromarray(GREY[..., 0] > 127).save(tmp_path / "a.png")
     assert np.array_equal(

@@ -90,7 +90,7 @@ def _decode_any(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as file:
         file.load()
         image = ImageOps.exif_transpose(file)
-    if image.mode in ("1", "L"):
+    if image.mode in ("1", "L") and "transparency" not in image.info:
         return np.asarray(image.convert("L"))[..., None].copy()
     if image.mode[0] in "IF":
         return _to_8_bit(np.asarray(image))[..., None]
