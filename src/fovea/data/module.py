@@ -166,6 +166,8 @@ class DataModule(L.LightningDataModule):
         skipped = {
             name: sorted(self.splits[name].name(i) for i in rows) for name, rows in self.skipped.items()
         }
+        lines = {line for subset in self.splits.values() for line in getattr(subset.dataset, "left_out", ())}
+        found |= {"left_out": sorted(lines)} if lines else {}
         return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
 
     def record(self) -> dict[str, str]:

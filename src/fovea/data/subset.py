@@ -124,6 +124,7 @@ class Joined:
         self.classes = subsets[0].classes
         self.targets = subsets[0].targets
         self.source = getattr(subsets[0].dataset, "source", "real")
+        self.left_out = [line for s in subsets for line in getattr(s.dataset, "left_out", ())]
         self.starts = np.cumsum([0, *(len(subset) for subset in subsets)])
         known = [subset.labels for subset in subsets if subset.labels is not None]
         self.labels = np.concatenate(known) if len(known) == len(subsets) else None
