@@ -124,6 +124,8 @@ class DataModule(L.LightningDataModule):
                 check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
             if "captions" in splits["train"].targets:
                 self.vocabulary = vocabulary_of(splits["train"])
+            for subset in splits.values():
+                subset.reduce(self.preprocess.enough)
             self.splits = splits
 
     @property

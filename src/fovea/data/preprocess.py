@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fovea.data.geometry import fit_sample
-from fovea.data.images import read_image, to_channels
+from fovea.data.images import enough_for, read_image, to_channels
 from fovea.ops.placement import INTERPOLATION, RESIZE
 from fovea.types import Preprocessing, Sample
 
@@ -26,6 +26,7 @@ class Preprocess:
         self.channels = int(preprocessing["channels"])
         self.interpolation = _known("interpolation", preprocessing["interpolation"], INTERPOLATION)
         self.resize = _known("resize", preprocessing.get("resize", "crop"), RESIZE)
+        self.enough = enough_for(self.size, self.interpolation)
         self.crop_pct = float(preprocessing["crop_pct"])
         if self.channels not in (1, 3):
             raise ValueError(f"data.channels={self.channels} is not supported: choose 1 (grey) or 3 (RGB)")
@@ -45,11 +46,14 @@ class Preprocess:
 
     def to_array(self, image: str | Path | np.ndarray) -> np.ndarray:
         """Read (or take) one image and resize it to the input size: uint8 (H, W, channels)."""
-        array = image if isinstance(image, np.ndarray) else read_image(image, channels=self.channels)
+        array = image if isinstance(image, np.ndarray) else self._read(image)
         array = array[..., None] if array.ndim == 2 else array
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
             raise ValueError(f"expected a uint8 image (H, W, 1 or 3), got {array.dtype} {array.shape}")
         return self.fit({"image": to_channels(array, channels=self.channels)})["image"]
+
+    def _read(self, path: str | Path) -> np.ndarray:
+        return read_image(path, channels=self.channels, enough=self.enough)
 
     def fit(self, sample: Sample) -> Sample:
         """Bring an image with its annotations to the input size."""

@@ -100,15 +100,20 @@ class FileImages:
     labels: np.ndarray | None
     classes: list[str]
     channels: int
+    enough: int | None = None  # of the shorter side, for what the images are read for; None: all there is
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def reduce(self, side: int | None) -> None:
+        """Decode large photos no larger than a side needs, where no annotation counts their pixels."""
+        self.enough = side if set(self.targets) <= {"label", "captions"} else None
 
     def load(self, index: int) -> Sample:
         """Decode one image (H, W, channels) with all its annotations; errors name the file."""
         from fovea.data.images import read_image
 
-        image = read_image(self.paths[index], channels=self.channels)
+        image = read_image(self.paths[index], channels=self.channels, enough=self.enough)
         sample: Sample = {"image": image}
         if self.labels is not None:
             sample["label"] = int(self.labels[index])

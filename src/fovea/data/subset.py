@@ -59,6 +59,11 @@ class Subset:
             sample["ignore"] = np.zeros(len(sample["boxes"]), dtype=bool)
         return sample
 
+    def reduce(self, side: int | None) -> None:
+        """Have large photos decoded no larger than a shorter side needs, where the data set can."""
+        if hasattr(self.dataset, "reduce"):
+            self.dataset.reduce(side)
+
     def load_many(self, indices: Sequence[int] | np.ndarray, epoch: int = 0) -> list[Sample] | None:
         """Return many samples where the data set makes them faster together, else None."""
         many = getattr(self.dataset, "load_many", None)
@@ -137,6 +142,11 @@ class Joined:
         """Return one sample."""
         subset, within = self._locate(index)
         return subset.load(within)
+
+    def reduce(self, side: int | None) -> None:
+        """Have large photos decoded no larger than a shorter side needs."""
+        for subset in self.subsets:
+            subset.reduce(side)
 
     def sentences(self, index: int) -> list[str]:
         """Return the captions of one image."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.data.images import read_image, to_channels
+from fovea.data.images import enough_for, read_image, to_channels
 from fovea.ops.placement import place
 
 Model = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -93,7 +93,9 @@ def main(path: str) -> None:
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     model = open_model(folder / about["file"], about)
     try:
-        image = read_image(path, channels=about["preprocessing"]["channels"])
+        options = about["preprocessing"]
+        enough = enough_for(options["image_size"], options["interpolation"])
+        image = read_image(path, channels=options["channels"], enough=enough)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     lines = describe(model(preprocess(image, about["preprocessing"])), about["classes"])
