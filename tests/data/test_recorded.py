@@ -75,3 +75,28 @@ def test_a_new_image_of_an_official_split_is_measured(tmp_path):
     after, found = match(splits_of(tmp_path), recorded, name="x")
     assert len(after["test"]) == 19 and len(found.came) == 1
     assert np.array_equal(after["train"].labels, splits_of(tmp_path)["train"].labels)
+
+
+def test_a_trained_image_that_moves_into_the_test_folder_is_not_tested(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    before = splits_of(tmp_path)
+    recorded = recorded_of(before)
+    trained = next(name for name in before["train"].ids if int(name[-6:-4]) > 3)
+    moved = trained.replace("train/", "test/")
+    (tmp_path / trained).rename(tmp_path / moved)
+    write_classes(tmp_path / "test", {"a": 4})  # test/a/03.png came, and did not train under its name
+    after, found = match(splits_of(tmp_path), recorded, name="x")
+    assert found.moved == [moved] and moved not in after["test"].ids and len(after["test"]) == 7
+    assert any("left out" in line and moved in line for line in found.lines())
+
+
+def test_a_split_folder_may_get_another_of_its_names(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    before = splits_of(tmp_path)
+    recorded = recorded_of(before)
+    (tmp_path / "train").rename(tmp_path / "Training_Set")
+    after, found = match(splits_of(tmp_path), recorded, name="x")
+    assert len(after["train"]) == len(before["train"]) and len(after["val"]) == len(before["val"])
+    assert not found.came and not found.went
