@@ -100,3 +100,16 @@ def test_a_split_folder_may_get_another_of_its_names(tmp_path):
     after, found = match(splits_of(tmp_path), recorded, name="x")
     assert len(after["train"]) == len(before["train"]) and len(after["val"]) == len(before["val"])
     assert not found.came and not found.went
+
+
+def test_of_other_data_all_images_are_measured(tmp_path):
+    write_classes(tmp_path / "own", {"a": 12, "b": 12})
+    write_classes(tmp_path / "other", {"a": 4, "b": 9})
+    for path in sorted((tmp_path / "other").rglob("*.png")):
+        path.rename(path.with_stem(f"new{path.stem}"))
+    recorded = recorded_of(splits_of(tmp_path / "own"))
+    after, found = match(splits_of(tmp_path / "other"), recorded, name="x")
+    assert found.elsewhere and len(after["test"]) == len(after["val"]) == 13
+    assert any("own data" in line for line in found.lines())
+    going_on, _ = match(splits_of(tmp_path / "other"), recorded, name="x", training=True)
+    assert sum(map(len, going_on.values())) == 13

@@ -114,7 +114,7 @@ class DataModule(L.LightningDataModule):
             name, splits = str(self.name), self._build_splits(self.dataset)
             select_targets(splits, self.targets, name=name)
             if self.recorded is not None:
-                splits, self.differences = match(splits, self.recorded, name=name)
+                splits, self.differences = match(splits, self.recorded, name=name, training=stage == "fit")
                 self.differences.tell(name, training=stage == "fit")
             check_images(splits, name=name)
             warn_of_near_names(splits["train"].classes, name=name)
@@ -147,6 +147,12 @@ class DataModule(L.LightningDataModule):
     def classes(self) -> list[str]:
         """The class names, in the order of the labels."""
         return self.train.classes
+
+    @property
+    def same_names(self) -> bool:
+        """Whether the parts that a run drew were found again by the names of images."""
+        drawn = "test" in self.splits and self.test.dataset is self.train.dataset
+        return drawn and self.recorded is not None and not self.differences.elsewhere
 
     def sizes(self) -> dict[str, int]:
         """Return the number of images of each split."""

@@ -84,7 +84,8 @@ class Differences:
         """Return what differs as plain values."""
         return {
             "left_out": dict(self.unknown), "classes_lacking": list(self.lacking),
-            "num_came": len(self.came), "num_went": len(self.went), "num_moved": len(self.moved), "of_the_run": not self.elsewhere,
+            "num_came": len(self.came), "num_went": len(self.went), "num_moved": len(self.moved),
+            "of_the_run": not self.elsewhere,
         }  # fmt: skip
 
 
@@ -98,13 +99,22 @@ def record(splits: Mapping[str, Subset]) -> dict[str, str]:
 
 
 def match(
-    splits: dict[str, Subset], recorded: Recorded, *, name: str
+    splits: dict[str, Subset], recorded: Recorded, *, name: str, training: bool = False
 ) -> tuple[dict[str, Subset], Differences]:
-    """Return the splits with the classes and the images of a run, and how the data differ from its own."""
+    """Return the splits with the classes and the images of a run, and how the data differ from its own.
+
+    Of other data that have no splits of their own all images are measured, unless a training goes on.
+    """
     found = Differences()
     splits = _by_class(splits, recorded.classes, found, name=name)
     if recorded.splits is not None:
         splits = _by_name(splits, recorded.splits, found)
+        if found.elsewhere and not training:
+            train = splits["train"]
+            whole = train.replaced(np.arange(len(train.dataset)))
+            splits |= {
+                k: whole for k in ("val", "test") if k in splits and splits[k].dataset is train.dataset
+            }
     return splits, found
 
 
@@ -170,7 +180,7 @@ def _by_name(
 
 
 def _usual(name: object) -> str:
-    """Return the name of an image with the usual name of its split's folder: train/a.jpg for Training/a.jpg."""
+    """Return an image's name with the usual name of its split's folder: train/a.jpg for Training/a.jpg."""
     folder, _, rest = str(name).partition("/")
     split = split_named(folder) if rest else None
     return str(name) if split is None else f"{split}/{rest}"
