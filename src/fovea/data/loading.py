@@ -171,10 +171,11 @@ def build_dataset(
     if transform is None and (tensors := cached_arrays(subset, preprocess)):
         return TensorBatches(tensors, **common)
     need = size_of(subset, fit=None if transform else fit)
-    keep = fits(need, cache=cache) and not (training and subset.endless)
+    held = subset.holds_images and transform is not None  # in memory already, to be augmented
+    keep = not held and not (training and subset.endless) and fits(need, cache=cache)
     if keep and transform is None:
         return TensorBatches(*decode_all(subset, fit=fit, skip=skip), **common)
-    decoded = SampleCache(subset, fit=None, skip=skip) if keep and not subset.holds_images else None
+    decoded = SampleCache(subset, fit=None, skip=skip) if keep else None
     fit = fit if transform is None else preprocess.finish
     return SampleBatches(subset, fit=fit, transform=transform, cache=decoded, skip=skip, **common)
 
