@@ -306,3 +306,18 @@ def test_a_table_without_a_good_line_is_refused_even_so(tmp_path):
     write(tmp_path, "path,label\nphotos/a.jpg\n")
     with pytest.raises(ValueError, match="line 2 has 1 cells"):
         read(tmp_path, on_error="skip")
+
+
+def test_one_image_by_two_paths_is_one_image(tmp_path):
+    write(
+        tmp_path,
+        f"path,label,split\nphotos/a.jpg,x,train\nphotos/b.jpg,y,train\n{tmp_path}/photos/a.jpg,x,test\n",
+    )
+    with pytest.raises(ValueError, match=r"lines 2 and 4 "):
+        read(tmp_path, split="train")
+
+
+def test_paths_as_windows_writes_them(tmp_path):
+    write(tmp_path, "path,label\nphotos\\a.jpg,x\nphotos\\b.jpg,y\n")
+    data = read(tmp_path)
+    assert len(data) == 2 and data.load(0)["image"].shape == (20, 24, 3)

@@ -48,10 +48,11 @@ def collect(table: ParsedTable, classes: Sequence[str]) -> tuple[list[Listed], l
     numbers = {name: number for number, name in enumerate(classes)}
     images: dict[str, Listed] = {}
     seen: dict[tuple[object, ...], int] = {}
+    folder = os.path.abspath(table.file.parent)  # so that a relative and an absolute path are one image
     wrong: list[str] = []
     bad: set[str] = set()
     for row in table.rows:
-        key = os.path.normpath(row.path)
+        key = os.path.normpath(os.path.join(folder, row.path.replace("\\", "/")))
         image = images.setdefault(key, Listed(row.path, row.line, row.split, row.mask))
         first = seen.setdefault((key, row.label, row.box, row.captions), row.line)
         try:
@@ -121,11 +122,15 @@ def _incomplete(image: Listed, table: ParsedTable) -> str | None:
 
 
 def find_file(name: str, *, folders: Sequence[Path], file: Path, line: int) -> str:
-    """Return a path that the table names: relative to the first folder, or absolute; it must be there."""
-    if os.path.isfile(folders[0] / name):
-        return name
-    for folder in folders[1:]:
-        if os.path.isfile(folder / name):
-            return os.path.abspath(folder / name)
+    """Return a path that the table names: relative to the first folder, or absolute; it must be there.
+
+    Backslashes, as Windows writes them, are read as slashes where there is no such file.
+    """
+    for form in dict.fromkeys((name, name.replace("\\", "/"))):
+        if os.path.isfile(folders[0] / form):
+            return form
+        for folder in folders[1:]:
+            if os.path.isfile(folder / form):
+                return os.path.abspath(folder / form)
     tried = " and ".join(dict.fromkeys(str(folder / name) for folder in folders))
     raise FileNotFoundError(f"{file}, line {line} names {name}, which is not there: looked for {tried}")
