@@ -113,3 +113,19 @@ def test_of_other_data_all_images_are_measured(tmp_path):
     assert any("own data" in line for line in found.lines())
     going_on, _ = match(splits_of(tmp_path / "other"), recorded, name="x", training=True)
     assert sum(map(len, going_on.values())) == 13
+
+
+def test_what_trained_stays_on_record_when_a_run_goes_on_without_it(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    first = splits_of(tmp_path)
+    trained = next(name for name in first["train"].ids if int(name[-6:-4]) > 3)
+    recorded = recorded_of(first)
+    aside = tmp_path / "aside.png"
+    (tmp_path / trained).rename(aside)
+    resumed, _ = match(splits_of(tmp_path), recorded, name="x", training=True)
+    again = Recorded.read({"classes": ["a", "b"], "splits": record(resumed, before=recorded)})
+    moved = trained.replace("train/", "test/")
+    aside.rename(tmp_path / moved)
+    after, found = match(splits_of(tmp_path), again, name="x")
+    assert found.moved == [moved] and moved not in after["test"].ids

@@ -180,7 +180,7 @@ class DataModule(L.LightningDataModule):
 
     def record(self) -> dict[str, str]:
         """Return which images train, validate and test, for the checkpoint."""
-        return record(self.splits)
+        return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
         """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""

@@ -27,7 +27,9 @@ class Recorded:
     """What a checkpoint says of its data; `splits` is None where it does not say."""
 
     classes: Sequence[str]
-    splits: Mapping[str, Sequence[str]] | None = None  # names of images; "unused": in no split
+    splits: Mapping[str, Sequence[str]] | None = (
+        None  # names of images; unused: in no split; past: trained, and gone
+    )
 
     @classmethod
     def read(cls, about: Mapping[str, Any]) -> Recorded:
@@ -89,12 +91,19 @@ class Differences:
         }  # fmt: skip
 
 
-def record(splits: Mapping[str, Subset]) -> dict[str, str]:
-    """Return the names of the images of each split, each joined by NUL, which no name holds."""
+def record(splits: Mapping[str, Subset], *, before: Recorded | None = None) -> dict[str, str]:
+    """Return the names of the images of each split, each joined by NUL, which no name holds.
+
+    What trained `before` and is gone stays on record, so that it is never tested should it come back.
+    """
     named = {name: splits[name].ids for name in SPLITS if name in splits}
     train = splits["train"]
     used = {name for ids in named.values() for name in ids}
     named["unused"] = [name for name in map(str, train.dataset.ids) if name not in used]
+    if before is not None and before.splits is not None:
+        trained = {image for name in ("train", "past") for image in before.splits.get(name, ())}
+        past = sorted(trained - set(map(str, splits["train"].ids)))
+        named |= {"past": past} if past else {}
     return {name: "\0".join(map(str, ids)) for name, ids in named.items()}
 
 
@@ -165,7 +174,7 @@ def _by_name(
         return splits
     found.came = sorted(here - known)
     found.went = sorted({image for name in SPLITS for image in recorded.get(name, ())} - here - set(base))
-    trained = set(recorded.get("train", ()))
+    trained = {image for name in ("train", "past") for image in recorded.get(name, ())}
     left = {_within(image) for image in trained - here}
     found.moved = [i for n in ids if n not in drawn for i in ids[n] if i not in known and _within(i) in left]
     barred = trained | set(found.moved)
