@@ -75,6 +75,12 @@ def test_a_batch_larger_than_the_data(fail):
     assert re.match(r"data\.batch_size=5000 .*3500 .*digits.*data\.batch_size=2048", message)
 
 
+def test_one_image_at_a_time_is_too_few_for_a_batch_norm(fail):
+    net = ("model=timm", "model.name=test_resnet", "model.pretrained=false")
+    message = fail(*net, "data.batch_size=1")
+    assert "batch norm" in message and "data.batch_size" in message and "torch.Size" not in message
+
+
 def test_a_class_without_an_image(fail, tmp_path):
     import cv2
 

@@ -39,6 +39,11 @@ SHARED_MEMORY = (
     "shared memory (/dev/shm) is exhausted, through which worker processes hand over their batches: try "
     "data.num_workers=0, or give it more (docker run --shm-size=2g)"
 )
+ONE_VALUE = (
+    "a batch norm has one value per channel to normalise by: one image at a time, and feature maps of 1×1. "
+    "Set data.batch_size to at least 2 on each device, a larger data.image_size, or a model with another "
+    "normalisation"
+)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -84,6 +89,8 @@ def explain(error: BaseException, *, config: Any = None) -> str:
             "Try a smaller optimizer.lr, trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
         )
     text = str(cause).strip() or type(cause).__name__
+    if text.startswith("Expected more than 1 value per channel when training"):
+        return ONE_VALUE
     if not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed):
         text = f"{type(cause).__name__}: {text}"
     key = config_path(error)

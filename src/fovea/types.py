@@ -81,7 +81,8 @@ class ImageDataset(Protocol):
     Optional: `targets`, what `load` gives beside the image (default: label); `images` (N, H, W, C) held in
     memory; `load_many(indices)`, whole batches at once; `groups` (N,), what a split must keep together;
     `endless`, whether indices beyond the length give further samples; `sentences(index)`, the captions
-    without the image; `files(index)`, the files of a sample.
+    without the image; `files(index)`, the files of a sample; `reduce(side)`, which has large photos
+    decoded no larger than that.
     """
 
     classes: list[str]

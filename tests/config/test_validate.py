@@ -69,7 +69,7 @@ def test_the_last_value_that_can_be_passes(key, value):
         ("data.on_error=ignore", "raise or skip"),
         ("data.resize=squash", "crop, pad, stretch"),
         ("data.interpolation=cubic", "bicubic"),
-        ("data.crop_pct=0", "0, 1"),
+        ("data.crop_pct=0", "above 0 and at most 2"),
     ],
 )
 def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, monkeypatch):

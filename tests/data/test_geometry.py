@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fovea.data.geometry import RESIZE, fit_sample, keep_boxes
-from fovea.ops.placement import place
+from fovea.data.geometry import fit_sample, keep_boxes
+from fovea.ops.placement import RESIZE, place
 from helpers.annotated_scene import agree, scene
 
 RNG = np.random.default_rng(0)

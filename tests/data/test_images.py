@@ -84,6 +84,13 @@ def test_a_transparent_colour_of_an_rgb_png_shows_white(tmp_path):
     assert (read_image(tmp_path / "a.png")[:5] == 255).all()
 
 
+def test_a_transparent_grey_level_shows_white(tmp_path):
+    array = GREY.copy()
+    array[:5] = 9
+    Image.fromarray(array[..., 0]).save(tmp_path / "a.png", transparency=9)
+    assert (read_image(tmp_path / "a.png")[:5] == 255).all()
+
+
 def test_one_bit_images(tmp_path):
     Image.fromarray(GREY[..., 0] > 127).save(tmp_path / "a.png")
     assert np.array_equal(
@@ -199,3 +206,33 @@ def test_an_image_that_claims_to_be_beyond_all_limits_is_named(tmp_path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     with pytest.raises(ValueError, match=r"huge\.png cannot be read"):
         read_image(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "area"])
+def test_a_large_photo_is_decoded_small_to_one_grey_level(tmp_path, interpolation):
+    from fovea.data.preprocess import Preprocess
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    photo = cv2.resize(coarse, (3584, 2688), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    photo = np.clip(photo + rng.integers(-20, 20, photo.shape), 0, 255).astype(np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    how = {"image_size": [48, 48], "channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3, "crop_pct": 0.875}
+    preprocess = Preprocess(how | {"interpolation": interpolation})
+    for name, image, options in (
+        ("a.jpg", Image.fromarray(photo), {}),
+        ("grey.jpg", Image.fromarray(photo).convert("L"), {}),
+        ("turned.jpg", Image.fromarray(photo), {"exif": turned}),
+        ("odd.jpg", Image.fromarray(photo[:-1]), {}),
+        ("cmyk.jpg", Image.fromarray(photo).convert("CMYK"), {}),
+        ("a.png", Image.fromarray(photo), {"compress_level": 0}),
+    ):
+        image.save(tmp_path / name, **options)
+        whole = read_image(tmp_path / name)
+        small = read_image(tmp_path / name, enough=preprocess.enough)
+        reduced = name not in ("odd.jpg", "a.png") and interpolation != "area"
+        assert small.shape[0] == whole.shape[0] // (2 if reduced else 1)
+        difference = preprocess.to_array(whole).astype(int) - preprocess.to_array(tmp_path / name)
+        assert np.abs(difference).max() <= 1

@@ -238,3 +238,16 @@ def test_setup_reads_the_data_once():
     views = module.splits
     module.setup("test")
     assert module.splits is views
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_it_fills_the_memory(monkeypatch):
+    from fovea.data import cache
+
+    monkeypatch.setattr(cache, "available_memory", lambda: 1000)
+    module = toy_module(ToyFiles, cache=True, image_size=10)
+    module.setup("fit")
+    with pytest.raises(ValueError, match=r"data\.cache=true needs about .* GB.*data\.cache=auto"):
+        module.train_dataloader()
+    module = toy_module(ToyFiles, cache="auto", image_size=10)
+    module.setup("fit")
+    assert len(module.val_dataloader()) > 0

@@ -75,3 +75,57 @@ def test_a_new_image_of_an_official_split_is_measured(tmp_path):
     after, found = match(splits_of(tmp_path), recorded, name="x")
     assert len(after["test"]) == 19 and len(found.came) == 1
     assert np.array_equal(after["train"].labels, splits_of(tmp_path)["train"].labels)
+
+
+def test_a_trained_image_that_moves_into_the_test_folder_is_not_tested(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    before = splits_of(tmp_path)
+    recorded = recorded_of(before)
+    trained = next(name for name in before["train"].ids if int(name[-6:-4]) > 3)
+    moved = trained.replace("train/", "test/")
+    (tmp_path / trained).rename(tmp_path / moved)
+    write_classes(tmp_path / "test", {"a": 4})  # test/a/03.png came, and did not train under its name
+    after, found = match(splits_of(tmp_path), recorded, name="x")
+    assert found.moved == [moved] and moved not in after["test"].ids and len(after["test"]) == 7
+    assert any("left out" in line and moved in line for line in found.lines())
+
+
+def test_a_split_folder_may_get_another_of_its_names(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    before = splits_of(tmp_path)
+    recorded = recorded_of(before)
+    (tmp_path / "train").rename(tmp_path / "Training_Set")
+    after, found = match(splits_of(tmp_path), recorded, name="x")
+    assert len(after["train"]) == len(before["train"]) and len(after["val"]) == len(before["val"])
+    assert not found.came and not found.went
+
+
+def test_of_other_data_all_images_are_measured(tmp_path):
+    write_classes(tmp_path / "own", {"a": 12, "b": 12})
+    write_classes(tmp_path / "other", {"a": 4, "b": 9})
+    for path in sorted((tmp_path / "other").rglob("*.png")):
+        path.rename(path.with_stem(f"new{path.stem}"))
+    recorded = recorded_of(splits_of(tmp_path / "own"))
+    after, found = match(splits_of(tmp_path / "other"), recorded, name="x")
+    assert found.elsewhere and len(after["test"]) == len(after["val"]) == 13
+    assert any("own data" in line for line in found.lines())
+    going_on, _ = match(splits_of(tmp_path / "other"), recorded, name="x", training=True)
+    assert sum(map(len, going_on.values())) == 13
+
+
+def test_what_trained_stays_on_record_when_a_run_goes_on_without_it(tmp_path):
+    write_classes(tmp_path / "train", {"a": 12, "b": 12})
+    write_classes(tmp_path / "test", {"a": 3, "b": 3})
+    first = splits_of(tmp_path)
+    trained = next(name for name in first["train"].ids if int(name[-6:-4]) > 3)
+    recorded = recorded_of(first)
+    aside = tmp_path / "aside.png"
+    (tmp_path / trained).rename(aside)
+    resumed, _ = match(splits_of(tmp_path), recorded, name="x", training=True)
+    again = Recorded.read({"classes": ["a", "b"], "splits": record(resumed, before=recorded)})
+    moved = trained.replace("train/", "test/")
+    aside.rename(tmp_path / moved)
+    after, found = match(splits_of(tmp_path), again, name="x")
+    assert found.moved == [moved] and moved not in after["test"].ids

@@ -40,6 +40,21 @@ def test_the_file_says_how_many_classes_and_the_user_what_they_are_called(call, 
     assert named["probability"] == numbered["probability"]
 
 
+def test_a_photo_is_seen_as_timm_shows_it_to_the_net(call, own, tmp_path):
+    """A large photo, not square: resized, cropped and normalised as the weights want it."""
+    from timm.data import create_transform, resolve_model_data_config
+
+    noise = np.random.default_rng(1).integers(0, 256, (30, 47, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((1100, 700), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "x.png")
+    net = timm.create_model("test_vit", num_classes=7, checkpoint_path=str(tmp_path / "own.pth")).eval()
+    with torch.inference_mode():
+        seen = create_transform(**resolve_model_data_config(net))(photo)[None]
+        expected = net(seen).softmax(1).max()
+    row = predicted(call, own, tmp_path)
+    assert float(row["probability"]) == pytest.approx(float(expected), abs=1e-4)
+
+
 @pytest.mark.parametrize("command", ["predict", "explain"])
 @pytest.mark.parametrize(
     ("keys", "message"),

@@ -69,12 +69,14 @@ def test_the_folder_alone_predicts_as_the_run_does(run, images, call, tmp_path, 
     folder = tmp_path / "elsewhere"
     (run / "export" / form).rename(folder)
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        ["README.md", "export.json", FORMATS[form].file, "predict_example.py"]
+        ["README.md", "export.json", "images.py", FORMATS[form].file, "placement.py", "predict_example.py"]
     )
     picture = images / "cat" / "3.png"
     call("predict", run=run, input=picture, annotate=False)
     row = (run / "predict" / "predictions.csv").read_text().splitlines()[1].split(",")
-    command = [sys.executable, "-I", "-W", "ignore", str(folder / "predict_example.py"), str(picture)]
+    for module in ("images.py", "placement.py", "predict_example.py"):
+        assert "fovea" not in (folder / module).read_text()
+    command = [sys.executable, "-E", "-s", "-W", "ignore", str(folder / "predict_example.py"), str(picture)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     likeliest, _ = lines = [line.split() for line in done.stdout.splitlines()]

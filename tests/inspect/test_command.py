@@ -14,6 +14,9 @@ from fovea.data import choose as data_samples
 from fovea.inspect import command as data
 from helpers import runs
 
+SMALL_TRAINING = (
+    "experiment=mlp_digits", "trainer=cpu", "trainer.max_epochs=1", "model.net.hidden=[6]", "augment=none",
+)  # fmt: skip
 ACTIONS = ("prepare", "check", "preview", "stats")
 
 
@@ -243,6 +246,53 @@ def test_samples_are_spread_over_the_classes():
     assert len(set(data_samples.choose(None, size=50, count=7, seed=0))) == 7
 
 
+def table(folder, *wrong):
+    """Write a table of the photos, with wrong lines after them."""
+    paths = sorted(folder.glob("*/*.png"))
+    lines = [f"{path.relative_to(folder)},{path.parent.name}" for path in paths]
+    (folder / "table.csv").write_text("\n".join(["path,label", *lines, *wrong]) + "\n")
+    return ("data=csv", f"data.root={folder}", "data.image_size=64", f"output={folder}.out")
+
+
+WRONG = ("cat/00.png,dog", "cat/01.png", "cat/99.png,cat", ",dog", "dog/00.png,dog")
+
+
+def test_every_wrong_line_of_a_table_is_a_finding_and_the_other_images_are_checked(shell, folder):
+    code, _, out = shell(*table(folder, *WRONG), "action=check")
+    found = json.loads((folder.parent / "photos.out" / "check.json").read_text())
+    assert code == 1 and {f["kind"] for f in found["findings"]} >= {"bad line"}
+    lines = [f["message"] for f in found["findings"] if f["kind"] == "bad line"]
+    assert len(lines) == len(WRONG) and sum(found["splits"].values()) == 30  # two photos have bad lines
+    assert all(line in out for line in lines)
+
+
+@pytest.mark.slow
+def test_a_training_leaves_wrong_lines_out_and_counts_them(folder, tmp_path):
+    given = [*table(folder, *WRONG)[:2], "data.batch_size=4", "data.image_size=16", *SMALL_TRAINING]
+    assert runs.train(given, run_dir=tmp_path / "stopped") == 1
+    said = runs.output(tmp_path / "stopped")
+    assert "line 35 has 1 cells" in said and "data.on_error=skip" in said
+    assert runs.train([*given, "data.on_error=skip"], run_dir=tmp_path / "run") == 0
+    about = json.loads((tmp_path / "run" / "summary.json").read_text())["data"]
+    assert about["num_train"] + about["num_val"] + about["num_test"] == 30
+    assert len(about["left_out"]) == len(WRONG)
+
+
+def test_images_are_counted_and_advice_is_shown_whole(shell, folder):
+    """An image with several wrong boxes is one image with a wrong box."""
+    for number in range(60):
+        picture(1000 + number).save(folder / "dog" / f"more{number}.png")
+    good = [f"{path.relative_to(folder)},dog,1,1,9,9" for path in sorted(folder.glob("dog/*.png"))]
+    wrong = [f"cat/00.png,cat,{x},2,99,9" for x in (90, 91, 92)]
+    (folder / "table.csv").write_text("\n".join(["path,label,x1,y1,x2,y2", *good, *wrong]))
+    numbers = ("data.mean=[0.9,0.9,0.9]", "data.std=[0.1,0.1,0.1]")
+    given = ("data=csv", f"data.root={folder}", f"output={folder}.out", "action=check", *numbers)
+    code, _, out = shell(*given)
+    assert code == 1 and re.search(r"error +box outside +1\b", out), out
+    advice = out.split("normalisation")[1].split("severity")[0]
+    assert len(re.findall(r"\[[\d., ]+\]", advice)) >= 2 and "…" not in advice
+
+
 def test_without_augmentation_the_network_sees_the_image_itself(call, folder):
     from hydra import compose, initialize_config_dir
 
@@ -251,6 +301,7 @@ def test_without_augmentation_the_network_sees_the_image_itself(call, folder):
             "data=folder",
             f"data.root={folder}",
             "data.image_size=[70,80]",
+            "data.crop_pct=1",
             "augment=none",
             "action=preview",
         ]

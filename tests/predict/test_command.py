@@ -315,8 +315,8 @@ def test_memory_does_not_grow_with_the_number_of_images(untrained_run, images, c
 
     most = []
 
-    def read(path, *, channels):
-        image = read_image(path, channels=channels).view(Pixels)
+    def read(path, **options):
+        image = read_image(path, **options).view(Pixels)
         most.append(1 + sum(ref() is not None for ref in refs))
         refs.append(weakref.ref(image))
         return image

@@ -99,9 +99,26 @@ def task(config: DictConfig, net: nn.Module) -> Task:
         finetune=make(config.finetune),
         monitor=config.metrics.monitor,
     )
+    _check_task(built)
     if config.compile:
         net.compile()  # in place, so that the weights keep their names
     return built
+
+
+def _check_task(built: Any) -> None:
+    """Raise where what `task` names does not do what every objective must."""
+    from fovea.tasks.base import Task
+
+    kind = type(built)
+    if not isinstance(built, Task):
+        names = ("step", "finetune", "monitor", "meta", "measured")
+        lacking = ", ".join(name for name in names if not hasattr(built, name))
+        raise UsageError(
+            f"task: {kind.__name__} is no fovea.tasks.base.Task{' and lacks ' if lacking else ''}{lacking}: "
+            f"inherit from Task and write step(batch); docs/extending.md shows a whole task"
+        )
+    if kind.step is Task.step:
+        raise UsageError(f"task: {kind.__name__} lacks step(batch), which returns the loss of one batch")
 
 
 def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:

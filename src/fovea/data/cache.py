@@ -128,7 +128,15 @@ def load(subset: Subset, index: int, epoch: int = 0) -> Sample:
 
 
 def fits(needed: int, *, cache: bool | str) -> bool:
-    """Return whether to cache this many bytes; `cache` "auto": up to a quarter of the free memory."""
+    """Return whether to cache this many bytes; `cache` "auto": up to a quarter of the free memory.
+
+    ValueError where all is to be cached and there is no room for it: the system would end the process.
+    """
+    if cache is True and needed > (free := available_memory()):
+        raise ValueError(
+            f"data.cache=true needs about {needed / 1e9:.1f} GB for the decoded images of a split, and "
+            f"{free / 1e9:.1f} GB are free: set data.cache=auto, which keeps what fits, or data.cache=false"
+        )
     if isinstance(cache, bool):
         return cache
     if cache != "auto":

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
 
 from fovea.ops.annotations import VISIBLE
 from fovea.ops.placement import Size, place
 from fovea.types import IGNORE, Sample
 
-INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-    "area": cv2.INTER_AREA,
-}
-NEAREST = cv2.INTER_NEAREST_EXACT  # by the centres of pixels: INTER_NEAREST moves a mask by half a pixel
-RESIZE = ("crop", "pad", "stretch")
-
 
 def fit_sample(
-    sample: Sample, *, size: Size, interpolation: str, crop_pct: float = 1.0, resize: str = "crop"
+    sample: Sample,
+    *,
+    size: Size,
+    interpolation: str,
+    crop_pct: float = 1.0,
+    resize: str = "crop",
+    fill: Sequence[int] = (0,),
 ) -> Sample:
-    """Bring a sample with an image (H, W, C) uint8 to `size`, as `place` says; if it has it, it stays.
+    """Bring a sample with an image (H, W, C) uint8 to `size`, as `place` says; borders get the colour `fill`.
 
-    Shrinking averages areas, whatever the interpolation, so that it does not alias. Boxes are cut, and
-    dropped where little of them stays.
+    Boxes are cut, and dropped where little of them stays.
     """
     image = sample["image"]
-    if image.shape[:2] == size:
-        return sample
     where = place(image.shape[:2], size=size, resize=resize, crop_pct=crop_pct)
-    flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[interpolation]
-    out: Sample = {**sample, "image": where.raster(image, flag=flag)}
+    if where.scaled == where.shape == size:
+        return sample
+    out: Sample = {**sample, "image": where.raster(image, interpolation=interpolation, fill=fill)}
     if "mask" in sample:
-        out["mask"] = where.raster(sample["mask"], flag=NEAREST, fill=IGNORE)
+        out["mask"] = where.raster(sample["mask"], fill=IGNORE)
     if "instances" in sample:
-        out["instances"] = where.raster(sample["instances"], flag=NEAREST)
+        out["instances"] = where.raster(sample["instances"])
     if "keypoints" in sample:
         out["keypoints"] = visible(where.points(sample["keypoints"]), size)
     if "boxes" in sample:

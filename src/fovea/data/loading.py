@@ -168,20 +168,22 @@ def build_dataset(
     """Take the batches of a split out of memory where it fits, else out of files; results are the same."""
     common: dict[str, Any] = {"training": training, "encode": encode, "seed": seed}
     fit = preprocess.fit
-    if transform is None and (tensors := cached_arrays(subset, size=preprocess.size)):
+    if transform is None and (tensors := cached_arrays(subset, preprocess)):
         return TensorBatches(tensors, **common)
     need = size_of(subset, fit=None if transform else fit)
-    keep = fits(need, cache=cache) and not (training and subset.endless)
+    held = subset.holds_images and transform is not None  # in memory already, to be augmented
+    keep = not held and not (training and subset.endless) and fits(need, cache=cache)
     if keep and transform is None:
         return TensorBatches(*decode_all(subset, fit=fit, skip=skip), **common)
-    decoded = SampleCache(subset, fit=None, skip=skip) if keep and not subset.holds_images else None
+    decoded = SampleCache(subset, fit=None, skip=skip) if keep else None
+    fit = fit if transform is None else preprocess.finish
     return SampleBatches(subset, fit=fit, transform=transform, cache=decoded, skip=skip, **common)
 
 
-def cached_arrays(subset: Subset, *, size: tuple[int, int]) -> dict[str, Tensor] | None:
-    """Return the tensors of a data set that holds images of this size in memory already, else None."""
+def cached_arrays(subset: Subset, preprocess: Preprocess) -> dict[str, Tensor] | None:
+    """Return the tensors of a data set that holds finished images in memory already, else None."""
     images = subset.images
-    if images is None or images.shape[1:3] != size or not set(subset.targets) <= {"label"}:
+    if images is None or not preprocess.leaves(images.shape[1:3]) or not set(subset.targets) <= {"label"}:
         return None
     return {"image": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), **_labels(subset)}
 

@@ -114,7 +114,7 @@ class DataModule(L.LightningDataModule):
             name, splits = str(self.name), self._build_splits(self.dataset)
             select_targets(splits, self.targets, name=name)
             if self.recorded is not None:
-                splits, self.differences = match(splits, self.recorded, name=name)
+                splits, self.differences = match(splits, self.recorded, name=name, training=stage == "fit")
                 self.differences.tell(name, training=stage == "fit")
             check_images(splits, name=name)
             warn_of_near_names(splits["train"].classes, name=name)
@@ -124,6 +124,8 @@ class DataModule(L.LightningDataModule):
                 check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
             if "captions" in splits["train"].targets:
                 self.vocabulary = vocabulary_of(splits["train"])
+            for subset in splits.values():
+                subset.reduce(self.preprocess.enough)
             self.splits = splits
 
     @property
@@ -146,6 +148,12 @@ class DataModule(L.LightningDataModule):
         """The class names, in the order of the labels."""
         return self.train.classes
 
+    @property
+    def same_names(self) -> bool:
+        """Whether the parts that a run drew were found again by the names of images."""
+        drawn = "test" in self.splits and self.test.dataset is self.train.dataset
+        return drawn and self.recorded is not None and not self.differences.elsewhere
+
     def sizes(self) -> dict[str, int]:
         """Return the number of images of each split."""
         return {name: len(self.splits[name]) for name in ("train", "val", "test")}
@@ -166,11 +174,13 @@ class DataModule(L.LightningDataModule):
         skipped = {
             name: sorted(self.splits[name].name(i) for i in rows) for name, rows in self.skipped.items()
         }
+        lines = {line for subset in self.splits.values() for line in getattr(subset.dataset, "left_out", ())}
+        found |= {"left_out": sorted(lines)} if lines else {}
         return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
 
     def record(self) -> dict[str, str]:
         """Return which images train, validate and test, for the checkpoint."""
-        return record(self.splits)
+        return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
         """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""

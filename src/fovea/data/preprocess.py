@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.geometry import INTERPOLATION, RESIZE, fit_sample
-from fovea.data.images import read_image, to_channels
+from fovea.data.geometry import fit_sample
+from fovea.data.images import enough_for, read_image, to_channels
+from fovea.ops.placement import INTERPOLATION, RESIZE
 from fovea.types import Preprocessing, Sample
+
+LARGEST_CROP = 2.0
 
 
 class Preprocess:
@@ -23,15 +26,18 @@ class Preprocess:
         self.channels = int(preprocessing["channels"])
         self.interpolation = _known("interpolation", preprocessing["interpolation"], INTERPOLATION)
         self.resize = _known("resize", preprocessing.get("resize", "crop"), RESIZE)
+        self.enough = enough_for(self.size, self.interpolation)
         self.crop_pct = float(preprocessing["crop_pct"])
         if self.channels not in (1, 3):
             raise ValueError(f"data.channels={self.channels} is not supported: choose 1 (grey) or 3 (RGB)")
-        if not 0 < self.crop_pct <= 1:
-            raise ValueError(f"data.crop_pct={self.crop_pct} must lie in (0, 1]")
+        if not 0 < self.crop_pct <= LARGEST_CROP:
+            raise ValueError(f"data.crop_pct={self.crop_pct} must be above 0 and at most {LARGEST_CROP}")
         mean, std = (self._per_channel(preprocessing[key], key) for key in ("mean", "std"))
         # (x / 255 - mean) / std as one multiplication and one addition
         self._scale = (1 / (255 * std)).float()
         self._shift = (-mean / std).float()
+        # as in timm, the borders of resize=pad are the mean, and those that crop_pct > 1 leaves black
+        self._fill = [round(255 * m) if self.resize == "pad" else 0 for m in preprocessing["mean"]]
 
     def _per_channel(self, values: list[float], key: str) -> Tensor:
         if len(values) != self.channels or (key == "std" and min(values) <= 0):
@@ -40,20 +46,39 @@ class Preprocess:
 
     def to_array(self, image: str | Path | np.ndarray) -> np.ndarray:
         """Read (or take) one image and resize it to the input size: uint8 (H, W, channels)."""
-        array = image if isinstance(image, np.ndarray) else read_image(image, channels=self.channels)
+        array = image if isinstance(image, np.ndarray) else self._read(image)
         array = array[..., None] if array.ndim == 2 else array
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
             raise ValueError(f"expected a uint8 image (H, W, 1 or 3), got {array.dtype} {array.shape}")
-        return to_channels(self.fit({"image": array})["image"], channels=self.channels)
+        return self.fit({"image": to_channels(array, channels=self.channels)})["image"]
+
+    def _read(self, path: str | Path) -> np.ndarray:
+        return read_image(path, channels=self.channels, enough=self.enough)
 
     def fit(self, sample: Sample) -> Sample:
         """Bring an image with its annotations to the input size."""
+        fill = self.fill(sample["image"].shape[2])
         return fit_sample(
             sample,
             size=self.size,
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
             resize=self.resize,
+            fill=fill,
+        )
+
+    def leaves(self, shape: tuple[int, int]) -> bool:
+        """Return whether images of this height and width stay as they are."""
+        return shape == self.size and self.crop_pct == 1
+
+    def finish(self, sample: Sample) -> Sample:
+        """Bring an augmented image to the input size, unless its augmentation has done so."""
+        return sample if sample["image"].shape[:2] == self.size else self.fit(sample)
+
+    def fill(self, channels: int) -> list[int]:
+        """Return the colour of borders of an image."""
+        return (
+            self._fill if channels == self.channels else [round(sum(self._fill) / self.channels)] * channels
         )
 
     def to_input(self, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fovea.data.formats.listing import split_named
 from fovea.data.subset import Subset
 from fovea.page.formats import counted
 
@@ -26,7 +27,9 @@ class Recorded:
     """What a checkpoint says of its data; `splits` is None where it does not say."""
 
     classes: Sequence[str]
-    splits: Mapping[str, Sequence[str]] | None = None  # names of images; "unused": in no split
+    splits: Mapping[str, Sequence[str]] | None = (
+        None  # names of images; unused: in no split; past: trained, and gone
+    )
 
     @classmethod
     def read(cls, about: Mapping[str, Any]) -> Recorded:
@@ -45,6 +48,7 @@ class Differences:
     lacking: list[str] = field(default_factory=list)  # classes of the run without an image
     came: list[str] = field(default_factory=list)  # images that the run did not know
     went: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)  # of those that trained, into a split that is measured
     elsewhere: bool = False  # none of the images of the run
 
     def lines(self) -> list[str]:
@@ -59,6 +63,11 @@ class Differences:
             found.append("none of these images is one of the run's own data")
         if self.came:
             found.append(f"{counted(len(self.came), 'image')} came since the training: {_some(self.came)}")
+        if self.moved:
+            count = counted(len(self.moved), "image")
+            found.append(
+                f"{count} that trained lie in another split now, and are left out: {_some(self.moved)}"
+            )
         if self.went:
             found.append(f"{counted(len(self.went), 'image')} of the run are gone: {_some(self.went)}")
         return found
@@ -77,27 +86,44 @@ class Differences:
         """Return what differs as plain values."""
         return {
             "left_out": dict(self.unknown), "classes_lacking": list(self.lacking),
-            "num_came": len(self.came), "num_went": len(self.went), "of_the_run": not self.elsewhere,
+            "num_came": len(self.came), "num_went": len(self.went), "num_moved": len(self.moved),
+            "of_the_run": not self.elsewhere,
         }  # fmt: skip
 
 
-def record(splits: Mapping[str, Subset]) -> dict[str, str]:
-    """Return the names of the images of each split, each joined by NUL, which no name holds."""
+def record(splits: Mapping[str, Subset], *, before: Recorded | None = None) -> dict[str, str]:
+    """Return the names of the images of each split, each joined by NUL, which no name holds.
+
+    What trained `before` and is gone stays on record, so that it is never tested should it come back.
+    """
     named = {name: splits[name].ids for name in SPLITS if name in splits}
     train = splits["train"]
     used = {name for ids in named.values() for name in ids}
     named["unused"] = [name for name in map(str, train.dataset.ids) if name not in used]
+    if before is not None and before.splits is not None:
+        trained = {image for name in ("train", "past") for image in before.splits.get(name, ())}
+        past = sorted(trained - set(map(str, splits["train"].ids)))
+        named |= {"past": past} if past else {}
     return {name: "\0".join(map(str, ids)) for name, ids in named.items()}
 
 
 def match(
-    splits: dict[str, Subset], recorded: Recorded, *, name: str
+    splits: dict[str, Subset], recorded: Recorded, *, name: str, training: bool = False
 ) -> tuple[dict[str, Subset], Differences]:
-    """Return the splits with the classes and the images of a run, and how the data differ from its own."""
+    """Return the splits with the classes and the images of a run, and how the data differ from its own.
+
+    Of other data that have no splits of their own all images are measured, unless a training goes on.
+    """
     found = Differences()
     splits = _by_class(splits, recorded.classes, found, name=name)
     if recorded.splits is not None:
         splits = _by_name(splits, recorded.splits, found)
+        if found.elsewhere and not training:
+            train = splits["train"]
+            whole = train.replaced(np.arange(len(train.dataset)))
+            splits |= {
+                k: whole for k in ("val", "test") if k in splits and splits[k].dataset is train.dataset
+            }
     return splits, found
 
 
@@ -135,27 +161,44 @@ def _by_name(
     """Choose the images of each split as the run did; official splits keep new images, never trained ones."""
     if all(list(map(str, splits[k].ids)) == list(recorded.get(k, ())) for k in SPLITS if k in splits):
         return splits
+    recorded = {name: list(map(_usual, ids)) for name, ids in recorded.items()}
     train = splits["train"]
-    base = {str(image): place for place, image in enumerate(train.dataset.ids)}
+    base = {_usual(image): place for place, image in enumerate(train.dataset.ids)}
+    ids = {name: list(map(_usual, subset.ids)) for name, subset in splits.items()}
     drawn = [name for name, subset in splits.items() if subset.dataset is train.dataset]
-    usable = {image for name in drawn for image in splits[name].ids}
-    usable |= set(base) if not found.unknown else set()
-    here = usable | {image for subset in splits.values() for image in subset.ids}
-    known = {image for ids in recorded.values() for image in ids}
+    usable = {image for name in drawn for image in ids[name]} | (set() if found.unknown else set(base))
+    here = usable.union(*ids.values())
+    known = {image for images in recorded.values() for image in images}
     if not here & known:
         found.elsewhere = True
         return splits
     found.came = sorted(here - known)
     found.went = sorted({image for name in SPLITS for image in recorded.get(name, ())} - here - set(base))
-    trained = set(recorded.get("train", ()))
+    trained = {image for name in ("train", "past") for image in recorded.get(name, ())}
+    left = {_within(image) for image in trained - here}
+    found.moved = [i for n in ids if n not in drawn for i in ids[n] if i not in known and _within(i) in left]
+    barred = trained | set(found.moved)
     out = {}
     for name, subset in splits.items():
         if name in drawn:
             places = [base[image] for image in recorded.get(name, ()) if image in base]
             out[name] = subset.replaced(np.array(places, dtype=np.int64))
         else:
-            out[name] = subset.take(np.flatnonzero([image not in trained for image in subset.ids]))
+            out[name] = subset.take(np.flatnonzero([image not in barred for image in ids[name]]))
     return out
+
+
+def _usual(name: object) -> str:
+    """Return an image's name with the usual name of its split's folder: train/a.jpg for Training/a.jpg."""
+    folder, _, rest = str(name).partition("/")
+    split = split_named(folder) if rest else None
+    return str(name) if split is None else f"{split}/{rest}"
+
+
+def _within(name: str) -> str:
+    """Return the usual name of an image without its split's folder."""
+    folder, _, rest = name.partition("/")
+    return rest if rest and folder in SPLITS else name
 
 
 def _some(names: Any) -> str:

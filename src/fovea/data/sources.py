@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Required, TypedDict
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
+from fovea.data.formats.home import find_home
 from fovea.page.formats import counted
 from fovea.types import Sample
 
@@ -99,15 +100,20 @@ class FileImages:
     labels: np.ndarray | None
     classes: list[str]
     channels: int
+    enough: int | None = None  # of the shorter side, for what the images are read for; None: all there is
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def reduce(self, side: int | None) -> None:
+        """Decode large photos no larger than a side needs, where no annotation counts their pixels."""
+        self.enough = side if set(self.targets) <= {"label", "captions"} else None
 
     def load(self, index: int) -> Sample:
         """Decode one image (H, W, channels) with all its annotations; errors name the file."""
         from fovea.data.images import read_image
 
-        image = read_image(self.paths[index], channels=self.channels)
+        image = read_image(self.paths[index], channels=self.channels, enough=self.enough)
         sample: Sample = {"image": image}
         if self.labels is not None:
             sample["label"] = int(self.labels[index])
@@ -143,6 +149,7 @@ class Published:
     official: Mapping[str, int]  # how many images each split has
     own: Mapping[str, Any] = {}  # what a subclass was given that decides which files it needs
     home: ClassVar[str]  # its folder below the root
+    also: ClassVar[tuple[str, ...]] = ()  # other names that people give it
     page: ClassVar[str]  # where people find it
     layout: ClassVar[str] = ""  # of its files below the root
     offered: ClassVar[bool] = True  # whether its files can be downloaded
@@ -163,6 +170,11 @@ class Published:
             self.prepare(root=root, **self.own)
         found = self.read(Path(root), split=self.split, subset=subset)
         check_count(self.name, self.split, found=found, official=self.official, subset=subset)
+
+    @classmethod
+    def folder_in(cls, root: Path) -> Path:
+        """Return the folder of the set: `home` in the root, or where people have it."""
+        return find_home(root, (cls.home, *cls.also))
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """Set `paths`, `ids`, `labels` and `classes` of a split; return how many of its images are there."""

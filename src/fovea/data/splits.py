@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fovea.data.contract import check_contract, check_owner
 from fovea.data.subset import Joined, Subset
 from fovea.ops import rng
 from fovea.page.formats import counted
@@ -37,6 +38,8 @@ def build_splits(
     `train_fraction` and `limit_per_class` then say how many of each class train.
     """
     whole = {name: open_split() for name, open_split in official_splits(factory).items()}
+    for data in whole.values():
+        check_contract(data)
     splits = {name: Subset(data, np.arange(len(data))) for name, data in whole.items()}
     refold = fold is not None or num_folds is not None
     if refold:
@@ -66,6 +69,7 @@ def build_splits(
 def official_splits(factory: Callable[..., ImageDataset]) -> dict[str, Callable[[], ImageDataset]]:
     """Return what opens each official split; it downloads nothing, as that is done by `prepare`."""
     owner: Any = getattr(factory, "func", factory)
+    check_owner(owner)
     options = dict(getattr(factory, "keywords", {}))
     names = owner.find_splits(**options) if hasattr(owner, "find_splits") else owner.splits
     quiet = {"download": False} if "download" in options else {}

@@ -59,6 +59,11 @@ class Subset:
             sample["ignore"] = np.zeros(len(sample["boxes"]), dtype=bool)
         return sample
 
+    def reduce(self, side: int | None) -> None:
+        """Have large photos decoded no larger than a shorter side needs, where the data set can."""
+        if hasattr(self.dataset, "reduce"):
+            self.dataset.reduce(side)
+
     def load_many(self, indices: Sequence[int] | np.ndarray, epoch: int = 0) -> list[Sample] | None:
         """Return many samples where the data set makes them faster together, else None."""
         many = getattr(self.dataset, "load_many", None)
@@ -124,6 +129,7 @@ class Joined:
         self.classes = subsets[0].classes
         self.targets = subsets[0].targets
         self.source = getattr(subsets[0].dataset, "source", "real")
+        self.left_out = [line for s in subsets for line in getattr(s.dataset, "left_out", ())]
         self.starts = np.cumsum([0, *(len(subset) for subset in subsets)])
         known = [subset.labels for subset in subsets if subset.labels is not None]
         self.labels = np.concatenate(known) if len(known) == len(subsets) else None
@@ -136,6 +142,11 @@ class Joined:
         """Return one sample."""
         subset, within = self._locate(index)
         return subset.load(within)
+
+    def reduce(self, side: int | None) -> None:
+        """Have large photos decoded no larger than a shorter side needs."""
+        for subset in self.subsets:
+            subset.reduce(side)
 
     def sentences(self, index: int) -> list[str]:
         """Return the captions of one image."""

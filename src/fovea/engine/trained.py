@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from fovea.data.module import DataModule
     from fovea.types import Preprocessing
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ class Trained:
         module.recorded = Recorded.read(self.checkpoint["fovea"])
         module.prepare_data()
         module.setup("test")
+        if data_root is not None and module.same_names:
+            log.warning(
+                "%s: images that are named as the run's are taken for them: its %d test images are measured, "
+                "not all %d. For other images use other names, or a folder test/",
+                module.name, len(module.test), len(module.train.dataset),
+            )  # fmt: skip
         return module
 
 

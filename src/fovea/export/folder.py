@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import platform
-import shutil
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from fovea.data import images
 from fovea.engine.trained import Trained
 from fovea.export import predict_example
 from fovea.export.formats import Format, leaves
-from fovea.files import replacing, write_json, write_text
+from fovea.files import write_json, write_text
+from fovea.ops import placement
+
+_OWN = re.compile(r"from fovea\.\w+\.(\w+) import")  # our modules lie beside the example
 
 README = """# {name}, exported as {format}
 
 `{file}` maps `{input}` to {outputs}. Any batch size will do.
 
-- **Input**: RGB images brought to {size} ({resize}, {interpolation}; shrinking averages areas),
-  divided by 255, minus {mean}, divided by {std}.
+- **Input**: RGB images brought to {size} ({resize}, {interpolation} with antialiasing), divided by 255, minus
+  {mean}, divided by {std}.
 - **Classes**: {num_classes}, in the order of the outputs, in `export.json`.
 - **Checked** on {source}: largest difference to the network {difference:.2g} (tolerance {tolerance:g}).
 - **Latency**, one image, CPU, threads {threads}: {exported:.3g} ms; PyTorch {own:.3g} ms (medians).
 
 ```
-pip install numpy opencv-python-headless {packages}
+pip install numpy pillow opencv-python-headless {packages}
 python predict_example.py IMAGE
 ```
 
@@ -64,8 +68,9 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     """Write everything beside the network's file."""
     write_json(folder / "export.json", about)
     write_text(folder / "README.md", page(about))
-    with replacing(folder / "predict_example.py") as draft:
-        shutil.copyfile(predict_example.__file__, draft)
+    for module in (predict_example, images, placement):
+        text = Path(str(module.__file__)).read_text(encoding="utf-8")
+        write_text(folder / Path(str(module.__file__)).name, _OWN.sub(r"from \1 import", text))
 
 
 def page(about: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Predict one image with the exported network of this folder: `python predict_example.py IMAGE`.
 
-Needs numpy, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2), but nothing of
-the code that trained the network. Transparency and more than 8 bits are ignored.
+Needs numpy, pillow, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2). images.py
+and placement.py, beside it, read and resize as in training.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-    "area": cv2.INTER_AREA,
-}
+from fovea.data.images import enough_for, read_image, to_channels
+from fovea.ops.placement import place
+
 Model = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -69,52 +64,16 @@ def _of_torch(net: Any, names: list[str]) -> Model:
 OPEN = {"onnx": _open_onnx, "torchscript": _open_torchscript, "torch_export": _open_torch_export}
 
 
-def read(path: str) -> np.ndarray:
-    """Decode an image to uint8 (H, W, 3), RGB."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        sys.exit(f"{path} cannot be read as an image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def preprocess(image: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-    """Turn an RGB image (H, W, 3) uint8 into the network's input (1, C, H, W) float32."""
-    if options["channels"] == 1:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    image = fit(image, tuple(options["image_size"]), options)
-    mean, std = np.array(options["mean"]), np.array(options["std"])
+    """Turn an image (H, W, 1 or 3) uint8 into the network's input (1, C, H, W) float32."""
+    image = to_channels(image, channels=options["channels"])
+    resize, mean, std = options.get("resize", "crop"), np.array(options["mean"]), np.array(options["std"])
+    size = (options["image_size"][0], options["image_size"][1])
+    where = place(image.shape[:2], size=size, resize=resize, crop_pct=options["crop_pct"])
+    border = [round(255 * m) if resize == "pad" else 0 for m in options["mean"]]
+    image = where.raster(image, interpolation=options["interpolation"], fill=border)
     x = image.astype(np.float32) * (1 / (255 * std)).astype(np.float32) + (-mean / std).astype(np.float32)
     return np.ascontiguousarray(x.transpose(2, 0, 1)[None])
-
-
-def fit(image: np.ndarray, size: tuple[int, ...], options: dict[str, Any]) -> np.ndarray:
-    """Bring an image to the input size.
-
-    crop: the centred part with the aspect of the input, `crop_pct` of what fits; pad: the whole image between
-    black borders; stretch: the whole image, changing its aspect.
-    """
-    (height, width), resize = image.shape[:2], options.get("resize", "crop")
-    if (height, width) == size or resize == "stretch":
-        return _resized(image, size, options)
-    ratios = size[0] / height, size[1] / width
-    if resize == "pad":
-        inner = [min(s, max(1, round(n * min(ratios)))) for s, n in zip(size, (height, width), strict=True)]
-        top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-        out = np.zeros((*size, image.shape[2]), np.uint8)
-        out[top : top + inner[0], left : left + inner[1]] = _resized(image, tuple(inner), options)
-        return out
-    scale = max(ratios) / options["crop_pct"]
-    crop = [max(1, min(n, round(s / scale))) for s, n in zip(size, (height, width), strict=True)]
-    top, left = round((height - crop[0]) / 2), round((width - crop[1]) / 2)
-    return _resized(image[top : top + crop[0], left : left + crop[1]], size, options)
-
-
-def _resized(image: np.ndarray, size: tuple[int, ...], options: dict[str, Any]) -> np.ndarray:
-    if image.shape[:2] == size:
-        return image
-    shrinks = size[0] < image.shape[0] or size[1] < image.shape[1]
-    flag = cv2.INTER_AREA if shrinks else INTERPOLATION[options["interpolation"]]
-    return cv2.resize(image, size[::-1], interpolation=flag).reshape(*size, -1)
 
 
 def describe(outputs: dict[str, np.ndarray], classes: list[str], *, top: int = 5) -> list[str]:
@@ -133,7 +92,13 @@ def main(path: str) -> None:
     folder = Path(__file__).resolve().parent
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     model = open_model(folder / about["file"], about)
-    lines = describe(model(preprocess(read(path), about["preprocessing"])), about["classes"])
+    try:
+        options = about["preprocessing"]
+        enough = enough_for(options["image_size"], options["interpolation"])
+        image = read_image(path, channels=options["channels"], enough=enough)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    lines = describe(model(preprocess(image, about["preprocessing"])), about["classes"])
     sys.stdout.write("\n".join(lines) + "\n")
 
 

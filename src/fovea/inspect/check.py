@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fovea.inspect.findings import KINDS, Finding, by_kind, count
+from fovea.inspect.findings import KINDS, Finding, by_kind, count, subjects
 from fovea.inspect.statistics import Stats
 from fovea.inspect.stats import sections as statistics
 from fovea.page.annotations import Drawing, draw
@@ -39,7 +39,7 @@ def check_table(findings: Sequence[Finding]) -> str:
         for finding in found[:LISTED]:
             name = middle(finding.file, width=56)
             where = f"{finding.split}: {name}" if name else finding.split
-            lines.append(f"  {where}: {middle(finding.message, width=300)}")
+            lines.append(f"  {where}: {finding.message}")
         more = len(found) - LISTED
         lines += [f"  … and {more:,} more, all in check.json"] if more > 0 else []
     rows, headers = counts(findings)
@@ -48,12 +48,12 @@ def check_table(findings: Sequence[Finding]) -> str:
 
 
 def counts(findings: Sequence[Finding]) -> tuple[list[list[Any]], list[str]]:
-    """Return rows and headers: the number of findings of each kind in each split."""
+    """Return rows and headers: the number of images with findings of each kind in each split."""
     splits = list(dict.fromkeys(finding.split for finding in findings))
     splits.sort(key=lambda s: (["train", "val", "test", s].index(s), s))
     rows: list[list[Any]] = []
     for kind, found in by_kind(findings).items():
-        where = Counter(finding.split for finding in found)
+        where = Counter(finding.split for finding in subjects(found))
         rows.append([found[0].severity, kind, *(where[split] or "" for split in splits)])
     return rows, ["severity", "kind", *splits]
 
@@ -111,7 +111,7 @@ def _kind(kind: str, findings: Sequence[Finding], show: Show, drawing: Drawing) 
     rows = [[f.split, middle(f.file, width=70), f.message] for f in findings[:ON_PAGE]]
     table = Table(["split", "file", "message"], rows, align="lll")
     blocks += [table] if len(rows) <= EXAMPLES and not pictures else [Fold(_first(findings), [table])]
-    return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(findings), severity)}", blocks)
+    return Section(f"{kind[:1].upper()}{kind[1:]}: {counted(len(subjects(findings)), severity)}", blocks)
 
 
 def _first(findings: Sequence[Finding]) -> str:

@@ -75,8 +75,10 @@ def check(config: DictConfig, out: Path) -> int:
     from fovea.inspect.collect import collect_findings
     from fovea.inspect.statistics import summarise_all
 
+    config.data.on_error = "skip"  # lines of a table that cannot be used are findings, and the others checked
     parts, findings = open_parts(config)
     records = inspect_all(config, parts)
+    findings += bad_lines(parts)
     findings += collect_findings(
         parts,
         records,
@@ -190,6 +192,14 @@ def open_parts(config: DictConfig) -> tuple[list[SplitPart], list[Finding]]:
         if not findings:  # each split opens, but the set cannot be trained on
             findings = [Finding("cannot open", "all", "", " ".join(errors.explain(error).split()))]
     return [part.limited(config.limit, seed=config.seed) for part in parts], findings
+
+
+def bad_lines(parts: Sequence[SplitPart]) -> list[Finding]:
+    """Return the lines of a table that a data set left out, each once."""
+    from fovea.inspect.findings import Finding
+
+    lines = {line: part.split for part in reversed(parts) for line in getattr(part.dataset, "left_out", ())}
+    return [Finding("bad line", split, "", line) for line, split in lines.items()]
 
 
 def inspect_all(config: DictConfig, parts: Sequence[SplitPart]) -> list[list[ImageRecord]]:

@@ -19,6 +19,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "empty file": ("error", "The file has no content: download it again or remove it."),
     "truncated": ("error", "The file ends too early, as after a broken download: download it again."),
     "corrupt": ("error", "The file cannot be decoded: download it again or remove it."),
+    "bad line": (
+        "error",
+        "The line of the table cannot be used: training stops, unless data.on_error=skip leaves it out.",
+    ),
     "bad annotation": ("error", "The annotation cannot be used; the message says why."),
     "bad mask": (
         "error",
@@ -62,6 +66,9 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 
 
+BY_MESSAGE = ("bad line", "cannot open")  # several of them concern one file
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One problem: `kind` is a key of KINDS, `file` the file or class, `index` its position in the split."""
@@ -85,9 +92,17 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), rank[finding.kind]))
 
 
+def subjects(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the first finding of each kind about each image, class or file: what is counted."""
+    found: dict[tuple[object, ...], Finding] = {}
+    for f in findings:
+        found.setdefault((f.kind, f.split, f.file, f.message if f.kind in BY_MESSAGE else None), f)
+    return list(found.values())
+
+
 def count(findings: Sequence[Finding]) -> dict[str, int]:
-    """Count the findings of each severity."""
-    found = Counter(finding.severity for finding in findings)
+    """Count the images, classes and files with findings of each severity, once for each kind."""
+    found = Counter(finding.severity for finding in subjects(findings))
     return {severity: found[severity] for severity in SEVERITIES}
 
 

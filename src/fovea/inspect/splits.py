@@ -74,7 +74,8 @@ def open_each(
             dataset = open_split()
             parts.append(SplitPart("train" if name == "all" else name, dataset, np.arange(len(dataset))))
         except Exception as error:  # whatever a data set raises is what this command is to report
-            findings.append(Finding("cannot open", name, str(root), str(error).split("\n  ")[0]))
+            lines = getattr(error, "lines", [str(error).split("\n  ")[0]])
+            findings += [Finding("cannot open", name, str(root), line) for line in lines]
             failed.append(error)
     folders = {folder for error in failed if (folder := folder_of(str(error), root)) is not None}
     for folder in sorted(folders):

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fovea.metrics.exact import ExactMetric
-from fovea.ops.placement import Size, place
+from fovea.ops.placement import place
 
 Net = Callable[[Tensor], Any]
 LOAD: dict[str, Callable[[str, torch.device], Net]] = {
@@ -66,32 +67,26 @@ def classifier_accuracy(*, folder: str | None = None) -> ClassifierAccuracy | No
 
 def prepare(rgb: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
     """Turn pictures (B, 3, H, W) in 0…1 into the inputs of a net with this preprocessing."""
-    x = (rgb.float() * 255).round() / 255
+    pixels = (rgb.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     if preprocessing["channels"] == 1:
-        x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    x = _fit(x, preprocessing)
+        pixels = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] for image in pixels])
+    fitted = torch.from_numpy(np.stack([_fit(image, preprocessing) for image in pixels]))
+    x = fitted.permute(0, 3, 1, 2).to(rgb.device).float() / 255
     mean, std = (x.new_tensor(preprocessing[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
     return (x - mean) / std
 
 
-def _fit(x: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
-    """Bring pictures to the net's size: cut the centre, pad with black, or stretch."""
-    height, width = (int(side) for side in preprocessing["image_size"])
-    at = place(
-        (x.shape[2], x.shape[3]),
-        size=(height, width),
-        resize=preprocessing.get("resize", "crop"),
+def _fit(image: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """Bring a picture uint8 (H, W, C) to the net's size, as `data.preprocess` does."""
+    resize = preprocessing.get("resize", "crop")
+    where = place(
+        image.shape[:2],
+        size=tuple(preprocessing["image_size"]),
+        resize=resize,
         crop_pct=preprocessing["crop_pct"],
     )
-    x = _resized(x[:, :, at.top : at.top + at.height, at.left : at.left + at.width], at.inner)
-    top, left = at.offset
-    return F.pad(x, (left, width - at.inner[1] - left, top, height - at.inner[0] - top))
-
-
-def _resized(x: Tensor, size: Size) -> Tensor:
-    if tuple(x.shape[2:]) == size:
-        return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+    fill = [round(255 * m) if resize == "pad" else 0 for m in preprocessing["mean"]]
+    return where.raster(image, interpolation=preprocessing["interpolation"], fill=fill)
 
 
 def _about(folder: Path) -> dict[str, Any]:

@@ -144,8 +144,10 @@ def _outputs(
     size = count(config, "batch_size", trained.config.data.batch_size) if view.infer is None else 1
     fit = preprocess.to_array if view.infer is None else np.ascontiguousarray
 
+    enough = preprocess.enough if view.infer is None else None
+
     def read(path: Path) -> dict[str, np.ndarray]:
-        image = read_image(path, channels=3)
+        image = read_image(path, channels=3, enough=enough)
         return {"image": image, "fitted": fit(to_channels(image, channels=preprocess.channels))}
 
     for chunk in read_chunks(paths, read, size=size):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fovea.data.geometry import INTERPOLATION
 from fovea.data.preprocess import Preprocess
 from fovea.ops.placement import place
 from fovea.ops.segmentation import class_map
@@ -77,12 +75,14 @@ def _fitted(net: Net, image: Tensor, preprocess: Preprocess) -> Tensor:
     """Run the net on the whole image, resized as in training; borders are added where it had them."""
     how = "stretch" if preprocess.resize == "stretch" else "pad"
     where = place((image.shape[2], image.shape[3]), size=preprocess.size, resize=how)
-    (top, left), (height, width) = where.offset, where.inner
     if preprocess.resize != "pad":
-        where = where._replace(size=where.inner, offset=(0, 0))
-        top = left = 0
-    flag = cv2.INTER_AREA if where.shrinks else INTERPOLATION[preprocess.interpolation]
-    pixels = where.raster(np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy()), flag=flag)
+        where = where._replace(size=where.scaled, corner=(0, 0))
+    rows, columns = where.inside
+    pixels = where.raster(
+        np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy()),
+        interpolation=preprocess.interpolation,
+        fill=preprocess.fill(image.shape[1]),
+    )
     given = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(image.device)
     output = net(preprocess.to_input(given))
-    return output[:, :, top : top + height, left : left + width]
+    return output[:, :, rows, columns]

@@ -38,7 +38,7 @@ def test_nested_folders_belong_to_their_class(tmp_path):
     assert data.classes == ["a", "b"] and data.labels.tolist() == [0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+@pytest.mark.parametrize("val", ["val", "valid", "Validation", "val_set", "validation-images", "dev", "Eval"])
 def test_split_folders_are_the_splits(tmp_path, val):
     for split, count in (("train", 3), (val, 2), ("test", 1)):
         write_folder(tmp_path / split, {"cat": count, "dog": count})
@@ -167,3 +167,33 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(PermissionError, match="b/locked"):
         Folder(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("training_set", "test_set"),
+        ("seg_train", "seg_test"),
+        ("Trainset", "Testing Data"),
+        ("train", "holdout"),
+    ],
+)
+def test_the_usual_names_of_splits_are_known(tmp_path, train, test):
+    for split in (train, test):
+        write_folder(tmp_path / split, {"cat": 2, "dog": 2})
+    assert Folder.find_splits(root=tmp_path) == ("train", "test")
+    assert Folder.find_classes(root=tmp_path) == ["cat", "dog"]
+
+
+def test_a_train_folder_beside_one_with_the_same_classes_is_no_class(tmp_path):
+    for split in ("train", "unlike_any"):
+        write_folder(tmp_path / split, {"cat": 2, "dog": 2})
+    with pytest.raises(ValueError, match=r"mixes split folders.*unlike_any"):
+        Folder(root=tmp_path)
+
+
+def test_folders_with_the_same_folders_are_classes_with_a_warning(tmp_path, caplog):
+    for name in ("first", "second"):
+        write_folder(tmp_path / name, {"cat": 2, "dog": 2})
+    assert Folder(root=tmp_path).classes == ["first", "second"]
+    assert "first, second are read as classes" in caplog.text and "name them train" in caplog.text

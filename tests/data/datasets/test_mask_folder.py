@@ -37,6 +37,7 @@ def palette(truth):
     [
         (Image.fromarray, {}),
         (lambda truth: Image.fromarray(truth * 255), {"mask_255": "object"}),
+        (lambda truth: Image.fromarray(truth.astype(np.uint16) * 65535), {"mask_255": "object"}),
         (
             lambda truth: Image.fromarray(np.uint8(COLOURS)[truth]),
             {"colours": COLOURS, "classes": list("abc")},

@@ -270,3 +270,54 @@ def test_an_unreadable_table_is_named(tmp_path):
 def test_the_fixture_of_the_shared_test(tmp_path):
     write_csv(tmp_path)
     assert len(read(tmp_path)) == 18 and read(tmp_path).classes == ["cat", "dog"]
+
+
+BAD = """path,label,x1,y1,x2,y2
+photos/a.jpg,dog,1,2,10,12
+photos/a.jpg,cat,5,5,3,8
+photos/b.jpg,cat,1,1,9,9
+photos/b.jpg,cat,1,1,9,9
+photos/c.jpg,dog,nan,1,2,3
+photos/d.jpg,dog,1,1,5,5
+photos/d.jpg,,,,,
+photos/gone.jpg,dog,1,1,5,5
+photos/e.jpg,cat,2,2,6,6
+photos/f.jpg,dog
+"""
+LINES = ["line 3 ", "lines 4 and 5 ", "line 6 ", "lines 7 and 8", "line 9 names", "line 11 has 2 cells"]
+
+
+def test_all_wrong_lines_are_named_at_once_and_can_be_left_out(tmp_path, caplog):
+    write(tmp_path, BAD)
+    with pytest.raises(ValueError, match=r"data\.on_error=skip") as error:
+        read(tmp_path)
+    assert all(line in str(error.value) for line in LINES if "names" not in line)
+    data = read(tmp_path, on_error="skip")
+    assert list(data.ids) == ["photos/a.jpg", "photos/b.jpg", "photos/e.jpg"]
+    assert data.raw_boxes(0).tolist() == [[1, 2, 10, 12]] and data.raw_boxes(1).tolist() == [[1, 1, 9, 9]]
+    assert len(data.left_out) == len(LINES)
+    assert all(any(line in text for text in data.left_out) and line in caplog.text for line in LINES)
+
+
+def test_a_table_without_a_good_line_is_refused_even_so(tmp_path):
+    write(tmp_path, "path,label\nphotos/x.jpg,x\nphotos/y.jpg,y\n")
+    with pytest.raises(FileNotFoundError, match=r"line 2 names(.|\n)*line 3 names"):
+        read(tmp_path, on_error="skip")
+    write(tmp_path, "path,label\nphotos/a.jpg\n")
+    with pytest.raises(ValueError, match="line 2 has 1 cells"):
+        read(tmp_path, on_error="skip")
+
+
+def test_one_image_by_two_paths_is_one_image(tmp_path):
+    write(
+        tmp_path,
+        f"path,label,split\nphotos/a.jpg,x,train\nphotos/b.jpg,y,train\n{tmp_path}/photos/a.jpg,x,test\n",
+    )
+    with pytest.raises(ValueError, match=r"lines 2 and 4 "):
+        read(tmp_path, split="train")
+
+
+def test_paths_as_windows_writes_them(tmp_path):
+    write(tmp_path, "path,label\nphotos\\a.jpg,x\nphotos\\b.jpg,y\n")
+    data = read(tmp_path)
+    assert len(data) == 2 and data.load(0)["image"].shape == (20, 24, 3)

@@ -147,3 +147,18 @@ def test_a_large_colour_mask_takes_no_loop_over_pixels(tmp_path):
     start = time.perf_counter()
     mask = read_mask(path, num_classes=3, colours=COLOURS)
     assert time.perf_counter() - start < 1 and np.array_equal(mask, rows)
+
+
+def test_a_mask_in_the_transparency_alone_is_refused(tmp_path):
+    alpha = np.where(LABELS == 1, 255, 0).astype(np.uint8)
+    for name, planes in (("rgba", [alpha * 0 + 255] * 3), ("la", [alpha * 0])):
+        path = save(tmp_path / f"{name}.png", np.dstack([*planes, alpha]))
+        with pytest.raises(ValueError, match=rf"{name}\.png .*transparency"):
+            read_mask(path, num_classes=2)
+    read_mask(save(tmp_path / "a.png", np.dstack([LABELS % 2] * 3 + [alpha])), num_classes=2)
+
+
+def test_a_lossy_mask_is_told_to_be_one(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 2, (16, 16)).astype(np.uint8) * 255
+    with pytest.raises(ValueError, match=r"a\.jpg has the value .*save masks as PNG"):
+        read_mask(save(tmp_path / "a.jpg", noise), num_classes=2)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fovea.data.fetch.archive import extract
 from fovea.data.fetch.download import install
+from fovea.data.formats.home import find_home
 from fovea.data.formats.matlab import read_matlab
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import PublishedImages, check_boxes
@@ -51,21 +52,21 @@ class Caltech3(PublishedImages):
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of all classes with their boxes."""
         self.classes = list(CLASSES)
-        self.folder, parts = _list(root)
+        self.folder, parts, original = _list(root)
         self.ids = Strings(name for part in parts for name in part)
         self.paths = Paths(self.folder, self.ids)
         self.labels = np.repeat(np.arange(len(CLASSES)), [len(part) for part in parts])
-        tables = [] if self.folder.name == "caltech101" else [list(part.values()) for part in parts]
+        tables = [] if original else [list(part.values()) for part in parts]
         self._boxes = Ragged([boxes for part in tables for boxes in part], shape=(4,)) if tables else None
         return len(self)
 
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Download Caltech-101 (137 MB) unless images and annotations are there."""
-        folder = root / cls.home
+        folder = cls.folder_in(root)
         inner = {"101_ObjectCategories": "101_ObjectCategories.tar.gz", "Annotations": "Annotations.tar"}
         lacking = [archive for name, archive in inner.items() if not (folder / name).is_dir()]
-        if not lacking or (root / "caltech3" / "images").is_dir():
+        if not lacking or (_table_folder(root) / "images").is_dir():
             return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part") as part:
@@ -108,9 +109,13 @@ class Caltech3(PublishedImages):
         return [path for folder in folders for path in sorted(folder.glob("*.mat")) if path not in have]
 
 
-def _list(root: Path) -> tuple[Path, list[dict[str, np.ndarray]]]:
-    """Return the folder in use and, for each class, the names of its images (with boxes from a table)."""
-    folder = root / "caltech101"
+def _table_folder(root: Path) -> Path:
+    return find_home(root, ("caltech3",))
+
+
+def _list(root: Path) -> tuple[Path, list[dict[str, np.ndarray]], bool]:
+    """Return the folder, the images of each class (boxes from a table), and whether it is Caltech-101."""
+    folder = Caltech3.folder_in(root)
     if (folder / "101_ObjectCategories").is_dir():
         if not (folder / "Annotations").is_dir():
             raise Caltech3.missing(
@@ -118,10 +123,15 @@ def _list(root: Path) -> tuple[Path, list[dict[str, np.ndarray]]]:
             )
         none = np.zeros((0, 4))
         folders = [folder / "101_ObjectCategories" / name for name in FOLDERS]
-        return folder, [{p.relative_to(folder).as_posix(): none for p in _jpegs(path)} for path in folders]
-    if not (root / "caltech3").is_dir():
+        return (
+            folder,
+            [{p.relative_to(folder).as_posix(): none for p in _jpegs(path)} for path in folders],
+            True,
+        )
+    table = _table_folder(root)
+    if not table.is_dir():
         raise Caltech3.missing(folder / "101_ObjectCategories")
-    return root / "caltech3", [_read_table(root / "caltech3", name) for name in CLASSES]
+    return table, [_read_table(table, name) for name in CLASSES], False
 
 
 def _jpegs(folder: Path) -> list[Path]:

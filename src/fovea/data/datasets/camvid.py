@@ -74,7 +74,7 @@ class CamVid(MaskImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the frames of a split with their masks."""
-        self.folder = root / "CamVid"
+        self.folder = self.folder_in(root)
         unlabelled = 11 if len(self.classes) == 12 else IGNORE
         if (self.folder / "train").is_dir():
             self.values = {11: unlabelled}
@@ -112,7 +112,7 @@ class CamVid(MaskImages):
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Check that one of the two layouts is there: no archive with a checksum is published."""
-        folder = root / cls.home
+        folder = cls.folder_in(root)
         if not (folder / "train").is_dir() and not (folder / STILLS).is_dir():
             raise CamVid.missing(folder / "train", "It has to be fetched by hand.")
 

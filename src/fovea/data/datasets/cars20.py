@@ -36,7 +36,7 @@ class Cars20(ArraysOrFolder):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split, from arrays or folders."""
-        folder = root / "cars20"
+        folder = self.folder_in(root)
         if _layout(folder) == "arrays":
             self.classes = _array_classes(folder)
             self.use_arrays(folder, first=_first_label(folder))
@@ -48,7 +48,7 @@ class Cars20(ArraysOrFolder):
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
-        _layout(root / cls.home)
+        _layout(cls.folder_in(root))
 
 
 def _layout(folder: Path) -> str:

@@ -29,13 +29,14 @@ class CIFAR10(Published, ArrayImages):
     official: Mapping[str, int] = {"train": 50_000, "test": 10_000}
     name = "CIFAR-10"
     home: ClassVar[str] = "cifar-10-batches-py"
+    also: ClassVar[tuple[str, ...]] = ("cifar10",)
     page = "https://www.cs.toronto.edu/~kriz/cifar.html"
     layout: ClassVar[str] = "cifar-10-batches-py/{data_batch_1…5,test_batch}, as the archive unpacks them"
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """Read the images of a split with their labels."""
         self.classes = CLASSES.split(",")
-        return self.read_batches([root / self.home / name for name in FILES[split]], "labels")
+        return self.read_batches([self.folder_in(root) / name for name in FILES[split]], "labels")
 
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
@@ -48,7 +49,7 @@ class CIFAR10(Published, ArrayImages):
     def fetch_archive(cls, official: Any, root: Path, files: Sequence[str]) -> None:
         """Download and unpack what one of torchvision's CIFAR classes names, unless all files are there."""
         archive = root / official.filename
-        if all((root / cls.home / file).is_file() for file in files):
+        if all((cls.folder_in(root) / file).is_file() for file in files):
             return
         if not archive.is_file():
             fetch([official.url], archive, expected=official.tgz_md5)

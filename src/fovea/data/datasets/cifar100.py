@@ -20,6 +20,7 @@ class CIFAR100(CIFAR10):
 
     name = "CIFAR-100"
     home: ClassVar[str] = "cifar-100-python"
+    also: ClassVar[tuple[str, ...]] = ("cifar100",)
     layout: ClassVar[str] = "cifar-100-python/{train,test,meta}, as the archive unpacks them"
 
     def __init__(self, *, coarse: bool = False, **options: Unpack[FileOptions]) -> None:
@@ -28,14 +29,14 @@ class CIFAR100(CIFAR10):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """Read the images of a split with their labels."""
-        path, key = root / self.home / "meta", f"{self.kind}_label_names"
+        path, key = self.folder_in(root) / "meta", f"{self.kind}_label_names"
         (names,) = self.read_mapping(path, [key])
         if not isinstance(names, list) or len(set(map(str, names))) != self.count:
             raise ValueError(
                 f"{path}: {key} must list {self.count} different names: delete it and get it again"
             )
         self.classes = [str(name) for name in names]
-        return self.read_batches([root / self.home / split], f"{self.kind}_labels")
+        return self.read_batches([self.folder_in(root) / split], f"{self.kind}_labels")
 
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:

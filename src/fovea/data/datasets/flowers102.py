@@ -34,12 +34,13 @@ class Flowers102(PublishedImages):
     """
 
     name, home, page, layout = "Flowers-102", "flowers-102", PAGE, LAYOUT
+    also: ClassVar[tuple[str, ...]] = ("102flowers", "oxford-flowers-102")
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     official: Mapping[str, int] = {"train": 1020, "val": 1020, "test": 6149}
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their labels."""
-        folder, self.classes = root / "flowers-102", class_names()
+        folder, self.classes = self.folder_in(root), class_names()
         numbers, labels = _read(folder, KEYS[split], classes=len(self.classes))
         names = [f"image_{n:05d}.jpg" for n in numbers]
         kept = present(names, folder / "jpg", subset=subset, error=self.missing)
@@ -53,7 +54,7 @@ class Flowers102(PublishedImages):
         """Download the archive and the two label files that are missing."""
         from torchvision.datasets import Flowers102 as Official
 
-        folder, base = root / cls.home, Official._download_url_prefix
+        folder, base = cls.folder_in(root), Official._download_url_prefix
         for name, md5 in Official._file_dict.values():
             is_archive = name.endswith(".tgz")
             if (folder / "jpg").is_dir() if is_archive else (folder / name).is_file():

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from fovea.data.formats.listing import ALIASES, describe, list_classes, visible_folders
+from fovea.data.formats.listing import describe, list_classes, split_named, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
 log = logging.getLogger(__name__)
 PART = re.compile(r"(fold|split|part|set|cv)[ _-]?\d+", re.IGNORECASE)
+FEW = 5  # folders that may be splits
 LAYOUT = "DIR/<class>/*.jpg or DIR/{train,val,test}/<class>/*.jpg"
 
 
@@ -61,8 +63,8 @@ class Folder(FileImages):
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
         """Return the splits that this folder has."""
         folders = _split_folders(Path(root))
-        unused = [] if "all" in folders else [n for n in visible_folders(Path(root)) if n.lower() in ALIASES]
-        for name in (n for n in unused if ALIASES[n.lower()] not in folders):
+        unused = [] if "all" in folders else [n for n in visible_folders(Path(root)) if split_named(n)]
+        for name in (n for n in unused if split_named(n) not in folders):
             log.warning("%s has no class folder: it is not used as a split", Path(root) / name)
         return tuple(folders)
 
@@ -82,15 +84,29 @@ class Folder(FileImages):
 
 def _refuse_unnamed_splits(root: Path, children: dict[str, Path]) -> None:
     """Raise where folders of class folders are named like parts of a data set, but none trains."""
-    parts = [
-        n for n in children if (n.lower() in ALIASES or PART.fullmatch(n)) and visible_folders(children[n])
-    ]
+    parts = [n for n in children if (split_named(n) or PART.fullmatch(n)) and visible_folders(children[n])]
     if len(parts) > 1 or (parts and len(parts) == len(children)):
         raise ValueError(
             f"{root} holds {', '.join(parts)}, each with folders of its own, which look like splits, and no "
             f"train among them: expected {LAYOUT}. Rename the one that trains to train, or name one of them "
             f"by data.root={root / parts[0]}. Classes must have other names"
         )
+
+
+def _warn_of_equal_trees(root: Path, children: dict[str, Path]) -> None:
+    """Warn where the few folders hold folders of the same names, as splits do: they are read as classes."""
+    inside = [frozenset(visible_folders(path)) for path in children.values()] if len(children) <= FEW else []
+    if len(inside) > 1 and len(set(inside)) == 1 and len(inside[0]) > 1:
+        _say_equal(root, ", ".join(children), ", ".join(sorted(inside[0])[:3]))
+
+
+@cache
+def _say_equal(root: Path, names: str, inside: str) -> None:
+    log.warning(
+        "%s: %s are read as classes, though each holds folders named %s, …: if they are splits, name them "
+        "train, val and test",
+        root, names, inside,
+    )  # fmt: skip
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -101,16 +117,17 @@ def _split_folders(root: Path) -> dict[str, Path]:
             f"Give data.root=DIR with {LAYOUT}, or run experiment=vit_digits, which needs no files"
         )
     children = visible_folders(root)
-    splits = {ALIASES[name.lower()]: path for name, path in children.items() if name.lower() in ALIASES}
+    splits = {split: path for name, path in children.items() if (split := split_named(name))}
     classes = {split: bool(visible_folders(path)) for split, path in splits.items()}
     if not classes.get("train"):
         _refuse_unnamed_splits(root, children)
+        _warn_of_equal_trees(root, children)
         return {"all": root}
     if len(splits) < len(children):
-        named = sum(name.lower() in ALIASES for name in children)
-        if sum(classes.values()) > 1 or named > len(
-            splits
-        ):  # not classes: to read them as such would be wrong
+        named = sum(split_named(name) is not None for name in children)
+        inside = set(visible_folders(splits["train"]))
+        like = any(inside & set(visible_folders(p)) for n, p in children.items() if not split_named(n))
+        if sum(classes.values()) > 1 or named > len(splits) or like:  # to read them as classes would be wrong
             raise ValueError(
                 f"{root} mixes split folders with others, expected {LAYOUT}: {', '.join(children)}"
             )

@@ -50,6 +50,7 @@ class ISIC(MaskImages):
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     offered: ClassVar[bool] = False
+    home: ClassVar[str] = "isic"
 
     def __init__(self, *, year: int = 2018, **options: Unpack[FileOptions]) -> None:
         self.name, self.year, self.own = f"ISIC {year}", year, {"year": year}
@@ -61,7 +62,7 @@ class ISIC(MaskImages):
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their masks."""
         year = self.year
-        self.folders = tuple(root / "isic" / name for name in FOLDERS[year][split])
+        self.folders = tuple(self.folder_in(root) / name for name in FOLDERS[year][split])
         images, masks = (_listing(folder, year) for folder in self.folders)
         names = sorted(_images(images))
         lacking = [name for name in names if name not in masks]
@@ -70,7 +71,7 @@ class ISIC(MaskImages):
             path = self.folders[1] / f"{lacking[0]}_segmentation.png" if names else self.folders[0]
             raise _missing(path, year, reason)
         self.ids = Strings(f"{self.folders[0].name}/{images[name]}" for name in names)
-        self.paths = Paths(root / "isic", self.ids)
+        self.paths = Paths(self.folder_in(root), self.ids)
         self.masks = Paths(self.folders[1], (masks[name] for name in names))
         return len(self)
 
@@ -85,7 +86,7 @@ class ISIC(MaskImages):
     def fetch_files(cls, root: Path, *, year: int = 2018, **options: object) -> None:
         """Check that the folders are there: the archives come without published checksums."""
         cls.find_splits(year=year)
-        for folder in (root / "isic" / name for pair in FOLDERS[year].values() for name in pair):
+        for folder in (cls.folder_in(root) / name for pair in FOLDERS[year].values() for name in pair):
             if not folder.is_dir():
                 raise _missing(folder, year, "It has to be fetched by hand.")
 

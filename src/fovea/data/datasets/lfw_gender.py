@@ -55,7 +55,7 @@ class LFWGender(ArraysOrFolder):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split, from arrays, folders or all of LFW."""
-        self.classes, folder = list(CLASSES), root / "lfw_gender"
+        self.classes, folder = list(CLASSES), self.folder_in(root)
         layout = _layout(folder)
         if layout == "people":
             return self._use_people(folder)
@@ -69,12 +69,12 @@ class LFWGender(ArraysOrFolder):
     @classmethod
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
         """Return the splits that the files have: those of the lab, or `all`."""
-        return ("all",) if _layout(Path(root) / "lfw_gender") == "people" else ("train", "test")
+        return ("all",) if _layout(cls.folder_in(Path(root))) == "people" else ("train", "test")
 
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the files are there: no source with checksums."""
-        _layout(root / cls.home)
+        _layout(cls.folder_in(root))
 
     def _use_people(self, folder: Path) -> int:
         """Take the images that have a label, and return how many there are with and without."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
-from fovea.data.formats.listing import ALIASES, describe, list_images, visible_folders
+from fovea.data.formats.listing import describe, list_images, split_named, visible_folders
 from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_same_size, check_split
@@ -85,7 +85,7 @@ class MaskFolder(FileImages):
 def _split_folders(root: Path) -> dict[str, Path]:
     """Map split names to the folders that hold `images` and `masks`."""
     children = visible_folders(root) if root.is_dir() else {}
-    splits = {ALIASES[name.lower()]: path for name, path in children.items() if name.lower() in ALIASES}
+    splits = {split: path for name, path in children.items() if (split := split_named(name))}
     splits = {name: splits[name] for name in ("train", "val", "test") if name in splits}
     if "images" in children and "masks" in children:
         return {"all": root}

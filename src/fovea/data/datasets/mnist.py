@@ -31,7 +31,7 @@ class MNIST(Published, ArrayImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """Read the images of a split with their labels."""
-        self.classes, raw = self.names.split(","), root / self.home / "raw"
+        self.classes, raw = self.names.split(","), self._raw(root)
         path = self._find(raw, f"{PREFIX[split]}-images-idx3-ubyte")
         self.images = read_idx(path, ndim=3)[..., None]
         if self.images.shape[1:3] != (28, 28):
@@ -47,10 +47,17 @@ class MNIST(Published, ArrayImages):
         """Download those of the four files that are missing."""
         import torchvision.datasets
 
-        official, raw = getattr(torchvision.datasets, cls.home), root / cls.home / "raw"
+        official, raw = getattr(torchvision.datasets, cls.home), cls._raw(root)
         for file, md5 in official.resources:
             if not any((raw / n).is_file() for n in (file, file.removesuffix(".gz"))):
                 fetch([mirror + file for mirror in official.mirrors], raw / file, expected=md5)
+
+    @classmethod
+    def _raw(cls, root: Path) -> Path:
+        """Return the folder of the four files, which may lie in that of the set itself."""
+        folder = cls.folder_in(root)
+        flat = any(folder.glob("*-ubyte*")) and not (folder / "raw").is_dir()
+        return folder if flat else folder / "raw"
 
     @classmethod
     def _find(cls, raw: Path, file: str) -> Path:

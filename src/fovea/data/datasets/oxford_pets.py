@@ -44,6 +44,7 @@ class OxfordPets(MaskImages):
     """
 
     name, home, page, layout = "Oxford-IIIT Pet", "oxford-iiit-pet", PAGE, LAYOUT
+    also: ClassVar[tuple[str, ...]] = ("oxford-pets", "oxford-iiit-pets", "pets")
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
     def __init__(
@@ -61,7 +62,7 @@ class OxfordPets(MaskImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their breeds or trimaps."""
-        self.folder, chosen = root / self.home, self._breeds
+        self.folder, chosen = self.folder_in(root), self._breeds
         listed = _read_list(self.folder / "annotations" / LISTS[split])
         names = [name for name, breed in listed.items() if breed in chosen]
         files = [f"{name}.jpg" for name in names]
@@ -92,7 +93,7 @@ class OxfordPets(MaskImages):
         """Download and unpack the images (0.8 GB) and the annotations (20 MB) that are missing."""
         from torchvision.datasets import OxfordIIITPet as Official
 
-        folder = root / cls.home
+        folder = cls.folder_in(root)
         for url, md5 in Official._RESOURCES:
             name = url.rsplit("/", 1)[-1]
             if not _complete(folder, name.removesuffix(".tar.gz")):

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
-from fovea.data.formats.listing import ALIASES, SUFFIXES, describe, list_images, visible_folders
+from fovea.data.formats.listing import SUFFIXES, describe, list_images, split_named, visible_folders
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_split
 
@@ -58,7 +58,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise _missing(root)
     children = visible_folders(root)
-    splits = {ALIASES[name.lower()]: path for name, path in children.items() if name.lower() in ALIASES}
+    splits = {split: path for name, path in children.items() if (split := split_named(name))}
     loose = any(os.path.splitext(name)[1].lower() in SUFFIXES for name in os.listdir(root))
     if "train" not in splits or len(splits) != len(children) or loose:
         return {"all": root}

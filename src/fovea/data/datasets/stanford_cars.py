@@ -38,6 +38,7 @@ class StanfordCars(PublishedImages):
     """
 
     name, home, page, layout, offered = "Stanford Cars", "stanford_cars", PAGE, LAYOUT, False
+    also: ClassVar[tuple[str, ...]] = ("cars", "cars196")
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     targets: tuple[str, ...] = ("label", "boxes", "labels")
     official: Mapping[str, int] = {"train": 8144, "test": 8041}
@@ -45,7 +46,7 @@ class StanfordCars(PublishedImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their labels and boxes."""
-        folder = root / "stanford_cars"
+        folder = self.folder_in(root)
         self.table = folder / TABLES[split]
         self.classes = _class_names(folder / "devkit" / "cars_meta.mat")
         names, boxes, numbers = _annotations(self.table)
@@ -59,7 +60,7 @@ class StanfordCars(PublishedImages):
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Raise FileNotFoundError with instructions unless the tables are there."""
-        folder = root / cls.home
+        folder = cls.folder_in(root)
         for path in (folder / "devkit" / "cars_meta.mat", *(folder / table for table in TABLES.values())):
             _require(path)
 

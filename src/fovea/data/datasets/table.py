@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,14 +13,17 @@ import numpy as np
 from fovea.data.fetch.missing import not_found
 from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
-from fovea.data.formats.table_rows import Columns, ParsedTable, read_table
+from fovea.data.formats.table_rows import Columns, MissingFiles, ParsedTable, WrongLines, read_table
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
+from fovea.page.formats import counted
 from fovea.types import Sample
 
 LAYOUT = """a CSV file with a header, such as
 path,label,split
 photos/a.jpg,cat,train"""
+SHOWN = 10  # lines that are left out, in a message
+log = logging.getLogger(__name__)
 BOX = ("x1", "y1", "x2", "y2")
 
 
@@ -54,6 +58,7 @@ class TableImages(FileImages):
         classes: Sequence[str] | None = None,
         mask_255: str | None = None,
         channels: int = 3,
+        on_error: str = "raise",
     ) -> None:
         boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
         columns = Columns(path_column, label_column, split_column, boxes, mask_column, captions)
@@ -61,7 +66,11 @@ class TableImages(FileImages):
         check_split(split, _splits(rows))
         self.channels, self._file = channels, rows.file
         self.mask_255 = check_meaning_of_255(mask_255, classes=self.classes)
-        listed = collect(rows, self.classes)
+        listed, wrong = collect(rows, self.classes)
+        self.left_out, self._skip = [*rows.wrong, *wrong], on_error == "skip"
+        if self.left_out and not (self._skip and listed):
+            raise WrongLines(self.left_out)
+        _say_left_out(self._file, tuple(self.left_out))
         self.targets = _targets(rows, listed)
         self._keep([image for image in listed if split in ("all", image.split)], Path(root))
         if self.targets == ("label",) and len(self.classes) < 2:
@@ -73,19 +82,36 @@ class TableImages(FileImages):
     def _keep(self, images: list[Listed], root: Path) -> None:
         """Pack what the table says of the images of one split."""
         folders = [self._file.parent, root]
-        find = partial(find_file, folders=folders, file=self._file)
-        names = [find(image.path, line=image.line) for image in images]
+        images, names, masks = self._find(images, folders)
         self.ids, self.paths = Strings(image.path for image in images), Paths(folders[0], names)
         self.labels = np.array([image.labels[0] for image in images]) if "label" in self.targets else None
         self._lines = np.array([image.line for image in images], dtype=np.int64)
         self._boxes = Ragged([np.array(image.boxes).reshape(-1, 4) for image in images], shape=(4,))
         self._classes = Ragged([np.array(image.labels, dtype=np.int64) for image in images], dtype=np.int64)
-        masks = [find(image.mask, line=image.line) if image.mask else "" for image in images]
         self._masks = Paths(folders[0], masks)
         self._captions = Strings(text for image in images for text in image.captions)
         self._start = np.concatenate(
             [[0], np.cumsum([len(image.captions) for image in images], dtype=np.int64)]
         )
+
+    def _find(self, images: list[Listed], folders: list[Path]) -> tuple[list[Listed], list[str], list[str]]:
+        """Return the images whose files are there, with their paths and those of their masks."""
+        found, missing = [], []
+        for image in images:
+            try:
+                paths = [
+                    find_file(name, folders=folders, file=self._file, line=image.line) if name else ""
+                    for name in (image.path, image.mask)
+                ]
+                found.append((image, *paths))
+            except FileNotFoundError as error:
+                missing.append(str(error))
+        if missing and not (self._skip and found):
+            raise MissingFiles(missing)
+        _say_left_out(self._file, tuple(missing))
+        self.left_out += missing
+        kept, names, masks = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [])
+        return kept, names, masks
 
     @classmethod
     def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
@@ -131,6 +157,16 @@ class TableImages(FileImages):
         return sample
 
 
+@cache
+def _say_left_out(file: Path, lines: tuple[str, ...]) -> None:
+    """Name once the lines that are left out, if any."""
+    if not lines:
+        return
+    shown = "\n".join(f"  {line}" for line in lines[:SHOWN])
+    more = f"\n  … and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    log.warning("%s: %s left out (data.on_error=skip):\n%s%s", file, counted(len(lines), "line"), shown, more)
+
+
 def _columns(
     *,
     path_column: str = "path",
@@ -163,6 +199,8 @@ def _splits(rows: ParsedTable) -> tuple[str, ...]:
     if rows.columns.split is None:
         return ("all",)
     found = {row.split for row in rows.rows}
+    if "train" not in found and rows.wrong:
+        raise WrongLines(rows.wrong)
     if "train" not in found:
         raise ValueError(
             f"{rows.file} has no image of the split train in its column {rows.columns.split!r}: add some, or "

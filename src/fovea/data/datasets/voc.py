@@ -9,6 +9,7 @@ import numpy as np
 
 from fovea.data.fetch.download import install
 from fovea.data.fetch.missing import not_found
+from fovea.data.formats.home import find_home, plain
 from fovea.data.formats.listing import present
 from fovea.data.formats.masks import read_mask
 from fovea.data.formats.voc_files import ARCHIVES, FOLDERS, LAYOUT, LISTS, PAGE, listing, read_list
@@ -60,7 +61,7 @@ class VOC(PublishedImages):
 
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split."""
-        self.folder = root / "VOCdevkit" / f"VOC{self.year}"
+        self.folder = _folder(root, self.year)
         path = self.folder / "ImageSets" / FOLDERS[self.annotation] / f"{LISTS[self.year][split]}.txt"
         if not path.is_file():
             raise self.missing(path)
@@ -94,8 +95,8 @@ class VOC(PublishedImages):
         from torchvision.datasets.voc import DATASET_YEAR_DICT
 
         cls.find_splits(year=year, annotation=annotation)
-        folder = root / "VOCdevkit" / f"VOC{year}"
         try:
+            folder = _folder(root, year)
             have = listing(folder / "JPEGImages")
             for name, parts in ARCHIVES[year].items():
                 lists = [folder / "ImageSets" / FOLDERS[annotation] / f"{part}.txt" for part in parts]
@@ -104,12 +105,13 @@ class VOC(PublishedImages):
                 source = DATASET_YEAR_DICT[name]
                 install(source["url"], root / source["filename"], expected=source["md5"], folder=root)
         except OSError as error:
-            raise cls.missing(folder, f"Download failed: {error}.") from error
+            raise cls.missing(root / "VOCdevkit" / f"VOC{year}", f"Download failed: {error}.") from error
 
     @classmethod
     def missing(cls, path: Path, reason: str = "") -> FileNotFoundError:
         """Build the error for files that are not there, whose path says the year."""
-        year = next(part for part in reversed(path.parts) if part in {f"VOC{year}" for year in LISTS})
+        years = {f"voc{year}": f"VOC{year}" for year in LISTS}
+        year = next(years[name] for name in map(plain, reversed(path.parts)) if name in years)
         layout = LAYOUT.format(year=year)
         return not_found(name=f"PASCAL {year}", path=path, page=PAGE, layout=layout, reason=reason)
 
@@ -164,3 +166,9 @@ class VOC(PublishedImages):
             "mask": check_same_size(image, mask, path=files["mask"]),
             "instances": check_same_size(image, instances, path=files["instances"]),
         }
+
+
+def _folder(root: Path, year: int) -> Path:
+    kit, name = find_home(root, ("VOCdevkit",)), f"VOC{year}"
+    folder = find_home(kit if kit.is_dir() else root, (name,))
+    return folder if folder.is_dir() else kit / name

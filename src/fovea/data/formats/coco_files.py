@@ -37,6 +37,7 @@ class CocoFiles(PublishedImages):
     """The files of COCO 2017; `kind` says which annotations: instances or captions."""
 
     name, home, layout = "COCO 2017", "coco", LAYOUT
+    also: ClassVar[tuple[str, ...]] = ("coco2017", "mscoco")
     page = f"{PAGE} ({', '.join(url for url, _ in ARCHIVES.values())})"
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     official: Mapping[str, int] = {"train": 118_287, "test": 5_000}
@@ -45,7 +46,7 @@ class CocoFiles(PublishedImages):
     @classmethod
     def fetch_files(cls, root: Path, **options: object) -> None:
         """Download what is missing of 19 GB of images and 0.25 GB of annotations."""
-        folder = root / cls.home
+        folder = cls.folder_in(root)
         lists = [folder / "annotations" / f"{cls.kind}_{name}.json" for name in FOLDERS.values()]
         have = {name: (folder / name).is_dir() for name in FOLDERS.values()}
         have["annotations"] = all(path.is_file() for path in lists)
@@ -57,8 +58,9 @@ class CocoFiles(PublishedImages):
         self, root: Path, *, split: str, subset: bool
     ) -> tuple[dict[str, Any], np.ndarray, list[str], np.ndarray]:
         """Return what `read_json` gives of a split, the names of its images, and which of them are there."""
-        self.folder = root / self.home / FOLDERS[split]
-        self.file = root / self.home / "annotations" / f"{self.kind}_{FOLDERS[split]}.json"
+        home = self.folder_in(root)
+        self.folder = home / FOLDERS[split]
+        self.file = home / "annotations" / f"{self.kind}_{FOLDERS[split]}.json"
         if not self.file.is_file():
             raise self.missing(self.file)
         document, places = read_json(self.file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -18,6 +19,8 @@ ALIASES = {  # of splits
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+FOLDERS = ALIASES | {"dev": "val", "eval": "val", "evaluation": "val", "holdout": "test"}
+FILLERS = {"set", "data", "dataset", "images", "imgs", "split", "seg"}  # beside the name of a split
 FORMATS = {  # of images: the endings that say so
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "PNG": {".png"},
@@ -57,6 +60,13 @@ def visible_folders(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{folder} has two folders named {form!r}, written in two ways: join them")
         found[form] = folder / name
     return dict(sorted(found.items()))
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a folder's name says, such as train for Training_Set, or None."""
+    words = {re.sub(r"(?<=.)(data)?set$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower())}
+    words -= FILLERS
+    return FOLDERS.get(words.pop()) if len(words) == 1 else None
 
 
 def is_system(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fovea.data.formats.listing import FORMATS
 from fovea.types import IGNORE
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def read_mask(
     bad = _apply(wrong.astype(np.uint8), numbers)
     if bad.any():
         y, x = _first(bad)
+        lossy = " (JPEG changes values: save masks as PNG)" * (path.suffix.lower() in FORMATS["JPEG"])
         raise ValueError(
             f"{path} has the value {numbers[y, x]} at x={x}, y={y}, which stands for no class: expected "
-            f"{_expected(wrong)}; correct the mask or the number of classes ({num_classes})"
+            f"{_expected(wrong)}; correct the mask or the number of classes ({num_classes}){lossy}"
         )
     return _apply(table.astype(np.uint8), numbers)
 
@@ -71,7 +73,8 @@ def with_255(
 
     Where nobody said which, a mask of 0 and 255 alone is refused: most editors write an object as 255.
     """
-    mask = read(values={IGNORE: 1} if meaning == "object" else None)
+    number = {"object": 1, "ignore": IGNORE}.get(meaning or "")
+    mask = read(values=None if number is None else {IGNORE: number, 65535: number})  # as 16 bits write it
     if meaning is None and len(classes) == 2 and (mask == IGNORE).any() and not (mask == 1).any():
         raise ValueError(
             f"{path} holds 255 but no 1. Say what 255 means: data.dataset.mask_255=object "
@@ -105,6 +108,7 @@ def _numbers(path: Path, colours: np.ndarray | None) -> np.ndarray:
     if not data:
         raise ValueError(f"{path} is empty: replace or remove it")
     image = _open(path, data)
+    _refuse_alpha(path, image)
     if image.mode == "P" and (colours is None or _counts_by_index(image, colours)):
         return np.asarray(image)
     if image.mode in ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
@@ -119,6 +123,18 @@ def _numbers(path: Path, colours: np.ndarray | None) -> np.ndarray:
             f"{path} holds numbers from {deep.min()} to {deep.max()}: a mask holds classes from 0"
         )
     return deep.astype(np.uint16)
+
+
+def _refuse_alpha(path: Path, image: Image) -> None:
+    """Raise ValueError where transparency alone tells the pixels apart: it is not read."""
+    if image.mode in ("LA", "PA", "RGBA"):
+        values = np.asarray(image.convert("RGBA")).reshape(-1, 4)
+        differs = (values != values[0]).any(axis=0)
+        if differs[3] and not differs[:3].any():
+            raise ValueError(
+                f"{path} has one colour, and its transparency alone differs, which is not read: save the "
+                f"mask without transparency"
+            )
 
 
 def _open(path: Path, data: bytes) -> Image:

@@ -40,25 +40,36 @@ def label_names(table: ParsedTable, classes: Sequence[str] | None) -> list[str]:
     return sorted({row.label for row in table.rows if row.label is not None})
 
 
-def collect(table: ParsedTable, classes: Sequence[str]) -> list[Listed]:
-    """Return the images in the order of the table; ValueError names the lines that do not go together."""
+def collect(table: ParsedTable, classes: Sequence[str]) -> tuple[list[Listed], list[str]]:
+    """Return the images in the order of the table, and which lines do not go together.
+
+    Of equal lines the first counts; images with lines that contradict each other are left out.
+    """
     numbers = {name: number for number, name in enumerate(classes)}
     images: dict[str, Listed] = {}
     seen: dict[tuple[object, ...], int] = {}
+    folder = os.path.abspath(table.file.parent)  # so that a relative and an absolute path are one image
+    wrong: list[str] = []
+    bad: set[str] = set()
     for row in table.rows:
-        key = os.path.normpath(row.path)
-        image = images.get(key)
-        if image is None:
-            image = images[key] = Listed(row.path, row.line, row.split, row.mask)
-        else:
-            _check_same(image, row, table)
+        key = os.path.normpath(os.path.join(folder, row.path.replace("\\", "/")))
+        image = images.setdefault(key, Listed(row.path, row.line, row.split, row.mask))
         first = seen.setdefault((key, row.label, row.box, row.captions), row.line)
-        if first != row.line:
-            raise ValueError(f"{table.file}, lines {first} and {row.line} are equal ({row.path}): remove one")
-        _add(image, row, table, numbers)
-    for image in images.values():
-        _check_complete(image, table)
-    return list(images.values())
+        try:
+            if image.line != row.line:
+                _check_same(image, row, table)
+            if first != row.line:
+                wrong.append(f"{table.file}, lines {first} and {row.line} are equal ({row.path}): remove one")
+            else:
+                _add(image, row, table, numbers)
+        except ValueError as error:
+            bad.add(key)
+            wrong.append(str(error))
+    for key, image in images.items():
+        if key not in bad and (text := _incomplete(image, table)):
+            bad.add(key)
+            wrong.append(text)
+    return [image for key, image in images.items() if key not in bad], wrong
 
 
 def _check_same(image: Listed, row: TableRow, table: ParsedTable) -> None:
@@ -99,21 +110,27 @@ def _add(image: Listed, row: TableRow, table: ParsedTable, numbers: dict[str, in
         image.labels.append(number)
 
 
-def _check_complete(image: Listed, table: ParsedTable) -> None:
+def _incomplete(image: Listed, table: ParsedTable) -> str | None:
+    """Return what the lines of an image lack."""
     for column, value in ((table.columns.mask, image.mask), (table.columns.captions, image.captions)):
         if column and not value:
-            raise ValueError(
+            return (
                 f"{table.file}, line {image.line} says nothing of {image.path} in the column {column!r}: "
                 f"add it or remove the line"
             )
+    return None
 
 
 def find_file(name: str, *, folders: Sequence[Path], file: Path, line: int) -> str:
-    """Return a path that the table names: relative to the first folder, or absolute; it must be there."""
-    if os.path.isfile(folders[0] / name):
-        return name
-    for folder in folders[1:]:
-        if os.path.isfile(folder / name):
-            return os.path.abspath(folder / name)
+    """Return a path that the table names: relative to the first folder, or absolute; it must be there.
+
+    Backslashes, as Windows writes them, are read as slashes where there is no such file.
+    """
+    for form in dict.fromkeys((name, name.replace("\\", "/"))):
+        if os.path.isfile(folders[0] / form):
+            return form
+        for folder in folders[1:]:
+            if os.path.isfile(folder / form):
+                return os.path.abspath(folder / form)
     tried = " and ".join(dict.fromkeys(str(folder / name) for folder in folders))
     raise FileNotFoundError(f"{file}, line {line} names {name}, which is not there: looked for {tried}")

@@ -46,6 +46,21 @@ class ParsedTable(NamedTuple):
     file: Path
     columns: Columns
     rows: list[TableRow]
+    wrong: list[str]  # what is wrong with the other lines
+
+
+class WrongLines(ValueError):
+    """Lines of a table that cannot be used; `lines` says of each what is wrong, the message of the first."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+        more = [f"… and {len(lines) - LISTED} more lines"] if len(lines) > LISTED else []
+        skip = ["(data.on_error=skip leaves these lines out)"] if len(lines) > 1 else []
+        super().__init__("\n".join([*self.lines[:LISTED], *more, *skip]))
+
+
+class MissingFiles(WrongLines, FileNotFoundError):
+    """Lines of a table that name files which are not there."""
 
 
 def read_table(file: Path, columns: Columns) -> ParsedTable:
@@ -67,7 +82,10 @@ def read_table(file: Path, columns: Columns) -> ParsedTable:
         raise ValueError(f"{file} has no line below the header: expected a header and one line per image")
     header = [name.strip() for name in lines[0][1]]
     used = _match(header, columns, file)
-    return ParsedTable(file, used, _rows(lines[1:], header, used, file))
+    rows, wrong = _rows(lines[1:], header, used, file)
+    if not rows:
+        raise WrongLines(wrong)
+    return ParsedTable(file, used, rows, wrong)
 
 
 def _find_delimiter(header: str, path: str) -> str:
@@ -116,8 +134,8 @@ def _check_header(header: list[str], columns: Columns, file: Path, there: str) -
 
 def _rows(
     lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path
-) -> list[TableRow]:
-    """Return all rows, or raise one ValueError that names every line that is wrong."""
+) -> tuple[list[TableRow], list[str]]:
+    """Return the rows, and what is wrong with the lines that give none."""
     at = {name: number for number, name in enumerate(header)}
     rows, wrong = [], []
     for line, cells in lines:
@@ -125,10 +143,7 @@ def _rows(
             rows.append(_row(line, [cell.strip() for cell in cells], at, columns, f"{file}, line {line}"))
         except ValueError as error:
             wrong.append(str(error))
-    if wrong:
-        more = f"\n… and {len(wrong) - LISTED} more lines" if len(wrong) > LISTED else ""
-        raise ValueError("\n".join(wrong[:LISTED]) + more)
-    return rows
+    return rows, wrong
 
 
 def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, where: str) -> TableRow:

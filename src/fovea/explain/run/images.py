@@ -80,7 +80,9 @@ def find(
     if wanted in SPLITS and not Path(wanted).exists():
         raise UsageError(f"input={wanted} is a split of the data of a run: give run=DIR")
     names = list(dict.fromkeys(name for model in models for name in model.classes))
-    return _of_files(wanted, names, truth, without)
+    sides = [Preprocess(model.preprocessing).enough for model in models]  # type: ignore[arg-type]
+    enough = None if None in sides else max(side for side in sides if side is not None)
+    return _of_files(wanted, names, truth, without, enough=enough)
 
 
 def require_truth(images: ExplainedImages) -> None:
@@ -104,7 +106,9 @@ def at_most(images: ExplainedImages, number: int | None) -> ExplainedImages:
     return images.take(list(rows))
 
 
-def _of_files(pattern: str, names: list[str], truth: str | None, without: set[Path]) -> ExplainedImages:
+def _of_files(
+    pattern: str, names: list[str], truth: str | None, without: set[Path], *, enough: int | None
+) -> ExplainedImages:
     paths = [p for p in find_images(pattern) if p.resolve() not in without]
     if not paths:
         raise UsageError("the images were written by explain; choose another input=PATH or output=DIR")
@@ -116,7 +120,7 @@ def _of_files(pattern: str, names: list[str], truth: str | None, without: set[Pa
     return ExplainedImages(
         ids=[str(path) for path in paths],
         truth=[None if label is None else names[label] for label in labels],
-        sample=lambda row: {"image": read_image(paths[row], channels=3)},
+        sample=lambda row: {"image": read_image(paths[row], channels=3, enough=enough)},
         about=pattern,
         names=names,
     )
