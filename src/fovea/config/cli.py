@@ -82,6 +82,7 @@ WIDTH = 110
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {
     "explain": ("run", "method", "model.name", "layer"),
+    "eval": ("split", "checkpoint"),
     "compare": ("runs",),
 }  # keys for which a,b is a list, not a sweep
 

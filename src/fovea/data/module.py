@@ -48,6 +48,7 @@ class DataModule(L.LightningDataModule):
     """
 
     channels_last = False
+    own_size = False  # the task measures the test images at their own size, so they are served as they are
 
     def __init__(
         self,
@@ -210,7 +211,16 @@ class DataModule(L.LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         rank, world = self._ranks()
         size = len(self.splits[split])
-        return self._loader(split, EvalBatches(size=size, batch_size=self.batch_size, rank=rank, world=world))
+        batch_size = 1 if split == "test" and self._unfitted else self.batch_size
+        return self._loader(split, EvalBatches(size=size, batch_size=batch_size, rank=rank, world=world))
+
+    @property
+    def _unfitted(self) -> bool:
+        """Whether test images come as they are: not where all have the input size anyway."""
+        data = self.splits["test"].dataset
+        images = getattr(data, "images", None)
+        size = getattr(data, "size", None) if images is None else images.shape[1:3]
+        return self.own_size and size != self.preprocess.size
 
     def _loader(self, split: str, batches: TrainBatches | EvalBatches) -> DataLoader[Batch]:
         if split not in self._batches:
@@ -224,6 +234,7 @@ class DataModule(L.LightningDataModule):
                 cache=self.cache,
                 skip=self.skip,
                 seed=self.seed,
+                own_size=split == "test" and self._unfitted,
             )
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return build_loader(self._batches[split], batches=batches, workers=self.num_workers, pin=pin)
@@ -246,6 +257,8 @@ class DataModule(L.LightningDataModule):
         """Augment training batches, then normalise."""
         training = self.trainer is not None and bool(self.trainer.training)
         self._count_skipped(batch)
+        if self.trainer is not None and self.trainer.testing and self._unfitted:
+            return {**batch, "image": match_channels(batch["image"], channels=self.preprocess.channels)}
         batch = self.finish_batch(batch, training=training)
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 

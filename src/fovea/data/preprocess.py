@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fovea.data.geometry import INTERPOLATION, RESIZE, fit_sample
+from fovea.data.geometry import INTERPOLATION, NEAREST, RESIZE, fit_sample
 from fovea.data.images import read_image, to_channels
-from fovea.types import Preprocessing, Sample
+from fovea.ops.placement import place
+from fovea.types import IGNORE, Preprocessing, Sample
 
 
 class Preprocess:
@@ -55,6 +56,11 @@ class Preprocess:
             crop_pct=self.crop_pct,
             resize=self.resize,
         )
+
+    def fit_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Bring a class map (H, W) to the input size, as `fit` does; borders are 255, ignored."""
+        where = place(mask.shape[:2], size=self.size, resize=self.resize, crop_pct=self.crop_pct)
+        return where.raster(mask, flag=NEAREST, fill=IGNORE)
 
     def to_input(self, images: Tensor) -> Tensor:
         """Normalise images (B, 1 or 3, H, W) with values 0…255 to float (B, channels, H, W)."""

@@ -73,6 +73,7 @@ class Session:
             self._prepare(net)
         self.datamodule.channels_last = bool(config.channels_last)
         self.task = build.task(config, net)
+        self.datamodule.own_size = bool(getattr(self.task, "full_size", False))
         plain = OmegaConf.to_container(config, resolve=True)
         self.task.meta = {"version": 1, "config": plain, "preprocessing": preprocessing}
         if self.summary is not None:

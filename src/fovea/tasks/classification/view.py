@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fovea.metrics.significance import wilson
 from fovea.page.label import to_rgb
 from fovea.runs.read import class_names
 from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
@@ -98,6 +99,17 @@ class ClassView(TaskView):
             scores = right / images
         lines = list(zip(names, images.tolist(), strict=True))
         return ScoreTable("Accuracy per class", ("Class", "Images"), lines, scores)
+
+    def per_class(self, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Return how many images of every class are classified correctly, with the interval of the share."""
+        table = self.table(arrays)
+        lines = []
+        for (name, images), score in zip(table.lines, table.scores.tolist(), strict=True):
+            correct = round(score * images) if images else 0
+            interval = list(wilson(correct, images)) if images else None
+            lines.append({"class": name, "correct": correct, "images": images, "score": score,
+                          "interval": interval})  # fmt: skip
+        return lines
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name the true and the predicted class."""
