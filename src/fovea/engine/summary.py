@@ -31,6 +31,8 @@ class Summary:
             "resumed": resumed,
             "debug": debugging(OmegaConf.to_container(config, resolve=True)),  # type: ignore[arg-type]
             "experiment": str(config.experiment),
+            "name": str(config.name),
+            "tags": [str(tag) for tag in config.tags],
             "task": str(config.task._target_).rsplit(".", 1)[-1],
             "seed": int(config.seed),
             "data": {"name": config.data.get("name"), "num_classes": config.data.get("num_classes")},
