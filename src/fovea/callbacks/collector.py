@@ -138,7 +138,7 @@ def highest(parts: Sequence[Kept], count: int) -> Kept:
 
 def _as_shown(maps: Tensor, data: Any) -> Tensor:
     """Bring maps (B, H, W) at the images' own size to the size of the pictures, which is the net's."""
-    if not data.own_size or tuple(maps.shape[1:]) == data.preprocess.size:
+    if maps.ndim != 3 or not data.own_size or tuple(maps.shape[1:]) == data.preprocess.size:
         return maps
     fitted = [data.preprocess.fit_mask(one) for one in maps.cpu().numpy()]
     return torch.from_numpy(np.stack(fitted)).to(maps.device)
