@@ -149,7 +149,7 @@ class Session:
         began = self.record.began or time.time()
         return {
             "startup_s": round(began - psutil.Process().create_time(), 3),
-            "fit_s": round(sum(self.record.epoch_s), 3),
+            "fit_s": round(self.record.fit_s, 3),
             "epoch_s": [round(s, 3) for s in self.record.epoch_s],
             "train_images_per_s": round(self.record.train_images_per_s, 1),
         }
