@@ -24,6 +24,7 @@ class Summary:
     def __init__(self, run_dir: Path, config: DictConfig) -> None:
         self.run_dir = run_dir
         first, resumed = _commands(run_dir)
+        earlier = rundir.read_summary(run_dir) if resumed else {}
         self.facts: dict[str, Any] = {
             "status": "running",
             "error": None,
@@ -38,6 +39,7 @@ class Summary:
             "data": {"name": config.data.get("name"), "num_classes": config.data.get("num_classes")},
             "model": {"name": config.model.get("name"), "pretrained": config.model.get("pretrained")},
             "metrics": {},
+            **{key: earlier[key] for key in ("found", "measured") if isinstance(earlier.get(key), dict)},
             "best": {
                 "monitor": config.metrics.monitor,
                 "mode": config.metrics.mode,
