@@ -83,6 +83,7 @@ def test_a_found_batch_size_stands_everywhere(tmp_path):
         (["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3", "scheduler=plateau"], [0, 1, 1]),
         (["trainer.max_steps=5", "trainer.max_epochs=3", "trainer.limit_train_batches=4"], [1, 1]),
         (["trainer.max_steps=5", "trainer.check_val_every_n_epoch=9"], [1]),
+        (["trainer.max_steps=5", "trainer.max_epochs=-1", "scheduler=cosine"], [1]),
     ],
 )
 def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
@@ -95,6 +96,12 @@ def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
     assert summary["best"]["value"] == pytest.approx(float(best["val/acc"]), abs=1e-6)
     assert summary["best"]["epoch"] == int(float(best["epoch"]))
     assert "counts as best" not in runs.output(tmp_path / "run")
+
+
+def test_a_training_without_end_is_refused(tmp_path):
+    done = command(*SMALL, "trainer.max_epochs=-1", f"run_dir={tmp_path}/run", cwd=tmp_path)
+    assert done.returncode == 1 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
