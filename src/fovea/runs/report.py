@@ -42,6 +42,7 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
         *own,
         *(_guarded("Test images", lambda: examples.sections(run, view)) if view else []),
         *_guarded("Explanations", lambda: explanations(run.dir)),
+        *_guarded("Layers", lambda: sections.layers(run)),
         *sections.data(run),
         *sections.timing(run),
         *_guarded(
