@@ -16,7 +16,7 @@ from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary
-from fovea.page.formats import counted
+from fovea.page.formats import counted, parameters
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +90,19 @@ class Session:
         self.trainer = build.trainer(config, callbacks=callbacks, loggers=build.loggers(config))
         if self.summary is not None:
             self.summary.set(**self._facts())
+            self._announce(self.summary.facts)
+
+    def _announce(self, facts: dict[str, Any]) -> None:
+        """Say before the first epoch what is about to be trained on what, and where it goes."""
+        data, limits = facts["data"], self.config.trainer
+        images = ", ".join(f"{data[f'num_{name}']:,} {name}" for name in ("train", "val", "test"))
+        steps = f"up to {counted(limits.max_steps, 'step')}, " if (limits.max_steps or -1) > 0 else ""
+        log.info(
+            "%s (%s parameters) on %s (images: %s); %s%s on %s; %s",
+            facts["model"]["name"], parameters(facts["model"]), data["name"], images, steps,
+            counted(limits.max_epochs, "epoch") if limits.max_epochs != -1 else "no limit of epochs",
+            facts["environment"]["device"], self.run_dir,
+        )  # fmt: skip
 
     def _prepare(self, net: nn.Module) -> None:
         """Prepare the data and make every automatic choice before other processes start."""
