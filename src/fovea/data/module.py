@@ -155,13 +155,8 @@ class DataModule(L.LightningDataModule):
         """Describe the data for summary.json."""
         counts = {f"num_{name}": count for name, count in self.sizes().items()}
         source = getattr(self.train.dataset, "source", "real")
-        found = {
-            "name": self.name,
-            "source": source,
-            **counts,
-            "num_classes": self.num_classes,
-            "classes": self.classes,
-        }
+        about = {"num_classes": self.num_classes, "classes": self.classes}
+        found = {"name": self.name, "source": source, **counts, **about}
         if not self.skip:
             return found
         skipped = {
@@ -211,8 +206,20 @@ class DataModule(L.LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         rank, world = self._ranks()
         size = len(self.splits[split])
-        batch_size = 1 if split == "test" and self._unfitted else self.batch_size
-        return self._loader(split, EvalBatches(size=size, batch_size=batch_size, rank=rank, world=world))
+        alone = split == "test" and self._unfitted
+        batch_size = 1 if alone else self.batch_size
+        batches = EvalBatches(size=size, batch_size=batch_size, rank=rank, world=world)
+        if alone and self.skip:  # a batch of one image has no other in its place
+            batches.indices = [i for i in batches.indices if self._readable(split, i)]
+        return self._loader(split, batches)
+
+    def _readable(self, split: str, index: int) -> bool:
+        try:
+            self.splits[split].load(index)
+        except (OSError, ValueError):
+            self._leave_out(split, index)
+            return False
+        return True
 
     @property
     def _unfitted(self) -> bool:
@@ -266,7 +273,12 @@ class DataModule(L.LightningDataModule):
         if "skipped" not in batch or self.trainer is None:
             return
         split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
-        for index in set(batch["skipped"]) - self.skipped[split]:
+        for index in batch["skipped"]:
+            self._leave_out(split, index)
+
+    def _leave_out(self, split: str, index: int) -> None:
+        """Note an image that cannot be read, and say so once."""
+        if index not in self.skipped[split]:
             self.skipped[split].add(index)
             log.warning("left out, since it cannot be read: %s", self.splits[split].name(index))
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -80,6 +81,22 @@ def test_training_eval_and_predict_give_one_iou(run, photos, call, tmp_path, cap
     same = {p.name: p.read_bytes() for p in (tmp_path / "test" / "masks").iterdir()}
     files = {p.name: p.read_bytes() for p in (tmp_path / "files" / "masks").iterdir()}
     assert set(same) < set(files) and all(files[name] == same[name] for name in same)
+
+
+@pytest.mark.slow
+def test_a_damaged_photo_is_left_out_of_the_test_and_counted(photos, tmp_path):
+    root = tmp_path / "damaged"
+    for name in ("images", "masks"):
+        for split, first in (("train", 0), ("val", 12), ("test", 16)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(first, first + 4):
+                shutil.copy(photos / name / f"{i:02}.png", root / split / name)
+    (root / "test" / "images" / "17.png").write_bytes(b"no image")
+    words = [*TRAINING, f"data.root={root}", "data.on_error=skip", "trainer.max_epochs=1"]
+    assert runs.train(words, run_dir=tmp_path / "run") == 0, runs.output(tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["measured"]["test"] == 3 and summary["data"]["num_skipped"] == 1
+    assert runs.output(tmp_path / "run").count("17.png") == 1
 
 
 @pytest.mark.slow
