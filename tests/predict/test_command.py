@@ -297,6 +297,9 @@ def test_runs_that_cannot_be_opened(untrained_run, images, call, tmp_path):
     several = r"logs holds several runs; choose one of them, such as \S*/mlp/day1, \S*/mlp/sweep/0$"
     refused(several, logs)
     refused("several runs", logs / "mlp")
+    refused(r"annotate is 'lots'; allowed: .*all", untrained_run, annotate="lots")
+    with pytest.raises(UsageError, match="truth= is for files"):
+        call("predict", run=untrained_run, input="test", truth="x.csv")
     with pytest.raises(UsageError, match="input= is missing"):
         call("predict", run=untrained_run)
 

@@ -73,7 +73,9 @@ def _annotated(config: DictConfig) -> int | None:
         return None
     if config.annotate is False or config.annotate == 0:
         return 0
-    return count(config, "annotate")
+    if not isinstance(config.annotate, int) or config.annotate < 0:
+        raise UsageError(f"annotate is {config.annotate!r}; allowed: a number of images, all, or false")
+    return int(config.annotate)
 
 
 def _split(config: DictConfig) -> str | None:

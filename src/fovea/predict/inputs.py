@@ -79,6 +79,6 @@ def about_training(inputs: Inputs) -> str | None:
     if not inputs.trained:
         return None
     return (
-        f"{inputs.trained} of {counted(len(inputs.names), 'image')} trained this run: "
+        f"{inputs.trained:,} of {counted(len(inputs.names), 'image')} trained this run: "
         "what it answers to these says nothing about new images"
     )
