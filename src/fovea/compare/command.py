@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.compare import tables
+from fovea.compare.evaluated import with_eval
 from fovea.compare.examples import PairedExamples
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
@@ -172,22 +172,6 @@ def _refusal(run: Run) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def with_eval(run: Run) -> Run:
-    """Add what `eval` measured on the test images with the best checkpoint, where the run did not itself."""
-    metrics, file = run.section("metrics"), run.dir / "eval_test.json"
-    if any(name.startswith("test/") for name in metrics) or not file.is_file():
-        return run
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        best, metrics = Path(facts["checkpoint"]).name == "best.ckpt", {**metrics, **facts["metrics"]}
-        # a training that went on since has another best, data that changed since are another test
-        best = best and file.stat().st_mtime >= (run.dir / "checkpoints" / "best.ckpt").stat().st_mtime
-        best = best and facts["data"]["num_images"] == run.section("data").get("num_test")
-    except (OSError, ValueError, KeyError, TypeError):
-        return run
-    return replace(run, summary={**run.summary, "metrics": metrics}) if best else run
 
 
 def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> tuple[str, str]:
