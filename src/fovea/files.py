@@ -34,14 +34,19 @@ def replacing(path: Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except Exception as error:
-        if _is_full(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
-            gone = f"{path.parent} is gone: it was deleted or renamed while it was in use"
-            raise FileNotFoundError(gone) from None
+        _name_what_is_wrong(error, path)
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _name_what_is_wrong(error: Exception, path: Path) -> None:
+    """Raise an error that names the path where there is no room, or where its folder is gone."""
+    if _is_full(error):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
+        gone = f"{path.parent} is gone: it was deleted or renamed while it was in use"
+        raise FileNotFoundError(gone) from None
 
 
 def _is_full(error: Exception) -> bool:
@@ -118,9 +123,13 @@ def results_folder(path: Path, *, run: Path | None = None) -> Path:
 
 def append(path: Path, text: str) -> None:
     """Add text to the end of a file that is no link."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
-    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        _name_what_is_wrong(error, path)
+        raise
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

@@ -195,6 +195,13 @@ class TaskView(Protocol):
         """Return more scores of a run, from the rows and sums of all its images."""
         return None
 
+    def per_class(self, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Return a line for each class, from the rows and sums of all images; empty without classes.
+
+        `class` is its name; `score`, NaN where there is none, perhaps with `correct` of `images` behind it.
+        """
+        return []
+
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Describe how the answers of a better and a worse model to one image differ."""
         return [f"{self.score} {good['score']:.3f} / {bad['score']:.3f}"]

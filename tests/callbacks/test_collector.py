@@ -23,7 +23,7 @@ class Data:
         self.truth[3] = 255
         self.truth[5], self.preds[5] = self.truth[7], self.preds[7]  # the same score
         self.test = self
-        self.preprocess = SimpleNamespace(to_array=lambda image: image)
+        self.preprocess, self.own_size = SimpleNamespace(to_array=lambda image: image), False
 
     def name(self, index):
         return f"image {index}"

@@ -104,12 +104,15 @@ def test_numbers_survive_the_file_exactly(tmp_path, clock):
 def test_a_resumed_run_drops_what_a_killed_one_had_begun(tmp_path, clock):
     record = EpochRecord(path=tmp_path / "metrics.csv")
     epoch(record, trainer(0), clock)
-    saved = {"rows": [dict(row) for row in record.state_dict()["rows"]]}
+    saved, first = record.state_dict(), dict(record.rows[0])
     epoch(record, trainer(1), clock)
     assert len(read(tmp_path / "metrics.csv")) == 2
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("2,30,0.")  # cut off by a kill
     again = EpochRecord(path=tmp_path / "metrics.csv")
     again.setup(trainer(), None, "fit")
     again.load_state_dict(saved)
+    assert again.rows == [first] and type(again.rows[0]["epoch"]) is int
     again.on_train_start(trainer(), None)
     assert [int(r["epoch"]) for r in read(tmp_path / "metrics.csv")] == [0]
     epoch(again, trainer(1), clock)
@@ -121,7 +124,7 @@ def test_testing_an_earlier_checkpoint_takes_nothing_back(tmp_path, clock):
     epoch(record, trainer(0), clock)
     epoch(record, trainer(1), clock)
     record.setup(trainer(), None, "test")
-    record.load_state_dict({"rows": record.rows[:1]})
+    record.load_state_dict({"rows": 1, "fit_s": 0.0})
     assert len(record.rows) == 2
 
 
@@ -130,6 +133,39 @@ def test_only_the_first_process_writes(tmp_path, clock):
     epoch(record, trainer(0, world=2, rank=1), clock)
     record.on_train_start(trainer(0, world=2, rank=1), None)
     assert len(record.rows) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_an_epoch_costs_no_more_after_many(tmp_path, clock):
+    record = EpochRecord(path=tmp_path / "metrics.csv")
+    sizes, saved = [0], []
+    for i in range(50):
+        epoch(record, trainer(i, metrics={"val/acc": 0.5}), clock)
+        sizes.append((tmp_path / "metrics.csv").stat().st_size)
+        torch.save(record.state_dict(), tmp_path / "state")
+        saved.append((tmp_path / "state").stat().st_size)
+    inode = (tmp_path / "metrics.csv").stat().st_ino
+    epoch(record, trainer(50, metrics={"val/acc": 0.5}), clock)
+    assert (tmp_path / "metrics.csv").stat().st_ino == inode  # appended, not written anew
+    assert saved[-1] < saved[0] + 64 and len(read(tmp_path / "metrics.csv")) == 51
+    assert sizes[-1] - sizes[-2] <= sizes[2] - sizes[1] + 8
+
+
+def test_the_time_is_all_that_a_user_waits_for(tmp_path, clock):
+    record = EpochRecord(path=tmp_path / "metrics.csv")
+    record.on_train_start(trainer(), None)
+    epoch(record, trainer(0), clock)
+    clock.now += 3.0  # a checkpoint is written
+    epoch(record, trainer(1), clock)
+    assert sum(record.epoch_s) == 10.0 and record.fit_s == 13.0
+    record.on_train_end(trainer(), None)
+    clock.now += 50.0  # the test
+    assert record.fit_s == 13.0
+    again = EpochRecord(path=tmp_path / "metrics.csv")
+    again.setup(trainer(), None, "fit")
+    again.load_state_dict(record.state_dict())
+    again.on_train_start(trainer(), None)
+    epoch(again, trainer(2), clock)
+    assert again.fit_s == 18.0
 
 
 def test_a_kill_while_writing_leaves_the_previous_rows(tmp_path, clock, monkeypatch):
@@ -142,7 +178,7 @@ def test_a_kill_while_writing_leaves_the_previous_rows(tmp_path, clock, monkeypa
 
     monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(SystemExit):
-        epoch(record, trainer(1), clock)
+        epoch(record, trainer(1, metrics={"val/acc": 0.5}), clock)  # a new column: all is written anew
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
@@ -158,4 +194,4 @@ def test_rows_are_plain_so_that_a_checkpoint_stays_safe(tmp_path, clock):
     record = EpochRecord(path=tmp_path / "metrics.csv")
     epoch(record, trainer(0, metrics={"val/acc": 0.5}), clock)
     torch.save(record.state_dict(), tmp_path / "x.ckpt")
-    assert torch.load(tmp_path / "x.ckpt", weights_only=True) == {"rows": record.rows}
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True) == {"rows": 1, "fit_s": 0.0}

@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -122,11 +123,22 @@ def test_runs_without_a_test_stage(call, tmp_path):
 
 def test_what_eval_measured_afterwards_counts(call, tmp_path):
     run = write_run(tmp_path, "r", test=False)
-    facts = {"split": "test", "checkpoint": f"{run}/checkpoints/best.ckpt", "metrics": {"test/acc": 0.25}}
-    (run / "eval_test.json").write_text(json.dumps(facts))
+    best, file = run / "checkpoints" / "best.ckpt", run / "eval_test.json"
+    best.parent.mkdir(exist_ok=True)
+    best.touch()
+    images = json.loads((run / "summary.json").read_text())["data"]["num_test"]
+    facts = {"split": "test", "checkpoint": str(best), "metrics": {"test/acc": 0.25},
+             "data": {"num_images": images}}  # fmt: skip
+    file.write_text(json.dumps(facts))
     found, _ = call(f"runs={run}", *QUIET)
     assert found["rows"][0]["test/acc"] == 0.25
-    (run / "eval_test.json").write_text(json.dumps({**facts, "checkpoint": "checkpoints/last.ckpt"}))
+    for other in ({"checkpoint": "checkpoints/last.ckpt"}, {"data": {"num_images": images - 1}}):
+        file.write_text(json.dumps({**facts, **other}))
+        with pytest.raises(UsageError, match=r"eval\.py"):
+            call(f"runs={run}", *QUIET)
+    file.write_text(json.dumps(facts))
+    later = file.stat().st_mtime + 5
+    os.utime(best, (later, later))  # the training went on
     with pytest.raises(UsageError, match=r"eval\.py"):
         call(f"runs={run}", *QUIET)
 

@@ -55,6 +55,21 @@ def test_the_interval_covers_seeds_where_there_are_several_else_test_images(tmp_
     assert math.isnan(low) and math.isnan(high) and over == ""
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_not_called_seeds(tmp_path):
+    """As where group_by joins several learning rates, or a seed is there twice."""
+    a = [write_run(tmp_path, f"a{s}", seed=s, wrong=range(s)) for s in (0, 1)]
+    b = [write_run(tmp_path, f"b{s}", seed=s, model="cnn", wrong=range(9)) for s in (0, 1)]
+    other = write_run(tmp_path, "again", seed=1, wrong=range(5))
+    one, two = groups_of(*a, *b)
+    mixed = replace(one, runs=[*one.runs, two.runs[1]], scores=[*one.scores, two.scores[1]])
+    twice = replace(one, runs=[*one.runs, read_run(other)], scores=[*one.scores, two.scores[1]])
+    for group in (mixed, twice):
+        assert interval(group, "test/acc", paired=True)[2] == "runs"
+        (found,) = paired_tests([group, two], two)
+        assert found.covers == "images and runs" and "and runs" in found.method
+    assert interval(one, "test/acc", paired=True)[2] == "seeds"
+
+
 def test_single_runs_are_tested_by_mcnemar(tmp_path):
     groups = groups_of(
         write_run(tmp_path, "a", wrong=range(4)), write_run(tmp_path, "b", model="cnn", wrong=range(2, 20))

@@ -30,6 +30,8 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
     "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
     "trainer.devices": ("auto", "0 -2 null 1.5", "1 -1 auto"),
+    "name": ("letters", "'' null a/b", "x 7 a-b.c"),
+    "tags": ("a list", "x null ['a/b'] [[]]", "[] [a,week3] [3]"),
     "run_dir": ("directory", "'' null", "x"),
     "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten", "-1 0"),
     "trainer.precision": ("bf16-mixed", "fp32 8", "32"),

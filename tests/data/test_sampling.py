@@ -97,6 +97,8 @@ def test_permutations_are_uniform():
 
 def test_overfitting_asks_for_the_same_order_every_epoch():
     sampler = TrainBatches(size=10, batch_size=5, seed=0, shuffle=False)
+    order = indices(sampler)
+    assert sorted(order) == list(range(10)) != order  # sorted data would give batches of one class
     for epoch in (0, 3):
         sampler.set_epoch(epoch)
-        assert indices(sampler) == list(range(10)) and epochs(sampler) == {epoch}
+        assert indices(sampler) == order and epochs(sampler) == {epoch}

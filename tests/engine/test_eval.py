@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from fovea.config import cli
 from fovea.engine import eval as engine
 from fovea.errors import UsageError
+from fovea.metrics.significance import wilson
 from helpers import runs
 
 
@@ -159,6 +160,41 @@ def test_metrics_follow_from_the_predictions(run_on, images, call):
     right = sum(line.split(",")[4] == "true" for line in lines)
     assert len(lines) == 20 and 0 < right < 20
     assert written(run, "test")["metrics"]["test/acc"] == pytest.approx(right / 20)
+
+
+def test_each_class_has_its_counts_and_its_interval(run_on, images, call, capsys):
+    """`input=test` of predict lists the very images that eval counts as wrong."""
+    run = run_on(images)
+    call("eval", run=run, split=["train", "test"])
+    said = capsys.readouterr().err
+    for split, count in (("train", 10), ("test", 6)):
+        found = written(run, split)
+        call("predict", run=run, input=split, failures_only=True)
+        wrong = (run / "predict" / "predictions.csv").read_text().splitlines()[1:]
+        lines = {line["class"]: line for line in found["per_class"]}
+        assert sum(line["images"] for line in lines.values()) == found["data"]["num_images"] == count
+        for name, line in lines.items():
+            failed = sum(row.split(",")[3] == name for row in wrong)
+            assert line["correct"] == line["images"] - failed
+            assert line["score"] == pytest.approx(line["correct"] / line["images"])
+            assert tuple(line["interval"]) == pytest.approx(wilson(line["correct"], line["images"]))
+            assert f"{line['correct']} of {line['images']}" in said
+        assert found["correct"] == count - len(wrong)
+        assert found["interval"][f"{split}/acc"] == pytest.approx(wilson(found["correct"], count))
+    assert ["train", "test"] in [line.split() for line in said.splitlines()]
+
+
+def test_best_and_last_stand_side_by_side(run_on, images, call, capsys):
+    run = run_on(images)
+    path = run / "checkpoints" / "best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    saved["state_dict"] = {key: -value for key, value in saved["state_dict"].items()}
+    torch.save(saved, run / "checkpoints" / "last.ckpt")
+    call("eval", run=run, checkpoint=["best", "last"])
+    best, last = written(run, "test")["metrics"], written(run, "test_last")["metrics"]
+    assert best["test/loss"] != last["test/loss"]
+    heads = next(line for line in capsys.readouterr().err.splitlines() if "test best" in line)
+    assert heads.split() == ["test", "best", "test", "last"]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true", "16-mixed"])

@@ -1,13 +1,15 @@
 """What ran is what is recorded, and what was not measured is not."""
 
 import csv
+import subprocess
+import sys
 
 import pytest
 from omegaconf import OmegaConf
 
 from fovea.engine import rundir
 from fovea.runs.measured import debugging, images
-from helpers import runs
+from helpers import processes, runs
 
 SMALL = ["experiment=mlp_digits", "trainer=cpu", "data.batch_size=32", "scheduler=none"]
 
@@ -15,6 +17,11 @@ SMALL = ["experiment=mlp_digits", "trainer=cpu", "data.batch_size=32", "schedule
 def read(run_dir):
     with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def command(*words, cwd):
+    call = [sys.executable, str(runs.ROOT / "src" / "train.py"), *words]
+    return subprocess.run(call, env=processes.ENVIRONMENT, capture_output=True, text=True, cwd=cwd)
 
 
 def trained(run_dir, *given, report=False):
@@ -39,6 +46,27 @@ def test_a_found_learning_rate_stands_everywhere(tmp_path):
 
 
 @pytest.mark.slow
+def test_both_searches_run_whatever_their_order_and_stay_after_a_resume(tmp_path):
+    search = ["callbacks=[lr_finder,batch_size_finder]", "callbacks.lr_finder.num_training_steps=30"]
+    run = tmp_path / "run"
+    found = trained(run, *search, "callbacks.batch_size_finder.max_val=128", "trainer.max_epochs=1")["found"]
+    assert set(found) == {"optimizer.lr", "data.batch_size"} and found["data.batch_size"]["used"] == 128
+    text = runs.output(run)
+    assert text.index("suggests data.batch_size") < text.index("suggests optimizer.lr")
+    before = (run / "config.yaml").read_text()
+    for word in ("optimizer.lr=0.5", "data.batch_size=8", "seed=3", "metrics.monitor=val/loss"):
+        done = command(f"run_dir={run}", "resume=true", "trainer.max_epochs=2", word, cwd=tmp_path)
+        assert done.returncode == 2 and word.partition("=")[0] in done.stderr, done.stderr
+        assert "model.checkpoint=" in done.stderr and (run / "config.yaml").read_text() == before
+    for epochs in (2, 2):  # the second time nothing is left to be done
+        done = command(f"run_dir={run}", "resume=true", f"trainer.max_epochs={epochs}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        summary = rundir.read_summary(run)
+        assert summary["found"] == found and summary["measured"]["val"] > 0
+        assert [float(row["lr"]) for row in read(run)] == [found["optimizer.lr"]["used"]] * 2
+
+
+@pytest.mark.slow
 def test_a_found_batch_size_stands_everywhere(tmp_path):
     search = ["callbacks=batch_size_finder", "callbacks.batch_size_finder.max_val=128"]
     summary = trained(tmp_path / "run", "trainer.max_epochs=1", *search)
@@ -55,6 +83,7 @@ def test_a_found_batch_size_stands_everywhere(tmp_path):
         (["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3", "scheduler=plateau"], [0, 1, 1]),
         (["trainer.max_steps=5", "trainer.max_epochs=3", "trainer.limit_train_batches=4"], [1, 1]),
         (["trainer.max_steps=5", "trainer.check_val_every_n_epoch=9"], [1]),
+        (["trainer.max_steps=5", "trainer.max_epochs=-1", "scheduler=cosine"], [1]),
     ],
 )
 def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
@@ -67,6 +96,12 @@ def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
     assert summary["best"]["value"] == pytest.approx(float(best["val/acc"]), abs=1e-6)
     assert summary["best"]["epoch"] == int(float(best["epoch"]))
     assert "counts as best" not in runs.output(tmp_path / "run")
+
+
+def test_a_training_without_end_is_refused(tmp_path):
+    done = command(*SMALL, "trainer.max_epochs=-1", f"run_dir={tmp_path}/run", cwd=tmp_path)
+    assert done.returncode == 1 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import csv
 import os
 import re
 import shutil
+import signal
 import sys
 
 import cv2
@@ -15,7 +16,7 @@ from fovea.data.find_images import find_images
 from fovea.data.images import read_image
 from fovea.data.preprocess import Preprocess
 from fovea.engine import checkpoint
-from fovea.errors import UsageError
+from fovea.errors import Interrupted, UsageError
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_every_image_is_predicted_as_if_alone(untrained_run, images, call, batch
         assert row["true"] == row["path"].split("/")[-2]
         assert row["correct"] == str(row["true"] == row["predicted"]).lower()
     pictures = sorted(p.name for p in (untrained_run / "predict" / "annotated").iterdir())
-    assert pictures == [f"{i}.png" for i in range(7)]
+    assert pictures == [f"{i}.jpg" for i in range(7)]
     assert (untrained_run / "predict" / "predictions.png").is_file()
 
 
@@ -194,12 +195,32 @@ def test_failures_only_keeps_what_is_wrong(untrained_run, images, call, capsys):
     assert f"{len(wrong)} of 7 images" in capsys.readouterr().err
     # nothing is left of the call before
     pictures = {p.name for p in (untrained_run / "predict" / "annotated").iterdir()}
-    assert pictures == {os.path.basename(p) for p in wrong}
+    assert pictures == {os.path.basename(p).replace(".png", ".jpg") for p in wrong}
     call("predict", run=untrained_run, input=images, annotate=False)
     assert sorted(p.name for p in (untrained_run / "predict").rglob("*") if p.is_file()) == [
         ".predict_files",
         "predictions.csv",
     ]
+
+
+def test_what_was_answered_before_a_stop_is_kept_and_said(untrained_run, images, call, capsys, monkeypatch):
+    seen = []
+
+    def read(path, *, channels):
+        seen.append(path)
+        if len(seen) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return read_image(path, channels=channels)
+
+    monkeypatch.setattr("fovea.data.images.read_image", read)
+    with pytest.raises(Interrupted):
+        call("predict", run=untrained_run, input=images, batch_size=2)
+    found = rows(untrained_run / "predict")
+    assert len(found) == 4 and all(row["predicted"] in ("cat", "dog") for row in found)
+    said = capsys.readouterr().err
+    assert "SIGINT" in said and "4 of 7 images" in said and "predictions.csv" in said
+    call("predict", run=untrained_run, input=images)
+    assert len(rows(untrained_run / "predict")) == 7
 
 
 def test_failures_only_needs_true_classes(untrained_run, images, call):
@@ -276,6 +297,9 @@ def test_runs_that_cannot_be_opened(untrained_run, images, call, tmp_path):
     several = r"logs holds several runs; choose one of them, such as \S*/mlp/day1, \S*/mlp/sweep/0$"
     refused(several, logs)
     refused("several runs", logs / "mlp")
+    refused(r"annotate is 'lots'; allowed: .*all", untrained_run, annotate="lots")
+    with pytest.raises(UsageError, match="truth= is for files"):
+        call("predict", run=untrained_run, input="test", truth="x.csv")
     with pytest.raises(UsageError, match="input= is missing"):
         call("predict", run=untrained_run)
 

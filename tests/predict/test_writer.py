@@ -48,18 +48,18 @@ def test_csv_survives_a_file_name_that_is_no_text(tmp_path):
 
 def test_same_name_in_two_folders_is_not_overwritten(tmp_path):
     write(tmp_path)
-    paths = [tmp_path / "annotated" / name for name in unique_names(PATHS)]
+    paths = [tmp_path / "annotated" / name for name in unique_names(PATHS, suffix=".jpg")]
     assert len({path.name.casefold() for path in paths}) == 4
     for i, path in enumerate(paths):
         with Image.open(path) as picture:
-            assert picture.getpixel((picture.width // 2, 10)) == (40 * i,) * 3
+            assert picture.getpixel((picture.width // 2, 10)) == pytest.approx((40 * i,) * 3, abs=3)
     assert (tmp_path / "predictions.png").exists()
 
 
 def test_a_second_call_leaves_nothing_of_the_first(tmp_path):
     write(tmp_path)
     assert "1 of 1 images" in write(tmp_path, paths=["in/9.jpg"])
-    assert [path.name for path in (tmp_path / "annotated").iterdir()] == ["9.png"]
+    assert [path.name for path in (tmp_path / "annotated").iterdir()] == ["9.jpg"]
 
 
 def test_failures_are_for_answers_that_are_right_or_wrong(tmp_path):
@@ -77,8 +77,23 @@ def test_pictures_are_small_however_large_the_image(tmp_path):
     write(tmp_path, paths=PATHS[:1], side=2000)
     with Image.open(tmp_path / "predictions.png") as sheet:
         assert max(sheet.size) < 300
-    with Image.open(tmp_path / "annotated" / unique_names(PATHS[:1])[0]) as picture:
+    with Image.open(tmp_path / "annotated" / unique_names(PATHS[:1], suffix=".jpg")[0]) as picture:
         assert picture.width == 1280
+
+
+def test_rows_are_there_at_once_and_pictures_are_a_sample_spread_over_all(tmp_path):
+    paths = [f"{i:03}.png" for i in range(50)]
+    view = ClassView(classes=CLASSES)
+    writer = PredictionWriter(view, out_dir=tmp_path, paths=paths, pictures=5)
+    for i, path in enumerate(paths):
+        writer.add(path, np.zeros((8, 8, 3), np.uint8), np.log(PROBS[0]), None)
+        assert len((tmp_path / "predictions.csv").read_text().splitlines()) == i + 2
+    drawn = sorted(path.name for path in (tmp_path / "annotated").iterdir())
+    assert drawn == ["000.jpg", "010.jpg", "020.jpg", "030.jpg", "040.jpg"]
+    assert len((tmp_path / ".predict_files").read_text().splitlines()) == 7  # what was written, no more
+    assert "5 images drawn" in writer.finish() and "annotate=all" in writer.finish()
+    write(tmp_path, paths=paths, pictures=3, failures_only=True)
+    assert len(list((tmp_path / "annotated").iterdir())) == 3
 
 
 def test_the_printed_table_shortens_and_counts_the_rest(tmp_path):

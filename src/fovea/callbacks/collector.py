@@ -56,6 +56,7 @@ class Collector(L.Callback):
         self._rows: list[dict[str, Tensor]] = []
         self._sums: dict[str, Tensor] = {}
         self._shown: dict[str, Kept] = {}
+        self.arrays: dict[str, np.ndarray] = {}  # at the end: `index`, and what test.npz holds
 
     def on_test_batch_end(
         self,
@@ -73,7 +74,8 @@ class Collector(L.Callback):
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         for name, rank in found.ranks.items() if self.view.shown else ():
             rank = rank.float().masked_fill(rank.isnan(), -torch.inf)
-            new = Kept(rank, batch["index"].to(rank.device), found.answer, found.truth)
+            maps = (_as_shown(values, _data(trainer)) for values in (found.answer, found.truth))
+            new = Kept(rank, batch["index"].to(rank.device), *maps)
             before = [self._shown[name]] if name in self._shown else []
             self._shown[name] = highest([*before, highest([new], self.view.shown)], self.view.shown)
 
@@ -84,9 +86,14 @@ class Collector(L.Callback):
             mine, everywhere = everywhere[0], [None] * trainer.world_size
             torch.distributed.all_gather_object(everywhere, mine)
         found = [one for one in everywhere if one is not None]
-        if found and trainer.is_global_zero and self.writes:
+        if not found or not trainer.is_global_zero:
+            return
+        self.arrays = _joined(found)
+        if self.writes:
             own_folder(self.dirpath)
-            self._write_rows(found, _data(trainer))
+            ids = _ids(_data(trainer), self.arrays["index"])
+            rows = {key: values for key, values in self.arrays.items() if key != "index"}
+            _save(self.dirpath / "test.npz", {"ids": ids, **rows})
             self._write_examples([one.shown for one in found], _data(trainer))
 
     def _collected(self) -> Collected | None:
@@ -96,13 +103,6 @@ class Collector(L.Callback):
         rows = {name: np.concatenate([part[name].cpu().numpy() for part in self._rows]) for name in names}
         shown = {name: Kept(*(t.cpu() for t in kept)) for name, kept in self._shown.items()}
         return Collected(rows, {name: total.cpu().numpy() for name, total in self._sums.items()}, shown)
-
-    def _write_rows(self, found: Sequence[Collected], data: Any) -> None:
-        rows = {key: np.concatenate([one.rows[key] for one in found]) for key in found[0].rows}
-        order = np.argsort(rows["index"], kind="stable")
-        rows = {key: values[order] for key, values in rows.items()}
-        sums = {f"total_{name}": sum(one.sums[name] for one in found) for name in found[0].sums}
-        _save(self.dirpath / "test.npz", {"ids": _ids(data, rows.pop("index")), **rows, **sums})
 
     def _write_examples(self, shown: Sequence[Mapping[str, Kept]], data: Any) -> None:
         """Write the images that rank highest over all processes, each as the net saw it."""
@@ -120,12 +120,28 @@ class Collector(L.Callback):
         _save(self.dirpath / "examples.npz", arrays)
 
 
+def _joined(found: Sequence[Collected]) -> dict[str, np.ndarray]:
+    """Return the rows of all processes in the order of the data set, and their sums as `total_…`."""
+    rows = {key: np.concatenate([one.rows[key] for one in found]) for key in found[0].rows}
+    order = np.argsort(rows["index"], kind="stable")
+    sums = {f"total_{name}": np.sum([one.sums[name] for one in found], axis=0) for name in found[0].sums}
+    return {**{key: values[order] for key, values in rows.items()}, **sums}
+
+
 def highest(parts: Sequence[Kept], count: int) -> Kept:
     """Return the `count` images of all parts that rank highest; of equal ones the first of the data set."""
     joined = Kept(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
     by_place = joined.place.argsort()
     rows = by_place[joined.rank[by_place].argsort(stable=True, descending=True)][:count]
     return Kept(*(tensor[rows] for tensor in joined))
+
+
+def _as_shown(maps: Tensor, data: Any) -> Tensor:
+    """Bring maps (B, H, W) at the images' own size to the size of the pictures, which is the net's."""
+    if maps.ndim != 3 or not data.own_size or tuple(maps.shape[1:]) == data.preprocess.size:
+        return maps
+    fitted = [data.preprocess.fit_mask(one) for one in maps.cpu().numpy()]
+    return torch.from_numpy(np.stack(fitted)).to(maps.device)
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:

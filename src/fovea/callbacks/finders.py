@@ -44,6 +44,7 @@ class LRFinder(LearningRateFinder):
             super().on_fit_start(trainer, pl_module)
         finally:
             trainer.fit_loop.max_epochs = epochs
+            _not_resumed(trainer)
         if self.optimal_lr is None or self.optimal_lr.suggestion() is None:
             log.warning(
                 "the learning-rate finder found no slope to suggest from; optimizer.lr=%g stays", before
@@ -97,6 +98,7 @@ class BatchSize(BatchSizeFinder):
             return
         before = int(trainer.datamodule.batch_size)  # type: ignore[attr-defined]
         super().on_fit_start(trainer, pl_module)
+        _not_resumed(trainer)
         size = int(self.optimal_batch_size or self._init_val)
         images = len(trainer.datamodule.train)  # type: ignore[attr-defined]
         while size > max(1, min(self.max_val, images)):
@@ -113,3 +115,8 @@ class BatchSize(BatchSizeFinder):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Skip the search: a test uses the suggested batch size."""
+
+
+def _not_resumed(trainer: L.Trainer) -> None:
+    """Forget the checkpoint of the search, by which other callbacks would take the run for a resumed one."""
+    trainer._checkpoint_connector._ckpt_path = None

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from fovea.files import replacing
+from fovea.files import append, write_text
 
+log = logging.getLogger(__name__)
 FIRST = ("epoch", "step")
 
 
 class EpochRecord(Checkpoint):
-    """Write one row of `metrics.csv` per epoch; checkpoints hold the rows, so a resumed run continues them.
+    """Append one row to `metrics.csv` per epoch; a resumed run goes on after those of its checkpoint.
 
     It is a `Checkpoint` so that the Trainer calls it after every metric of the epoch is logged.
     """
@@ -37,11 +40,22 @@ class EpochRecord(Checkpoint):
         self._stage = "fit"
         self.began: float | None = None  # when the first batch was about to run, seconds since the epoch
         self._start = self._pause = self._paused = 0.0
+        self._names: list[str] = []  # the columns of the file
+        self._earlier = 0.0  # seconds of training before a resumption
+        self._begin: float | None = None
+        self._end: float | None = None
 
     @property
     def epoch_s(self) -> list[float]:
         """Seconds of training and validation of each epoch."""
         return [row["epoch_s"] for row in self.rows]
+
+    @property
+    def fit_s(self) -> float:
+        """Seconds of the whole training so far, checkpoints included."""
+        if self._begin is None:
+            return self._earlier
+        return self._earlier + (time.perf_counter() if self._end is None else self._end) - self._begin
 
     @property
     def train_images_per_s(self) -> float:
@@ -50,25 +64,32 @@ class EpochRecord(Checkpoint):
         return rates[len(rates) // 2] if rates else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far."""
-        return {"rows": self.rows}
+        """Return how many rows there are, and the time that they took."""
+        return {"rows": len(self.rows), "fit_s": self.fit_s}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Note the stage: testing an earlier checkpoint must not take the record back to it."""
         self._stage = stage
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows of the epochs that the checkpoint to resume holds."""
+        """Restore the rows of the epochs that the checkpoint to resume counts."""
         if self._stage == "fit":
-            self.rows = state_dict["rows"]
+            count = int(state_dict["rows"])
+            self.rows, self._earlier = _read(self.path)[:count], float(state_dict["fit_s"])
+            if len(self.rows) < count:
+                log.warning("%s lacks epochs before this resumption: their curves are lost", self.path)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop rows of epochs that a killed run had begun after its last checkpoint."""
-        self.began = time.time()
+        self.began, self._begin = time.time(), time.perf_counter()
         if self.on_start is not None:
             self.on_start()
         if self.rows and trainer.is_global_zero:
             self.write()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the training."""
+        self._end = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the epoch, and note the highest learning rate with which it starts."""
@@ -106,14 +127,36 @@ class EpochRecord(Checkpoint):
         row["train_images_per_s"] = self.images * trainer.world_size / max(1e-9, seconds - self._paused)
         self.rows.append(row)
         if trainer.is_global_zero:
-            self.write()
+            if set(row) <= set(self._names):
+                append(self.path, _lines(self._names, [row]))
+            else:
+                self.write()
             if self.on_epoch is not None:
                 self.on_epoch()
 
     def write(self) -> None:
         """Write all rows, whole or not at all."""
         names = sorted({k for row in self.rows for k in row} - set(FIRST))
-        with replacing(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*FIRST, *names], restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        self._names = [*FIRST, *names]
+        write_text(self.path, _lines(self._names, [{name: name for name in self._names}, *self.rows]))
+
+
+def _lines(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, names, restval="").writerows(rows)
+    return text.getvalue()
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a file, without a last one that a kill cut off."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    try:
+        return [
+            {name: int(cell) if name in FIRST else float(cell) for name, cell in row.items() if cell}
+            for row in csv.DictReader(whole)
+        ]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no record of a training ({error}): restore it, or delete it") from None

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from fovea.callbacks.record import EpochRecord
 from fovea.files import read_npz
+from fovea.runs.answers import read_answers
 from fovea.runs.read import read_predictions
 
 ALL_PAIRS = 100  # classes; of more, the table has only the pairs that occur: wandb cuts it at 10 000 rows
@@ -71,9 +72,11 @@ class WandbMedia(Checkpoint):
         folder = self.logger.run_dir / "predictions"
         with self.logger.warn_on_error("record the confusion matrix"):
             saved = read_predictions(self.logger.run_dir)
-            if "probs" in saved:  # of one label per image; of masks the report has a figure
-                plot = confusion(saved["target"], saved["probs"], classes)
-                self.logger.log_metrics({"test/confusion_matrix": plot})
+            if "probs" in saved or "top" in saved:  # of one label per image; of masks the report has a figure
+                answers = read_answers(self.logger.run_dir, classes)
+                if answers is not None:
+                    plot = confusion(answers.target, answers.predicted, answers.classes)
+                    self.logger.log_metrics({"test/confusion_matrix": plot})
         with self.logger.warn_on_error("record the most confident errors"):
             if (folder / "examples.npz").is_file():
                 saved = read_npz(folder / "examples.npz")
@@ -85,15 +88,15 @@ class WandbMedia(Checkpoint):
         return trainer.is_global_zero and self.logger in trainer.loggers
 
 
-def confusion(target: np.ndarray, probs: np.ndarray, classes: Sequence[str]) -> Any:
+def confusion(target: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Any:
     """Return wandb's confusion chart over a table of (actual, predicted, count) rows."""
     import wandb
 
-    count = probs.shape[1]
-    pairs = target.astype(np.int64) * count + probs.argmax(axis=1)
-    counts = np.bincount(pairs, minlength=count**2)
-    kept = range(count**2) if count <= ALL_PAIRS else np.flatnonzero(counts).tolist()
-    rows = [[_name(classes, p // count), _name(classes, p % count), int(counts[p])] for p in kept]
+    count, known = len(classes), predicted >= 0
+    pairs, numbers = np.unique(target[known].astype(np.int64) * count + predicted[known], return_counts=True)
+    found = dict(zip(pairs.tolist(), numbers.tolist(), strict=True))
+    kept = range(count**2) if count <= ALL_PAIRS else pairs.tolist()
+    rows = [[_name(classes, p // count), _name(classes, p % count), found.get(p, 0)] for p in kept]
     columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(
         vega_spec_name="wandb/confusion_matrix/v1",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.compare import tables
+from fovea.compare.evaluated import with_eval
 from fovea.compare.examples import PairedExamples
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
@@ -91,7 +91,7 @@ def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
 
 def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, PairedExamples | None]:
     """Read the runs, group them, test their differences; return also the task's own part."""
-    runs, left_out = read(find(listed(config, "runs")), listed(config, "include"))
+    runs, left_out = read(find(listed(config, "runs")), listed(config, "include"), listed(config, "tags"))
     metric, mode = choose_metric(runs, config.metric, config.mode)
     task = task_comparison(runs)
     scores, notes = read_scores(runs, task)
@@ -142,8 +142,10 @@ def _numbers_first(name: str) -> tuple[int, int, str]:
     return (0, int(name), "") if name.isdigit() else (1, 0, name)
 
 
-def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[tuple[str, str]]]:
-    """Read the runs whose status is wanted; name the others with the reason."""
+def read(
+    dirs: Sequence[Path], include: Sequence[str], tags: Sequence[str] = ()
+) -> tuple[list[Run], list[tuple[str, str]]]:
+    """Read the runs whose status and tags are wanted; name the others with the reason."""
     allowed = (*STATUSES, UNFINISHED)
     if unknown := [word for word in include if word not in allowed]:
         raise UsageError(f"include={unknown[0]} is unknown; allowed: {', '.join(allowed)}")
@@ -151,6 +153,8 @@ def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[
     for path in dirs:
         run = with_eval(read_run(path))
         problem = run.problem or _refusal(run)
+        if not problem and tags and not set(tags) & set(run.tags):
+            problem = f"has none of the tags {', '.join(tags)}"
         if run.config and not problem and (run.status if run.status in STATUSES else UNFINISHED) in include:
             runs.append(run)
         else:
@@ -168,19 +172,6 @@ def _refusal(run: Run) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def with_eval(run: Run) -> Run:
-    """Add what `eval` measured on the test images with the best checkpoint, where the run did not itself."""
-    metrics, file = run.section("metrics"), run.dir / "eval_test.json"
-    if any(name.startswith("test/") for name in metrics) or not file.is_file():
-        return run
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        best, metrics = Path(facts["checkpoint"]).name == "best.ckpt", {**metrics, **facts["metrics"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return run
-    return replace(run, summary={**run.summary, "metrics": metrics}) if best else run
 
 
 def choose_metric(runs: Sequence[Run], metric: str | None, mode: str | None) -> tuple[str, str]:

@@ -51,7 +51,9 @@ def gather(
         members.setdefault(comparable([setting(runs[i], k) for k in by]) if by else alike[i], []).append(i)
     ordered = [sorted(group, key=lambda i: (seeds[i], str(runs[i].dir))) for group in members.values()]
     first = [runs[group[0]] for group in ordered]
-    names = _unique(_names_by(first, by) if by else names_of(first))
+    names = _unique(_names_by(first, by) if by else [
+        _given([runs[i] for i in group]) or name for group, name in zip(ordered, names_of(first), strict=True)
+    ])  # fmt: skip
     groups = [
         ModelGroup(name, [runs[i] for i in group], [one for i in group if (one := scores[i]) is not None])
         for name, group in zip(names, ordered, strict=True)
@@ -80,6 +82,13 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         for i, more in zip(members, _differences([runs[i] for i in members]), strict=True):
             names[i] = ", ".join([model, *more])
     return names
+
+
+def _given(runs: Sequence[Run]) -> str | None:
+    """Return the name that a user gave all runs of a group; None where there is no such one."""
+    names = {run.name for run in runs}
+    name = names.pop() if len(names) == 1 else runs[0].experiment
+    return None if name == runs[0].experiment else name
 
 
 def _differences(runs: Sequence[Run]) -> list[list[str]]:

@@ -20,6 +20,8 @@ COVERS = {
     "seeds": "± is the standard deviation over the runs of a model. An interval marked “seeds” is of their "
     "mean (Student's t): it covers the variation from one training run to the next, such as with another "
     "seed, but not the choice of the test images.",
+    "runs": "An interval marked “runs” is of the mean over runs that differ in more than the seed, or repeat "
+    "one (Student's t): it covers these differences too, so it is no interval over seeds.",
     "images": "An interval marked “images” is of a single run (Wilson's where each image is right or wrong, "
     "else Student's t): it covers the choice of the test images, but not the variation between seeds.",
 }
@@ -105,7 +107,7 @@ def _tests(comparison: Comparison) -> list[Section]:
     note = (
         f"Each model is compared with the baseline by {comparison.measure} on the same test images. The "
         "interval and the test cover the choice of the test images and, where both models have several "
-        "runs, the variation between seeds (Student's t over both). Of single runs they cover the images "
+        "runs, the variation between these (Student's t over both). Of single runs they cover the images "
         f"alone ({DRAWS:,} paired bootstrap draws). “Better” and “worse” mean p < {ALPHA} after Holm's "
         f"correction for {counted(len(rows), 'comparison')}."
     )

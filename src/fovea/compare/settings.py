@@ -11,9 +11,9 @@ from fovea.runs.read import Run
 
 # What makes no other experiment: the seed, paths, names, and how fast data arrive.
 IGNORED_KEYS = (
-    "seed", "run_dir", "resume", "test", "experiment", "sweep_name", "sweep_dir", "sweep", "paths", "report",
-    "checkpoint", "logger", "hydra", "data.root", "data.download", "data.num_workers", "data.cache",
-    "precision_reason",
+    "seed", "name", "tags", "run_dir", "resume", "test", "experiment", "sweep_name", "sweep_dir", "sweep",
+    "paths", "report", "checkpoint", "logger", "hydra", "data.root", "data.download", "data.num_workers",
+    "data.cache", "precision_reason",
 )  # fmt: skip
 Settings = dict[str, Any]  # dotted key -> scalar or list
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.compare.settings import seed_of
+from fovea.compare.settings import comparable, drop_seed_copies, seed_of
 from fovea.compare.types import ModelGroup, PairedTest, PerImageScores
 from fovea.metrics.significance import (
     holm,
@@ -51,13 +51,23 @@ def interval(group: ModelGroup, metric: str, *, paired: bool) -> tuple[float, fl
     """Return a 95 % interval and what it covers: the seeds where there are several, else the test images."""
     values = group.values(metric)
     if len(values) > 1:
-        return (*t_interval(values), "seeds")
+        return (*t_interval(values), _varied([group]))
     if paired and len(values) == 1 and len(group.scores) == 1:
         scores = group.scores[0].values
         if _is_binary(scores):
             return (*wilson(int(scores.sum()), len(scores)), "images")
         return (*t_interval(scores), "images")
     return math.nan, math.nan, ""
+
+
+def _varied(groups: Sequence[ModelGroup]) -> str:
+    """Say what differs between the runs of each group: their seeds alone, or more, as `group_by` may join."""
+    for group in groups:
+        seeds = [comparable(seed_of(run)) for run in group.runs]
+        alike = len({comparable(one) for one in drop_seed_copies(group.runs)}) == 1
+        if not alike or len(set(seeds)) < len(seeds):
+            return "runs"
+    return "seeds"
 
 
 def _is_binary(scores: np.ndarray) -> bool:
@@ -76,13 +86,14 @@ def paired_tests(groups: Sequence[ModelGroup], base: ModelGroup) -> list[PairedT
 
 def _over_seeds(group: ModelGroup, base: ModelGroup, ours: np.ndarray, theirs: np.ndarray) -> PairedTest:
     seeds = [[seed_of(run) for run in g.runs] for g in (group, base) if len(g.runs) == len(g.scores)]
-    same = len(seeds) == 2 and seeds[0] == seeds[1]
+    varied = _varied([group, base])
+    same = varied == "seeds" and len(seeds) == 2 and seeds[0] == seeds[1]
     low, high, p = over_images_and_seeds(ours, theirs, same_seeds=same)
     detail = f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}"
     return PairedTest(
         group.name, float(ours.mean() - theirs.mean()), low, high, p,
-        f"t over images{' and seeds, paired' if same else ', paired, and seeds'}",
-        detail=detail, covers="images and seeds",
+        f"t over images{f' and {varied}, paired' if same else f', paired, and {varied}'}",
+        detail=detail, covers=f"images and {varied}",
     )  # fmt: skip
 
 

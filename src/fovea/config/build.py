@@ -147,12 +147,14 @@ def trainer(config: DictConfig, *, callbacks: list[Callback], loggers: list[Logg
 def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndLast) -> list[Callback]:
     """Build the callbacks of the config and those that every run has."""
     from fovea.callbacks.collector import Collector
+    from fovea.callbacks.finders import BatchSize
     from fovea.callbacks.freezing import Freezing
     from fovea.callbacks.last_validation import LastValidation
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
     chosen = [make(node) for node in config.callbacks.values() if node]
+    chosen.sort(key=lambda one: not isinstance(one, BatchSize))  # a learning rate is searched for its batch
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]

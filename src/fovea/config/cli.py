@@ -24,6 +24,7 @@ from fovea import errors
 from fovea.config import resolvers
 from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
+from fovea.config.values import listed
 from fovea.config.words import check_words
 from fovea.files import write_text
 
@@ -82,7 +83,8 @@ WIDTH = 110
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {
     "explain": ("run", "method", "model.name", "layer"),
-    "compare": ("runs",),
+    "eval": ("split", "checkpoint"),
+    "compare": ("runs", "tags", "include"),
 }  # keys for which a,b is a list, not a sweep
 
 
@@ -139,6 +141,10 @@ def _run(name: str) -> None:
                 from fovea.config.unread import refuse_unread
 
                 refuse_unread(config, given, allowed=WHITELIST)
+            if "last" in listed(config, "run"):
+                from fovea.runs.newest import named_last
+
+                config.run = named_last(config.run, Path(str(config.paths.logs)))
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

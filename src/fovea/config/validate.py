@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ PRECISIONS = (
     "64", "64-true", "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
 COLLECTIONS = ("callbacks", "logger", "metrics.values", "augment.sample", "augment.batch")  # nodes by name
+LABEL = re.compile(r"[\w.,:+=()@#-][\w .,:+=()@#-]{0,99}")
+LABEL_RULE = "up to 100 letters, digits, blanks and .,:+-=_()@#"
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
@@ -45,11 +48,17 @@ def _devices(value: object) -> bool:
     return value in ("auto", -1, "-1") or _is_int(value, 1) or (isinstance(value, str | list) and bool(value))
 
 
+def _is_label(value: object) -> bool:
+    return isinstance(value, str | int | float) and LABEL.fullmatch(str(value)) is not None
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: _is_int(v, 0) and v < 2**32, "an integer from 0 to 4294967295"),
     "data.batch_size": (lambda v: _is_int(v, 1), "an integer of at least 1"),
     "data.num_workers": (lambda v: v == "auto" or _is_int(v, 0), "auto or an integer of at least 0"),
     "trainer.devices": (_devices, "auto, -1 for all, a number of devices, or a list of their indices"),
+    "name": (_is_label, LABEL_RULE),
+    "tags": (lambda v: isinstance(v, list) and all(map(_is_label, v)), f"a list: [a,b]; each {LABEL_RULE}"),
     "run_dir": (lambda v: isinstance(v, str) and v.strip() not in ("", "None"), "the directory of the run"),
     "data.image_size": (lambda v: v is None or _size(v), "a number of pixels, or [height,width]"),
     "data.val_fraction": (_fraction, "a number between 0 and 1"),

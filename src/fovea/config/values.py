@@ -26,7 +26,7 @@ def count(config: DictConfig, key: str, default: int | None = None) -> int:
 
 def listed(config: DictConfig, key: str) -> list[str]:
     """Return a key of the command that takes one text or a list of them."""
-    value = config[key]
+    value = None if OmegaConf.is_missing(config, key) else config.get(key)
     if value is None:
         return []
     return [str(v) for v in value] if OmegaConf.is_list(value) else [str(value)]

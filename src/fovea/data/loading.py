@@ -164,9 +164,15 @@ def build_dataset(
     cache: bool | str,
     skip: bool,
     seed: int,
+    own_size: bool = False,
 ) -> TensorBatches | SampleBatches:
-    """Take the batches of a split out of memory where it fits, else out of files; results are the same."""
+    """Take the batches of a split out of memory where it fits, else out of files; results are the same.
+
+    With `own_size` images stay as they are, and none is held: only those of one size fit into one batch.
+    """
     common: dict[str, Any] = {"training": training, "encode": encode, "seed": seed}
+    if own_size:
+        return SampleBatches(subset, fit=identity, skip=skip, **common)
     fit = preprocess.fit
     if transform is None and (tensors := cached_arrays(subset, preprocess)):
         return TensorBatches(tensors, **common)
@@ -207,7 +213,7 @@ def planes(sample: Sample) -> Sample:
 
 
 def identity(batch: Any) -> Any:
-    """Stand in for collation: the data sets return whole batches."""
+    """Return what is given: in place of collation, since the data sets return whole batches, or of a fit."""
     return batch
 
 

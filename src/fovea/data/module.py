@@ -48,6 +48,7 @@ class DataModule(L.LightningDataModule):
     """
 
     channels_last = False
+    own_size = False  # the task measures the test images at their own size, so they are served as they are
 
     def __init__(
         self,
@@ -162,13 +163,8 @@ class DataModule(L.LightningDataModule):
         """Describe the data for summary.json."""
         counts = {f"num_{name}": count for name, count in self.sizes().items()}
         source = getattr(self.train.dataset, "source", "real")
-        found = {
-            "name": self.name,
-            "source": source,
-            **counts,
-            "num_classes": self.num_classes,
-            "classes": self.classes,
-        }
+        about = {"num_classes": self.num_classes, "classes": self.classes}
+        found = {"name": self.name, "source": source, **counts, **about}
         if not self.skip:
             return found
         skipped = {
@@ -220,7 +216,28 @@ class DataModule(L.LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader[Batch]:
         rank, world = self._ranks()
         size = len(self.splits[split])
-        return self._loader(split, EvalBatches(size=size, batch_size=self.batch_size, rank=rank, world=world))
+        alone = split == "test" and self._unfitted
+        batch_size = 1 if alone else self.batch_size
+        batches = EvalBatches(size=size, batch_size=batch_size, rank=rank, world=world)
+        if alone and self.skip:  # a batch of one image has no other in its place
+            batches.indices = [i for i in batches.indices if self._readable(split, i)]
+        return self._loader(split, batches)
+
+    def _readable(self, split: str, index: int) -> bool:
+        try:
+            self.splits[split].load(index)
+        except (OSError, ValueError):
+            self._leave_out(split, index)
+            return False
+        return True
+
+    @property
+    def _unfitted(self) -> bool:
+        """Whether test images come as they are: not where all have the input size anyway."""
+        data = self.splits["test"].dataset
+        images = getattr(data, "images", None)
+        size = getattr(data, "size", None) if images is None else images.shape[1:3]
+        return self.own_size and size != self.preprocess.size
 
     def _loader(self, split: str, batches: TrainBatches | EvalBatches) -> DataLoader[Batch]:
         if split not in self._batches:
@@ -234,6 +251,7 @@ class DataModule(L.LightningDataModule):
                 cache=self.cache,
                 skip=self.skip,
                 seed=self.seed,
+                own_size=split == "test" and self._unfitted,
             )
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return build_loader(self._batches[split], batches=batches, workers=self.num_workers, pin=pin)
@@ -256,6 +274,8 @@ class DataModule(L.LightningDataModule):
         """Augment training batches, then normalise."""
         training = self.trainer is not None and bool(self.trainer.training)
         self._count_skipped(batch)
+        if self.trainer is not None and self.trainer.testing and self._unfitted:
+            return {**batch, "image": match_channels(batch["image"], channels=self.preprocess.channels)}
         batch = self.finish_batch(batch, training=training)
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 
@@ -263,7 +283,12 @@ class DataModule(L.LightningDataModule):
         if "skipped" not in batch or self.trainer is None:
             return
         split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
-        for index in set(batch["skipped"]) - self.skipped[split]:
+        for index in batch["skipped"]:
+            self._leave_out(split, index)
+
+    def _leave_out(self, split: str, index: int) -> None:
+        """Note an image that cannot be read, and say so once."""
+        if index not in self.skipped[split]:
             self.skipped[split].add(index)
             log.warning("left out, since it cannot be read: %s", self.splits[split].name(index))
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fovea.data.geometry import fit_sample
 from fovea.data.images import enough_for, read_image, to_channels
-from fovea.ops.placement import INTERPOLATION, RESIZE
-from fovea.types import Preprocessing, Sample
+from fovea.ops.placement import INTERPOLATION, RESIZE, place
+from fovea.types import IGNORE, Preprocessing, Sample
 
 LARGEST_CROP = 2.0
 
@@ -80,6 +80,11 @@ class Preprocess:
         return (
             self._fill if channels == self.channels else [round(sum(self._fill) / self.channels)] * channels
         )
+
+    def fit_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Bring a class map (H, W) to the input size, as `fit` does; borders are 255, ignored."""
+        where = place(mask.shape[:2], size=self.size, resize=self.resize, crop_pct=self.crop_pct)
+        return where.raster(mask, fill=IGNORE)
 
     def to_input(self, images: Tensor) -> Tensor:
         """Normalise images (B, 1 or 3, H, W) with values 0…255 to float (B, channels, H, W)."""

@@ -18,7 +18,8 @@ class TrainBatches(Sampler[list[Item]]):
 
     Batches are full; only a data set smaller than one batch per rank gives a single smaller one. The images
     that fill no batch differ from epoch to epoch. `batch_size` counts the images of one rank; a global batch
-    of one size consists of the same images for any number of ranks.
+    of one size consists of the same images for any number of ranks. Without `shuffle` every epoch has the
+    order of epoch 0: the first batch of sorted data as they lie would be of one class.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class TrainBatches(Sampler[list[Item]]):
 
     def __iter__(self) -> Iterator[list[Item]]:
         epoch, span = self.epoch, self.batch_size * self.world
-        order = permutation(self.size, seed=self.seed, epoch=epoch) if self.shuffle else np.arange(self.size)
+        order = permutation(self.size, seed=self.seed, epoch=epoch if self.shuffle else 0)
         for start in range(0, len(self) * span, span):
             yield [(epoch, i) for i in order[start + self.rank : start + span : self.world].tolist()]
 

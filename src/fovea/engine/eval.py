@@ -1,4 +1,4 @@
-"""Evaluate a trained run on one of its splits."""
+"""Evaluate a trained run on its splits."""
 
 from __future__ import annotations
 
@@ -9,84 +9,88 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.config.values import count, require
+from fovea.config.values import count, listed, require
+from fovea.engine.eval_table import Measurement, tables
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import UsageError
 from fovea.files import write_json
-from fovea.page.formats import counted
 
 if TYPE_CHECKING:
     from fovea.data.module import DataModule
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+FOR_TASKS = ("tta", "full_size", "window")  # keys of the command that only some tasks have
 
 
 def main(config: DictConfig) -> None:
-    """Print and write the metrics of `split` with a checkpoint of `run`."""
+    """Print and write the metrics of each split with each checkpoint of `run`."""
     require(config, "run")
-    if config.split not in SPLITS:
-        raise UsageError(f"split is {config.split!r}; allowed: {', '.join(SPLITS)}")
+    splits, checkpoints = listed(config, "split"), listed(config, "checkpoint")
+    for split in splits:
+        if split not in SPLITS:
+            raise UsageError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
+    if not splits or not checkpoints:
+        raise UsageError("give split= and checkpoint= at least one value: split=[val,test] checkpoint=best")
     configure(None)
     import_torchmetrics_fast()
+    found = []
     with stop_signals():
-        trained = open_run(config.run, config.checkpoint)
-        metrics, data = measure(trained, config)
-    out = Path(config.run) if Path(config.run).is_dir() else trained.path.parent
-    views = None if config.tta is None else list(config.tta)
-    file = out / _file_name(config, trained.path)
-    facts = {
-        "split": config.split, "checkpoint": str(trained.path), "tta": views, "data": data,
-        "metrics": metrics,
-    }  # fmt: skip
-    write_json(file, facts)
-    from fovea.page.text_table import text_table
-
-    head = f"{config.split}, {counted(data['num_images'], 'image')}"
-    log.info("\n%s\n%s\n%s", text_table(list(metrics.items()), ["metric", head]), trained.path, file)
+        for name in dict.fromkeys(checkpoints):
+            trained = open_run(config.run, name)
+            for split in dict.fromkeys(splits):
+                found.append(measure(trained, config, split))
+                write_json(found[-1].file, found[-1].facts())
+    log.info("\n%s", tables(found))
 
 
-def _file_name(config: DictConfig, checkpoint: Path) -> str:
-    """Name the result after what was measured: one file for each split, checkpoint and place of the data."""
-    parts = ["eval", str(config.split)]
-    if checkpoint.name != "best.ckpt" and checkpoint != Path(config.run):
-        parts.append(checkpoint.stem)
-    if config.data_root is not None:
-        root = Path(str(config.data_root)).resolve()
-        parts += [root.name, hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:6]]
-    return "_".join(parts) + ("" if config.tta is None else "_tta") + ".json"
-
-
-def measure(trained: Trained, config: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
     """Return every metric of the task on one split, without augmentation, and what data that was."""
     import lightning.pytorch as L
+
+    from fovea.callbacks.collector import Collector
 
     run = _measured_as_asked(trained.config, config)
     if device(str(config.accelerator)).type == "cpu" and run.trainer.precision == "16-mixed":
         run.trainer.precision = "32-true"
-    datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
-    if not len(datamodule.splits[config.split]):
-        why = "".join(f"; {line}" for line in datamodule.differences.lines())
-        raise UsageError(f"the run's data has no {config.split} split{why}")
-    datamodule.splits["test"] = datamodule.splits[config.split]
-    # after the set-up, which wants batches that the training images fill
-    datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
-    datamodule.channels_last = bool(run.channels_last)
     task = build.task(run, trained.net)
+    datamodule = _data(trained, config, split)
+    datamodule.channels_last = bool(run.channels_last)
+    datamodule.own_size = bool(getattr(task, "full_size", False))
+    view = build.view(run)
+    collector = None if view is None else Collector(view=view)
     trainer = L.Trainer(
         accelerator=config.accelerator, devices=1, precision=run.trainer.precision, logger=False,
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False, callbacks=[] if collector is None else [collector],
     )  # fmt: skip
-    (found,) = trainer.test(task, datamodule=datamodule, verbose=False)
-    metrics = {k.replace("test/", f"{config.split}/"): float(v) for k, v in found.items()}
-    return metrics, {**about_data(datamodule, trained, config), "num_images": task.measured["test"]}
+    (metrics,) = trainer.test(task, datamodule=datamodule, verbose=False)
+    data = {**about_data(datamodule, trained, config), "num_images": task.measured["test"]}
+    return Measurement(
+        split=split, checkpoint=trained.path, file=_file(config, trained.path, split), data=data,
+        metrics={k.removeprefix("test/"): float(v) for k, v in metrics.items()},
+        options={key: _plain(config[key]) for key in FOR_TASKS},
+        view=None if collector is None else collector.view,
+        arrays={} if collector is None else collector.arrays,
+    )  # fmt: skip
+
+
+def _data(trained: Trained, config: DictConfig, split: str) -> DataModule:
+    """Return the data of the run, with `split` to be tested."""
+    datamodule = trained.datamodule(data_root=config.data_root, num_workers=config.num_workers)
+    if not len(datamodule.splits[split]):
+        why = "".join(f"; {line}" for line in datamodule.differences.lines())
+        raise UsageError(f"the run's data has no {split} split{why}")
+    datamodule.splits["test"] = datamodule.splits[split]
+    # after the set-up, which wants batches that the training images fill
+    datamodule.batch_size = count(config, "batch_size", datamodule.batch_size)
+    return datamodule
 
 
 def about_data(module: DataModule, trained: Trained, config: DictConfig) -> dict[str, Any]:
@@ -96,12 +100,31 @@ def about_data(module: DataModule, trained: Trained, config: DictConfig) -> dict
     return {**known, "classes": module.classes, **module.differences.facts()}
 
 
+def _file(config: DictConfig, checkpoint: Path, split: str) -> Path:
+    """Name the result after what was measured: one file for each split, checkpoint, place of data, option."""
+    parts = ["eval", split]
+    if checkpoint.name != "best.ckpt" and checkpoint != Path(config.run):
+        parts.append(checkpoint.stem)
+    if config.data_root is not None:
+        root = Path(str(config.data_root)).resolve()
+        parts += [root.name, hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:6]]
+    parts += [key for key in FOR_TASKS if config[key] is not None]
+    return (Path(config.run) if Path(config.run).is_dir() else checkpoint.parent) / f"{'_'.join(parts)}.json"
+
+
 def _measured_as_asked(run: DictConfig, config: DictConfig) -> DictConfig:
-    """Return the run's config with the test-time augmentation of the command; it is not compiled."""
+    """Return the run's config with what the command changes of the measurement; it is not compiled."""
     run = run.copy()
     run.compile = False
-    if config.get("tta") is not None:
-        if "tta" not in inspect.signature(get_class(run.task._target_)).parameters:
-            raise UsageError(f"tta={list(config.tta)}: this task has no test-time augmentation")
-        run.task.tta = list(config.tta)
+    takes = inspect.signature(get_class(run.task._target_)).parameters
+    for key in FOR_TASKS:
+        if config[key] is None:
+            continue
+        if key not in takes:
+            raise UsageError(f"{key}={_plain(config[key])}: this run's task has no such option")
+        run.task[key] = _plain(config[key])
     return run
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if OmegaConf.is_list(value) else value

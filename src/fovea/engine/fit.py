@@ -16,7 +16,7 @@ from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary
-from fovea.page.formats import counted
+from fovea.page.formats import counted, parameters
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +73,7 @@ class Session:
             self._prepare(net)
         self.datamodule.channels_last = bool(config.channels_last)
         self.task = build.task(config, net)
+        self.datamodule.own_size = bool(getattr(self.task, "full_size", False))
         plain = OmegaConf.to_container(config, resolve=True)
         self.task.meta = {"version": 1, "config": plain, "preprocessing": preprocessing}
         if self.summary is not None:
@@ -89,6 +90,19 @@ class Session:
         self.trainer = build.trainer(config, callbacks=callbacks, loggers=build.loggers(config))
         if self.summary is not None:
             self.summary.set(**self._facts())
+            self._announce(self.summary.facts)
+
+    def _announce(self, facts: dict[str, Any]) -> None:
+        """Say before the first epoch what is about to be trained on what, and where it goes."""
+        data, limits = facts["data"], self.config.trainer
+        images = ", ".join(f"{data[f'num_{name}']:,} {name}" for name in ("train", "val", "test"))
+        steps = f"up to {counted(limits.max_steps, 'step')}, " if (limits.max_steps or -1) > 0 else ""
+        log.info(
+            "%s (%s parameters) on %s (images: %s); %s%s on %s; %s",
+            facts["model"]["name"], parameters(facts["model"]), data["name"], images, steps,
+            counted(limits.max_epochs, "epoch") if limits.max_epochs != -1 else "no limit of epochs",
+            facts["environment"]["device"], self.run_dir,
+        )  # fmt: skip
 
     def _prepare(self, net: nn.Module) -> None:
         """Prepare the data and make every automatic choice before other processes start."""
@@ -148,7 +162,7 @@ class Session:
         began = self.record.began or time.time()
         return {
             "startup_s": round(began - psutil.Process().create_time(), 3),
-            "fit_s": round(sum(self.record.epoch_s), 3),
+            "fit_s": round(self.record.fit_s, 3),
             "epoch_s": [round(s, 3) for s in self.record.epoch_s],
             "train_images_per_s": round(self.record.train_images_per_s, 1),
         }

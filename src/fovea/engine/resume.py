@@ -25,6 +25,11 @@ FREE = ("run_dir", "resume")
 SPLITTING = (
     "val_fraction", "test_fraction", "split_seed", "train_fraction", "limit_per_class", "fold", "num_folds",
 )  # fmt: skip
+# what the state of the checkpoint decides, whatever the config says
+SETTLED = (
+    "seed", "optimizer", "scheduler", "finetune", "metrics.monitor", "metrics.mode", "checkpoint.monitor",
+    "checkpoint.mode", "checkpoint.tie_break",
+)  # fmt: skip
 NOT_SAVED = ("sweep_name", "sweep_dir")
 
 
@@ -67,6 +72,8 @@ def start(config: DictConfig, given: list[str]) -> Start:
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
     _confirm(saved, config, given, anew=not last.is_file())
+    if last.is_file():
+        _refuse_settled(saved, given, [*SETTLED, *(rundir.read_summary(run_dir).get("found") or {})], last)
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -132,6 +139,20 @@ def _confirm(saved: DictConfig, config: DictConfig, given: list[str], *, anew: b
             )
         log.warning("%s=%s is not taken from the run's config.yaml; give %s=… to have it", key, value, key)
         OmegaConf.update(saved, key, off)
+
+
+def _refuse_settled(saved: DictConfig, given: list[str], settled: list[str], last: Path) -> None:
+    """Raise for a value that would be recorded, but not used: the checkpoint goes on with its own."""
+    for override in parse([g for g in given if g.split("=")[0] not in FREE]).overrides:
+        key = str(override.key_or_group)
+        before = OmegaConf.select(saved, key, default=None)
+        if key in groups() or not any(key == one or key.startswith(f"{one}.") for one in settled):
+            continue
+        if override.value() != before:
+            raise UsageError(
+                f"{key} cannot change from {before} when a run is resumed: it goes on with the state of its "
+                f"optimizer and its best epoch; start a new run from its weights: model.checkpoint={last}"
+            )
 
 
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:

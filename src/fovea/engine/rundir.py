@@ -17,7 +17,10 @@ from fovea.errors import UsageError
 from fovea.files import read_yaml, remove_drafts, replacing, write_json, write_text
 
 # What a run writes into its directory; nothing else there is ever deleted.
-FILES = ("config.yaml", "summary.json", "metrics.csv", "report.html", "train.log", "output.log", "error.txt")
+FILES = (
+    "config.yaml", "summary.json", "metrics.csv", "layers.csv", "report.html", "train.log", "output.log",
+    "error.txt",
+)  # fmt: skip
 FOLDERS = ("checkpoints", "predictions", "figures", "images")
 _held: set[int] = set()  # descriptors whose locks this process holds
 

@@ -24,6 +24,7 @@ class Summary:
     def __init__(self, run_dir: Path, config: DictConfig) -> None:
         self.run_dir = run_dir
         first, resumed = _commands(run_dir)
+        earlier = rundir.read_summary(run_dir) if resumed else {}
         self.facts: dict[str, Any] = {
             "status": "running",
             "error": None,
@@ -31,11 +32,14 @@ class Summary:
             "resumed": resumed,
             "debug": debugging(OmegaConf.to_container(config, resolve=True)),  # type: ignore[arg-type]
             "experiment": str(config.experiment),
+            "name": str(config.name),
+            "tags": [str(tag) for tag in config.tags],
             "task": str(config.task._target_).rsplit(".", 1)[-1],
             "seed": int(config.seed),
             "data": {"name": config.data.get("name"), "num_classes": config.data.get("num_classes")},
             "model": {"name": config.model.get("name"), "pretrained": config.model.get("pretrained")},
             "metrics": {},
+            **{key: earlier[key] for key in ("found", "measured") if isinstance(earlier.get(key), dict)},
             "best": {
                 "monitor": config.metrics.monitor,
                 "mode": config.metrics.mode,

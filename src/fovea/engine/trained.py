@@ -46,6 +46,11 @@ class Trained:
         known = ("version", "config", "classes", "preprocessing", "splits")
         return {key: value for key, value in self.checkpoint["fovea"].items() if key not in known}
 
+    def recorded_split(self, split: str) -> list[str]:
+        """Return the names of the images of a split in training, as far as the checkpoint records them."""
+        names = (self.checkpoint["fovea"].get("splits") or {}).get(split)
+        return names.split("\0") if names else []
+
     @property
     def preprocessing(self) -> Preprocessing:
         """The preprocessing of images."""

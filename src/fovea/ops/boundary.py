@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fovea.ops.segmentation import in_bands
 from fovea.types import IGNORE
 
 STEPS = ((0, 1), (1, 0))
@@ -64,9 +65,11 @@ def boundary_f1(preds: Tensor, target: Tensor, *, num_classes: int, tolerance: f
 
 def _per_class(labels: Tensor, chosen: Tensor, num_classes: int) -> Tensor:
     """Count the chosen pixels (B, K) of each class."""
-    image, y, x = chosen.nonzero(as_tuple=True)
-    place = image * num_classes + labels[image, y, x]
-    return torch.bincount(place, minlength=len(labels) * num_classes).view(-1, num_classes)
+    counts = torch.zeros(len(labels) * num_classes, dtype=torch.int64, device=labels.device)
+    for some, wanted in zip(in_bands(labels), in_bands(chosen), strict=True):
+        image, y, x = wanted.nonzero(as_tuple=True)
+        counts += torch.bincount(image * num_classes + some[image, y, x], minlength=len(counts))
+    return counts.view(-1, num_classes)
 
 
 def _near(edges: Tensor, others: Tensor, radius: float) -> Tensor:

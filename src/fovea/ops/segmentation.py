@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BAND = 2**22  # pixels that are counted at a time, so that a large photo takes no multiple of its size
+
 
 def class_map(logits: Tensor) -> Tensor:
     """Return the most probable class (B, H, W) int64 of logits (B, K, H, W); K = 1 is class 1 of two."""
@@ -18,6 +20,17 @@ def confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
 
     Both are class maps (B, H, W); pixels that are 255 in `target` are left out.
     """
+    parts = zip(in_bands(preds), in_bands(target), strict=True)
+    counts = [_confusion(some, true, num_classes) for some, true in parts]
+    return counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
+
+
+def in_bands(maps: Tensor) -> tuple[Tensor, ...]:
+    """Split maps (B, H, …) into parts of a few rows each where they are large."""
+    return maps.split(max(1, BAND // max(1, maps[:, :1].numel())), dim=1)
+
+
+def _confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
     size, k = len(target), num_classes
     image = torch.arange(size, device=target.device, dtype=torch.int32).view(size, *[1] * (target.ndim - 1))
     row = target.to(torch.int32).clamp(max=k)  # one row more, for what is ignored

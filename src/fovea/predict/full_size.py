@@ -24,8 +24,12 @@ def class_maps(
 ) -> Tensor:
     """Return the class of each pixel, uint8 (1, H, W); logits at full size are never held all at once."""
     output = over_image(net, image, preprocess, window=window, overlap=overlap)
-    parts = bands(output, (image.shape[2], image.shape[3]))
-    return torch.cat([class_map(part).to(torch.uint8) for part in parts], 1)
+    return enlarged(output, (image.shape[2], image.shape[3]))
+
+
+def enlarged(output: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the class of each pixel, uint8 (B, *size), of logits (B, K, h, w) brought to that size."""
+    return torch.cat([class_map(part).to(torch.uint8) for part in bands(output, size)], 1)
 
 
 def over_image(

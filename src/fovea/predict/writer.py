@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fovea.files import own_folder, remove_written, replacing, unique_names, write_text
-from fovea.page.formats import middle
+from fovea.files import append, own_folder, remove_written, replacing, unique_names, write_text
+from fovea.page.formats import counted, middle
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail, to_rgb
 from fovea.page.text_table import text_table
@@ -18,6 +19,7 @@ from fovea.types import TaskView
 
 LIST = ".predict_files"  # what a call wrote, so that the next one removes just that
 MAX_SIDE = 1280  # pixels of an annotated image
+QUALITY = 90  # of its JPEG
 SHEET = 40  # images on the contact sheet at most
 TILE = 200  # pixels of each
 LISTED = 40  # images in the printed table
@@ -26,9 +28,12 @@ LISTED = 40  # images in the printed table
 class PredictionWriter:
     """Take the outputs for images one by one and leave a folder of predictions.
 
-    predictions.csv has a line for each image, `annotated/` the image with the answer, predictions.png the
-    first of them, and the view's folder what is a picture itself. Memory holds one image, the small pictures
-    of the sheet and the lines of the table.
+    predictions.csv has a line for each image, written at once; `annotated/` some images with their answers,
+    spread over all; predictions.png the first of these; and the view's folder what is a picture itself.
+    Memory holds one image, the small pictures of the sheet and the lines of the printed table.
+
+    Args:
+        pictures: how many annotated images are written at most; None for all.
 
     Raises:
         ValueError: `failures_only`, of a task whose answers are not right or wrong.
@@ -41,21 +46,21 @@ class PredictionWriter:
         out_dir: Path,
         paths: Sequence[str],
         failures_only: bool = False,
-        pictures: bool = True,
+        pictures: int | None = None,
     ) -> None:
         self.judged = "correct" in view.columns
         if failures_only and not self.judged:
             raise ValueError("failures_only=true is for one class per image: no answer is wrong here")
         self.view, self.out_dir = view, Path(out_dir)
-        self.failures_only, self.pictures = failures_only, pictures
-        self._names = dict(zip(paths, unique_names(paths), strict=True))
-        self._csv = io.StringIO(newline="")
-        self._table = csv.writer(self._csv)
-        self._table.writerow(["path", *([view.folder[0]] if view.folder else []), *view.columns])
+        self.failures_only, self.file = failures_only, self.out_dir / "predictions.csv"
+        self._most = len(paths) if pictures is None else pictures
+        self._every = 1 if failures_only else math.ceil(len(paths) / max(self._most, 1))
+        self._names = dict(zip(paths, unique_names(paths, suffix=""), strict=True))
         self._listed: list[tuple[str, str]] = []
         self._tiles: list[np.ndarray] = []
-        self._seen = self._written = self._known = self._right = 0
+        self._seen = self._written = self._known = self._right = self._drawn = 0
         self._replace_earlier()
+        write_text(self.file, _line(["path", *([view.folder[0]] if view.folder else []), *view.columns]))
 
     def add(self, path: str, image: np.ndarray, output: np.ndarray, label: int | None) -> None:
         """Add one image uint8 (H, W, 3) with the output of the net or of the view's `infer`."""
@@ -68,19 +73,21 @@ class PredictionWriter:
         if self.failures_only and correct is not False:
             return
         lines = self.view.lines(answer, truth)
-        self._list(path, row, lines)
         if self.view.folder:
-            folder = self.out_dir / self.view.folder[1]
-            own_folder(folder)
-            with replacing(folder / self._names[path]) as draft:
-                self.view.picture(answer).save(draft, "png", compress_level=4)
-        if self.pictures:
+            picture = self.view.picture(answer)
+            with replacing(self._own(f"{self.view.folder[1]}/{self._names[path]}.png")) as draft:
+                picture.save(draft, "png", compress_level=4)
+        self._list(path, row, lines)
+        if (self._seen - 1) % self._every == 0 and self._drawn < self._most:
             self._draw(path, image, answer, lines, correct)
 
+    @property
+    def seen(self) -> int:
+        """How many images were added."""
+        return self._seen
+
     def finish(self) -> str:
-        """Write the table and the sheet; return what to print."""
-        file = self.out_dir / "predictions.csv"
-        write_text(file, self._csv.getvalue())
+        """Draw the sheet; return what to print."""
         if self._tiles:
             wide = self._tiles[0].shape[1] > 1.5 * TILE
             sheet(self.out_dir / "predictions.png", self._tiles, columns=3 if wide else 5)
@@ -93,11 +100,14 @@ class PredictionWriter:
             share = 100 * self._right / self._known
             right = f"{self._right} of {self._known} images with a known class"
             lines.append(f"{right} are classified correctly ({share:.1f} %)")
-        return "\n".join([*lines, str(file)])
+        if 0 < self._drawn < self._written:
+            drawn = counted(self._drawn, "image")
+            lines.append(f"{drawn} drawn in {self.out_dir / 'annotated'}; annotate=all draws all")
+        return "\n".join([*lines, str(self.file)])
 
     def _list(self, path: str, row: dict[str, object], lines: Sequence[str]) -> None:
-        own = [f"{self.view.folder[1]}/{self._names[path]}"] if self.view.folder else []
-        self._table.writerow([path, *own, *(_cell(row.get(name)) for name in self.view.columns)])
+        own = [f"{self.view.folder[1]}/{self._names[path]}.png"] if self.view.folder else []
+        append(self.file, _line([path, *own, *(_cell(row.get(name)) for name in self.view.columns)]))
         self._written += 1
         if len(self._listed) < LISTED:
             self._listed.append((middle(path, width=56), ", ".join(lines)))
@@ -108,24 +118,35 @@ class PredictionWriter:
         from PIL import Image
 
         drawn = annotate(self.view.draw(_bounded(image), answer), lines, ok=correct)
-        folder = self.out_dir / "annotated"
-        own_folder(folder)
-        with replacing(folder / self._names[path]) as draft:
-            Image.fromarray(drawn).save(draft, "png", compress_level=4)
+        self._drawn += 1
+        with replacing(self._own(f"annotated/{self._names[path]}.jpg")) as draft:
+            Image.fromarray(drawn).save(draft, "jpeg", quality=QUALITY)
         if len(self._tiles) < SHEET:
             small = self.view.draw(thumbnail(image, side=TILE), answer)
             self._tiles.append(annotate(small, [*lines, Path(path).name], ok=correct))
 
+    def _own(self, name: str) -> Path:
+        """List a file that is about to be written, in a folder of this writer."""
+        path = self.out_dir / name
+        own_folder(path.parent)
+        append(self.out_dir / LIST, f"{name}\n")
+        return path
+
     def _replace_earlier(self) -> None:
-        """Delete the predictions of an earlier call, and list the files that this one may write."""
+        """Delete the predictions of an earlier call, and begin a list of the files that this one writes."""
         folders = ["annotated", *([self.view.folder[1]] if self.view.folder else [])]
         own_folder(self.out_dir)
         for folder in folders:  # a link is found before anything is deleted
             if (self.out_dir / folder).is_symlink():
                 own_folder(self.out_dir / folder)
         remove_written(self.out_dir, LIST)
-        pictures = [f"{folder}/{name}" for folder in folders for name in self._names.values()]
-        write_text(self.out_dir / LIST, "\n".join(["predictions.csv", "predictions.png", *pictures, ""]))
+        write_text(self.out_dir / LIST, "predictions.csv\npredictions.png\n")
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:

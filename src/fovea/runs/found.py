@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fovea.page.blocks import Block, Picture, Section, Text
+from fovea.page.formats import is_number
 from fovea.page.plots import HELD_OUT, SOFT, dress, new_figure, panel, save
 from fovea.runs.read import Run, finite
 
@@ -15,7 +16,9 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
     known = summary.get("found")
     pairs = known.items() if isinstance(known, Mapping) else ()
     return [
-        f"{key}={one['used']:g} was found before training instead of {one['given']:g}" for key, one in pairs
+        f"{key}={one['used']:g} was found before training instead of {one['given']:g}"
+        for key, one in pairs
+        if isinstance(one, Mapping) and is_number(one.get("used")) and is_number(one.get("given"))
     ]
 
 

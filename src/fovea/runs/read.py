@@ -53,6 +53,17 @@ class Run:
         return str(name or self.dir.resolve().parent.name)
 
     @property
+    def name(self) -> str:
+        """Return the name that the user gave the run; without one that is its experiment's."""
+        return str(self.summary.get("name") or self.config.get("name") or self.experiment)
+
+    @property
+    def tags(self) -> list[str]:
+        """Return the words that the user gave the run to be found by."""
+        tags = self.summary.get("tags") or self.config.get("tags")
+        return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+    @property
     def monitor(self) -> str | None:
         """Return the monitored metric's name."""
         return self.best.get("monitor")

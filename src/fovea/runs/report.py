@@ -42,6 +42,7 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
         *own,
         *(_guarded("Test images", lambda: examples.sections(run, view)) if view else []),
         *_guarded("Explanations", lambda: explanations(run.dir)),
+        *_guarded("Layers", lambda: sections.layers(run)),
         *sections.data(run),
         *sections.timing(run),
         *_guarded(
@@ -61,7 +62,8 @@ def write_report(run_dir: Path, *task_sections: Sections, view: ViewFactory | No
 def _subtitle(run: Run) -> str:
     names = [run.section("model").get("name"), run.section("data").get("name")]
     described = " on ".join(str(name) for name in names if name)
-    return " · ".join(filter(None, [date(run.started), described, str(run.summary.get("task") or "")]))
+    own = [run.name if run.name != run.experiment else "", ", ".join(run.tags)]
+    return " · ".join(filter(None, [*own, date(run.started), described, str(run.summary.get("task") or "")]))
 
 
 def explanations(run_dir: Path) -> list[Section]:
@@ -101,7 +103,9 @@ def final_table(summary: Mapping[str, Any], run_dir: Path | str) -> str:
     """Sum a run up in a few lines: results first, then cost, then where everything is."""
     best, timing = summary.get("best") or {}, summary.get("timing") or {}
     status = summary.get("status")
-    rows = [("status", measured.status(summary, status if status in STATUSES else UNFINISHED))]
+    rows = [("name", summary["name"])] if summary.get("name") != summary.get("experiment") else []
+    rows += [("tags", ", ".join(summary["tags"]))] if summary.get("tags") else []
+    rows += [("status", measured.status(summary, status if status in STATUSES else UNFINISHED))]
     rows += [("found", sentence) for sentence in found.sentences(summary)]
     if best.get("monitor"):
         value = _on(metric(best.get("value")), summary, str(best["monitor"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 import statistics
@@ -148,6 +149,23 @@ def data(run: Run) -> list[Section]:
     if names:
         blocks.append(Text(names, "note") if len(names) <= 200 else Fold("Class names", [Text(names)]))
     return [Section("Data", blocks)]
+
+
+def layers(run: Run) -> list[Section]:
+    """Show the layers with their output shapes and parameters, where a run listed them."""
+    file = run.dir / "layers.csv"
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        (*heads,), *rows = list(csv.reader(lines)) or [[]]
+    rows = [[*row[:3], integer(int(row[3]))] for row in rows]
+    total = integer(sum(int(row[3].replace(",", "")) for row in rows))
+    table = Table([head.capitalize() for head in heads], rows, align="lllr")
+    title = f"{counted(len(rows), 'layer')}, {total} parameters"
+    text = Text(
+        "The output is that for one image; a layer that is called again has its parameters once.", "note"
+    )
+    return [Section("Layers", [Fold(title, [table]), text])]
 
 
 def setup(run: Run) -> list[Section]:

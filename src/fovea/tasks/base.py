@@ -137,6 +137,11 @@ class Task(L.LightningModule):
         optimizer = self._optimizer(self._groups())
         if self._scheduler is None:
             return optimizer
+        if math.isinf(self.trainer.estimated_stepping_batches):
+            raise ValueError(
+                "trainer.max_epochs=-1 without trainer.max_steps has no end, and no schedule fits it: give "
+                "one of them, a large one where a callback ends the training"
+            )
         total = max(1, int(self.trainer.estimated_stepping_batches))
         per_epoch = self._steps_per_epoch(total)
         scheduler = self._scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
@@ -147,6 +152,7 @@ class Task(L.LightningModule):
 
     def _steps_per_epoch(self, total: int) -> int:
         if self.trainer.max_steps > 0:  # they may end anywhere in an epoch
+            self.trainer.fit_loop.setup_data()  # not done yet where max_epochs is -1
             batches = self.trainer.num_training_batches
             return max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
         return max(1, total // max(1, self.trainer.max_epochs or 1))

@@ -6,9 +6,10 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from fovea.page import confusion
 from fovea.page.label import drawable
+from fovea.runs.answers import most_probable
 from fovea.runs.report import write_report
 from fovea.tasks.classification import calibration
-from fovea.tasks.classification.report import per_class, sections, top
+from fovea.tasks.classification.report import per_class, sections
 from helpers.toy_runs import summary
 
 
@@ -101,7 +102,7 @@ def test_nan_probabilities_count_as_wrong(make_run):
     probs[0] = [0.8, 0.1, 0.1]
     np.savez(run / "predictions" / "test.npz", ids=np.array(list("abcd")), target=target, probs=probs)
     html = sections(run)[0].html()
-    assert top(probs).tolist() == [0, -1, -1, -1]
+    assert most_probable({"probs": probs})[0].tolist() == [0, -1, -1, -1]
     assert "1 of 4 test images" in html and "3 predictions are NaN" in html
 
 

@@ -93,7 +93,7 @@ def test_any_image_gets_a_mask_of_its_size(segmentation_run, photos, call, tmp_p
 
 @pytest.mark.slow
 def test_an_image_of_the_input_size_gets_the_net_s_own_classes(segmentation_run, photos, call, tmp_path):
-    call("predict", run=segmentation_run, input=photos / "0.png", output=tmp_path / "out", annotate="false")
+    call("predict", run=segmentation_run, input=photos / "0.png", output=tmp_path / "out", annotate=False)
     trained = open_run(str(segmentation_run), "best")
     with torch.inference_mode():
         wanted = trained.net(Preprocess(trained.preprocessing)(read_image(photos / "0.png", channels=3)))
@@ -137,6 +137,7 @@ def test_two_processes_keep_what_one_keeps(tmp_path):
     still = ["optimizer.lr=1e-30", "optimizer.weight_decay=0", "scheduler=none", "model.net.batch_norm=false"]
     words = [*TRAINING, *still, "data.dataset.num_test=21"]
     assert runs.train(words, run_dir=tmp_path / "one") == 0, runs.output(tmp_path / "one")
+    words.remove("trainer=cpu")
     command = [sys.executable, str(runs.ROOT / "src" / "train.py"), *words, *processes.TWO]
     command += ["data.batch_size=4", f"run_dir={tmp_path}/two"]
     done = subprocess.run(command, env=processes.ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)

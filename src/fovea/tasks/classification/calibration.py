@@ -13,7 +13,8 @@ from fovea.metrics.significance import wilson
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
 from fovea.page.plots import HELD_OUT, INK, new_figure, panel, save
-from fovea.runs.read import class_names, read_predictions, read_run
+from fovea.runs.answers import read_answers
+from fovea.runs.read import read_run
 from fovea.tasks.classification.report import SHORT, three
 
 if TYPE_CHECKING:
@@ -64,22 +65,20 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the part on calibration; empty when the run made no test predictions."""
-    if not (arrays := read_predictions(run_dir, "target", "probs")):
+    if (answers := read_answers(run_dir, read_run(run_dir).classes)) is None:
         return []
-    target, probs = arrays["target"], arrays["probs"].astype(np.float32)
-    known = ~np.isnan(probs).any(axis=1)
-    target, probs = target[known], probs[known]
-    if not len(probs):
+    known = answers.predicted >= 0
+    if not known.any():
         return []
-    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == target
+    target, confidence = answers.target[known], answers.confidence[known]
+    correct = answers.predicted[known] == target
     found = reliability(confidence, correct)
     intervals = [
         wilson(round(a * n), n) if n else (0.0, 0.0)
         for a, n in zip(np.nan_to_num(found.accuracy).tolist(), found.images.tolist(), strict=True)
     ]
     path = draw(found, run_dir / "figures" / "reliability.png", intervals=intervals)
-    classes = class_names(read_run(run_dir).classes, probs.shape[1])
-    table = _table(target, correct, confidence, classes)
+    table = _table(target, correct, confidence, answers.classes)
     blocks: list[Block] = [Text(_summary(found)), Picture(path, "Reliability diagram", CAPTION), table]
     return [Section("Calibration", blocks)]
 

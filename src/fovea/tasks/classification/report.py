@@ -12,7 +12,8 @@ from fovea.metrics.significance import wilson
 from fovea.page import confusion
 from fovea.page.blocks import Block, Fold, Picture, Section, Table, Text
 from fovea.page.formats import MISSING
-from fovea.runs.read import class_names, read_predictions, read_run
+from fovea.runs.answers import read_answers
+from fovea.runs.read import read_run
 
 SHORT = 20  # classes; a longer table is folded and its weakest rows shown
 
@@ -46,24 +47,17 @@ def per_class(target: np.ndarray, preds: np.ndarray, num_classes: int) -> PerCla
 
 def sections(run_dir: Path) -> list[Section]:
     """Build the classification part of a report; empty when the run made no test predictions."""
-    if not (arrays := read_predictions(run_dir, "target", "probs")):
+    if (answers := read_answers(run_dir, read_run(run_dir).classes)) is None:
         return []
-    probs = arrays["probs"].astype(np.float32)
-    if not len(probs):
+    target, preds, _, classes = answers
+    if not len(target):
         return [Section("Test predictions", [Text("The test set has no images.", "note")])]
-    classes = class_names(read_run(run_dir).classes, probs.shape[1])
-    target, preds = arrays["target"], top(probs)
     matrix = confusion.confusion_matrix(target, preds, len(classes))
     return [
         _overview(target, preds, classes),
         _confusion(run_dir, matrix, classes),
         _per_class(target, preds, classes),
     ]
-
-
-def top(probs: np.ndarray) -> np.ndarray:
-    """Return the most probable class of each row, -1 for a row that holds NaN."""
-    return np.where(np.isnan(probs).any(axis=1), -1, probs.argmax(axis=1))
 
 
 def _overview(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) -> Section:

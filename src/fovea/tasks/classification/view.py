@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fovea.metrics.significance import wilson
 from fovea.page.label import to_rgb
+from fovea.runs.answers import ALL, TOP, most_probable, names_in
 from fovea.runs.read import class_names
 from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fovea.explain.core.class_choice import LogitSelector
 
 
 class ClassView(TaskView):
     """Judge an image by whether its most probable class is the true one.
 
-    test.npz holds `target` (N,) and `probs` (N, C).
+    test.npz holds `target` (N,) and `probs` (N, C); of more than 200 classes, `top` and `top_probs` (N, 10).
 
     Args:
         top_k: classes in a line of predictions.csv.
@@ -55,7 +59,7 @@ class ClassView(TaskView):
         right = (predicted == target) & ~confidence.isnan()
         rows = {
             "target": target,
-            "probs": probs,
+            **_held(probs),
             "score": right.float(),
             "tie_break": probs.gather(1, target[:, None])[:, 0],
         }
@@ -91,7 +95,7 @@ class ClassView(TaskView):
 
     def table(self, arrays: Mapping[str, np.ndarray]) -> ScoreTable:
         """Return the accuracy of every class."""
-        target, names = arrays["target"], self._names(arrays["probs"][0])
+        target, names = arrays["target"], names_in(arrays, self.classes)
         images = np.bincount(target, minlength=len(names))
         right = np.bincount(target, weights=arrays["score"], minlength=len(names))
         with np.errstate(invalid="ignore"):
@@ -99,11 +103,22 @@ class ClassView(TaskView):
         lines = list(zip(names, images.tolist(), strict=True))
         return ScoreTable("Accuracy per class", ("Class", "Images"), lines, scores)
 
+    def per_class(self, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Return how many images of every class are classified correctly, with the interval of the share."""
+        table = self.table(arrays)
+        lines = []
+        for (name, images), score in zip(table.lines, table.scores.tolist(), strict=True):
+            correct = round(score * images) if images else 0
+            interval = list(wilson(correct, images)) if images else None
+            lines.append({"class": name, "correct": correct, "images": images, "score": score,
+                          "interval": interval})  # fmt: skip
+        return lines
+
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name the true and the predicted class."""
-        probs = bad["probs"]
-        names = self._names(probs)
-        label = "nothing" if np.isnan(probs).any() else f"{names[int(probs.argmax())]}, {probs.max():.2f}"
+        names = names_in(bad, self.classes)
+        predicted, confidence = most_probable(bad)
+        label = "nothing" if predicted < 0 else f"{names[int(predicted)]}, {confidence:.2f}"
         return [f"true: {names[int(good['target'])]}", f"predicted as {label}"]
 
     def selector(self, target: str | int = "predicted") -> LogitSelector:
@@ -114,3 +129,11 @@ class ClassView(TaskView):
 
     def _names(self, probs: np.ndarray) -> list[str]:
         return class_names(self.classes, len(probs))
+
+
+def _held(probs: Tensor) -> dict[str, Tensor]:
+    """Return what is kept of the probabilities (B, C) of each test image."""
+    if probs.shape[1] <= ALL:
+        return {"probs": probs}
+    values, classes = probs.topk(TOP, dim=1)
+    return {"top": classes, "top_probs": values}

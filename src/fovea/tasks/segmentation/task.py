@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fovea.ops.segmentation import class_map
+from fovea.predict.full_size import Window, enlarged, over_image, sides_of
 from fovea.tasks.base import Task
 from fovea.types import IGNORE, Batch, Output
 
@@ -27,6 +30,9 @@ class Segmentation(Task):
     Args:
         losses: each with a `weight`; one that is None or has weight 0 is left out. All are logged.
         metrics: as for every task, of class maps (B, H, W).
+        full_size: measure test images at their own size, what the net gives being enlarged to the mask, as
+            papers do. Validation, once an epoch, stays at the size that the net sees.
+        window, overlap: slide a window over test images at their own scale, as predict does.
     """
 
     def __init__(
@@ -34,10 +40,15 @@ class Segmentation(Task):
         *,
         net: nn.Module,
         losses: Mapping[str, Loss | None],
+        full_size: bool = True,
+        window: Window = None,
+        overlap: float = 0.25,
         **kwargs: Any,
     ) -> None:
         super().__init__(net=net, **kwargs)
         self.losses = _used(losses)
+        self.full_size, self.window, self.overlap = full_size, window, overlap
+        sides_of(window, overlap)  # a wrong one is refused at once
         self._classes: int | None = None
         self._names: list[str] = []
 
@@ -46,6 +57,7 @@ class Segmentation(Task):
         data = getattr(self.trainer, "datamodule", None)
         self._classes = getattr(data, "num_classes", None)
         self._names = list(getattr(data, "classes", ()))
+        self._preprocess: Any = getattr(data, "preprocess", None)
         balanced = [
             k for k, (loss, _) in self.losses.items() if getattr(loss, "class_weights", 0) == "balanced"
         ]
@@ -85,11 +97,32 @@ class Segmentation(Task):
         mask = batch["mask"]
         _check_size("the image", batch["image"], mask)
         logits = self(batch["image"])
+        return {**self._losses(logits, mask), "preds": class_map(logits.detach()), "target": mask}  # type: ignore[typeddict-item]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Output:
+        """Measure the test split, images of any size (1, C, H, W) uint8 at their own."""
+        output = self._at_own_size(batch) if batch["image"].dtype == torch.uint8 else self.step(batch)
+        self._record("test", batch, output)
+        return output
+
+    def _at_own_size(self, batch: Batch) -> Output:
+        """Return the losses at the scale at which the net saw one image, and its classes at its own size."""
+        image, mask = batch["image"], batch["mask"]
+        _check_size("the image", image, mask)
+        logits = over_image(
+            lambda x: self(self.trainer.precision_plugin.convert_input(x)),
+            image, self._preprocess, window=self.window, overlap=self.overlap,
+        )  # fmt: skip
+        seen = F.interpolate(mask[:, None], size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
+        preds = enlarged(logits, (mask.shape[1], mask.shape[2]))
+        return {**self._losses(logits, seen), "preds": preds, "target": mask}  # type: ignore[typeddict-item]
+
+    def _losses(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Return each loss and their weighted sum."""
         self._check_head(logits, mask)
         parts = {f"loss_{name}": loss(logits, mask) for name, (loss, _) in self.losses.items()}
-        total = sum(weight * parts[f"loss_{name}"] for name, (_, weight) in self.losses.items())
-        preds = class_map(logits.detach())
-        return {"loss": total, **parts, "preds": preds, "target": mask}  # type: ignore[typeddict-item]
+        total: Any = sum(weight * parts[f"loss_{name}"] for name, (_, weight) in self.losses.items())
+        return {"loss": total, **parts}
 
     def _check_head(self, logits: Tensor, mask: Tensor) -> None:
         """Raise where the output does not fit the masks; on a GPU the error would not say why."""

@@ -149,6 +149,13 @@ class MaskView(TaskView):
         lines = [(name, f"{100 * share:.2f} %") for name, share in zip(names, shares, strict=True)]
         return ScoreTable("IoU per class", ("Class", "Pixels"), lines, scores.iou(counts))
 
+    def per_class(self, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Return the IoU of every class over the pixels of all images, and how many pixels are its."""
+        counts = scores.summed(arrays)
+        names, pixels = class_names(self.classes, len(counts["target"])), counts["target"].tolist()
+        found = zip(names, pixels, scores.iou(counts).tolist(), strict=True)
+        return [{"class": name, "pixels": count, "score": score} for name, count, score in found]
+
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name both scores of an image, and those of the class on which the worse model loses most."""
         better, worse = (np.nan_to_num(scores.iou(rows), nan=1.0) for rows in (good, bad))
