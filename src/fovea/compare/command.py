@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import logging
 import math
 import os
@@ -33,7 +32,8 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
-from fovea.files import own_folder, results_folder, write_json, write_text
+from fovea.files import own_folder, printable, results_folder, write_json, write_text
+from fovea.reading import read_json
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def with_eval(run: Run) -> Run:
     if any(name.startswith("test/") for name in metrics) or not file.is_file():
         return run
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         best, metrics = Path(facts["checkpoint"]).name == "best.ckpt", {**metrics, **facts["metrics"]}
     except (OSError, ValueError, KeyError, TypeError):
         return run
@@ -299,9 +299,9 @@ def _pictures(run: Run, data_root: str | None) -> Pictures:
 def write(comparison: Comparison) -> Path:
     """Write compare.md, .csv, .tex, .json and .html, each whole or not at all; return the page."""
     comparison.folder.mkdir(parents=True, exist_ok=True)
-    write_text(comparison.folder / "compare.md", tables.to_markdown(comparison))
-    write_text(comparison.folder / "compare.csv", tables.to_csv(comparison))
-    write_text(comparison.folder / "compare.tex", tables.to_latex(comparison))
+    write_text(comparison.folder / "compare.md", printable(tables.to_markdown(comparison)))
+    write_text(comparison.folder / "compare.csv", printable(tables.to_csv(comparison)))
+    write_text(comparison.folder / "compare.tex", printable(tables.to_latex(comparison)))
     write_json(comparison.folder / "compare.json", tables.facts(comparison), indent=1)
     write_text(comparison.folder / "compare.html", page(comparison))
     return comparison.folder / "compare.html"

@@ -22,7 +22,8 @@ from fovea.config.validate import broken_rule
 from fovea.errors import UsageError
 
 DEPTH, NODES, LETTERS = 16, 20_000, 4096
-LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data.num_classes": 10**6}
+LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data": 10**8, "": 2**63}
+KEY = re.compile(r"[\w-]+")  # a dot or bracket would name another place than it stands in
 # An option that `conf/` does not set is plain, unless its name says where something is or goes.
 PLACES = re.compile(r"dir|path|file|folder|root|url|hub|weights|checkpoint|logger|callbacks|profiler|plugins")
 # What a task of a package that was let in may measure beside ours: numbers in, numbers out.
@@ -62,14 +63,18 @@ class _Gate:
             if depth > DEPTH or count > NODES:
                 self.refuse(f"hold more than {NODES} values, or more than {DEPTH} levels of them,", at)
             if isinstance(node, str):
-                if "${" in node:
+                if "${" in node or node == "???":
                     self.refuse(f"evaluate {node!r}", at)
                 if len(node) > LETTERS:
                     self.refuse(f"hold a text of {len(node)} letters", at)
             elif isinstance(node, dict):
                 for key in node:
-                    if not isinstance(key, str | int) or "${" in str(key) or key == "_execution_whitelist_":
+                    if not isinstance(key, str | int) or key == "_execution_whitelist_":
                         self.refuse(f"say itself, by {key!r}, what may be called", at)
+                    if (isinstance(key, int) and not 0 <= key <= NODES) or not KEY.fullmatch(str(key)):
+                        self.refuse("hold a key that is no name", at)
+            elif isinstance(node, int) and abs(node) > _largest(at):
+                self.refuse(f"hold a number above {_largest(at)}", at)
             elif isinstance(node, float) and not math.isfinite(node):
                 self.refuse(f"hold {node}", at)
             elif not isinstance(node, int | float | list | tuple | None):
@@ -93,8 +98,6 @@ class _Gate:
                 self.walk(value, child(slots, "*"), f"{at}[{i}]")
         elif isinstance(node, str):
             self._text(node, at)
-        elif isinstance(node, int) and abs(node) > _largest(at):
-            self.refuse(f"hold {node}", at)
 
     def _measures(self, target: str, at: str) -> bool:
         return self.own_task and at.startswith("metrics.values.") and bool(MEASURES.fullmatch(target))
@@ -104,7 +107,7 @@ class _Gate:
         special = key.startswith("_") and key.endswith("_")
         if not special and target is None and not any(slot.below for slot in slots):
             return
-        if special or target is None or key not in _options(str(target)):
+        if special or target is None or key not in options_of(str(target)):
             self.refuse(f"hold the unknown key {key!r}", at)
         if PLACES.search(key) and value is not None:
             self.refuse(f"set {key!r}, which says where something is or goes,", at)
@@ -153,14 +156,16 @@ def _leads_out(text: str) -> bool:
 
 
 def _largest(at: str) -> int:
-    return min((most for key, most in LARGEST.items() if f"{at}.".startswith(f"{key}.")), default=2**63)
+    if at.endswith("seed"):
+        return LARGEST[""]
+    return min(most for key, most in LARGEST.items() if not key or re.match(rf"{key}[.\[]", f"{at}."))
 
 
 def _let_in(target: str) -> bool:
     return any(target.startswith(package.removesuffix("*")) for package in PACKAGES)
 
 
-def _options(target: str) -> frozenset[str]:
+def options_of(target: str) -> frozenset[str]:
     """Return the names of the options of what `conf/` calls."""
     module, _, name = target.rpartition(".")
     made = getattr(importlib.import_module(module), name)

@@ -11,7 +11,6 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.config.offline import without_weights
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
@@ -64,7 +63,7 @@ class Session:
 
         config = self.config
         seed_all(config.seed)
-        net = build.network(config if self.ckpt_path is None else without_weights(config))
+        net = self._network()
         preprocessing = build.preprocessing(config, net)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
@@ -89,6 +88,13 @@ class Session:
         self.trainer = build.trainer(config, callbacks=callbacks, loggers=build.loggers(config))
         if self.summary is not None:
             self.summary.set(**self._facts())
+
+    def _network(self) -> nn.Module:
+        if self.ckpt_path is None:
+            return build.network(self.config)
+        from fovea.engine import checkpoint
+
+        return checkpoint.network(checkpoint.load(self.ckpt_path), self.config, self.ckpt_path)
 
     def _prepare(self, net: nn.Module) -> None:
         """Prepare the data and make every automatic choice before other processes start."""

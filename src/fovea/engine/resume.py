@@ -6,12 +6,13 @@ import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import groups
 from fovea.config.help import keys
+from fovea.config.offline import switches
 from fovea.config.overrides import nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
@@ -66,7 +67,7 @@ def start(config: DictConfig, given: list[str]) -> Start:
     missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
-    _confirm(saved, config, given, anew=not last.is_file())
+    saved = _confirmed(saved, config, given, anew=not last.is_file())
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -113,25 +114,26 @@ def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
     return Recorded.read(about)
 
 
-def _confirm(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> None:
-    """Switch off in a saved config what downloads or opens other files, unless this call says it too."""
-    keys: dict[str, bool | None] = {"data.download": False, "data.dataset.download": False}
-    loggers = saved.get("logger") or {}
-    keys |= {f"logger.{name}.offline": True for name, node in loggers.items() if "offline" in (node or {})}
-    keys |= {f"metrics.values.{name}.folder": None for name in saved.metrics.get("values") or {}}
-    keys |= {"model.pretrained": False, "model.checkpoint": None} if anew else {}
+def _confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> DictConfig:
+    """Return a saved config without what downloads or opens other files, unless this call says it too."""
+    plain: Any = OmegaConf.to_container(saved)
     said = {g.lstrip("+").split("=")[0] for g in given}
-    for key, off in keys.items():
-        value = OmegaConf.select(saved, key, default=off)
-        if value == off or key in said or OmegaConf.select(config, key, default="absent") == value:
+    for key, name, node, off in switches(plain):
+        group, value = key.partition(".")[0], node[name]
+        above = plain[group].get(name)  # what the same key below follows, unless somebody changed it
+        follows = f"{group}.{name}" if above == value else key
+        if value == off or {key, follows} & said or (group == "model" and not anew):
             continue
-        if key.startswith(("model.", "metrics.")):
+        if OmegaConf.select(config, key, default="absent") == value:
+            continue
+        if group in ("model", "metrics"):
             raise UsageError(
                 f"the run's config.yaml has {key}={value}; a file alone does not decide that: give {key}=… "
                 "again beside resume=true"
             )
         log.warning("%s=%s is not taken from the run's config.yaml; give %s=… to have it", key, value, key)
-        OmegaConf.update(saved, key, off)
+        node[name] = off
+    return OmegaConf.create(plain)
 
 
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:

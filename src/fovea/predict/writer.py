@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import own_folder, remove_written, replacing, unique_names, write_text
+from fovea.files import own_folder, remove_written, replacing, replacing_text, unique_names, write_text
 from fovea.page.formats import middle
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail, to_rgb
@@ -80,7 +80,8 @@ class PredictionWriter:
     def finish(self) -> str:
         """Write the table and the sheet; return what to print."""
         file = self.out_dir / "predictions.csv"
-        write_text(file, self._csv.getvalue())
+        with replacing_text(file) as stream:
+            stream.write(self._csv.getvalue())
         if self._tiles:
             wide = self._tiles[0].shape[1] > 1.5 * TILE
             sheet(self.out_dir / "predictions.png", self._tiles, columns=3 if wide else 5)
