@@ -164,7 +164,7 @@ def read(dirs: Sequence[Path], include: Sequence[str]) -> tuple[list[Run], list[
 def _refusal(run: Run) -> str:
     """Return why the part of a run's config that is built here is refused; nothing where it is not."""
     try:
-        gate.check({"report": run.config.get("report")}, source=run.dir / "config.yaml")
+        gate.check({"report": run.config.get("report")}, source=run.dir / "config.yaml", whole=False)
     except UsageError as error:
         return str(error)
     return ""

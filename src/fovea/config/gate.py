@@ -8,19 +8,24 @@ at the keyboard: FOVEA_PACKAGES=NAME.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fovea.config.cli import PACKAGES
+from fovea.config.kinds import described, fits, options_of
 from fovea.config.slots import Slot, child, training
-from fovea.config.validate import broken_rule
+from fovea.config.validate import RULES, broken_rule
 from fovea.errors import UsageError
 
+# What is built in every run, and what else every run has.
+NODES_OF_ALL = (
+    "task._target_", "model.net._target_", "data._target_", "data.dataset._target_", "optimizer._target_",
+    "scheduler._target_", "finetune._target_", "trainer._target_", "checkpoint._target_", "report",
+    "metrics.values", "augment.sample", "augment.batch", "callbacks", "logger",
+)  # fmt: skip
 DEPTH, NODES, LETTERS = 16, 20_000, 4096
 LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data": 10**8, "": 2**63}
 KEY = re.compile(r"[\w-]+")  # a dot or bracket would name another place than it stands in
@@ -32,14 +37,23 @@ NAME = re.compile(r"[\w.+,/ -]*")  # in a network: of an architecture, a layer, 
 FREE_TEXT = ("data", "paths", "run_dir", "content", "style", "model.checkpoint", "model.net.checkpoint")
 
 
-def check(config: object, *, source: Path | str) -> None:
-    """Raise a `UsageError` that names file and key where a config holds what no run of this suite wrote."""
+def check(config: object, *, source: Path | str, whole: bool = True) -> None:
+    """Raise a `UsageError` that names file and key where a config holds what no run of this suite wrote.
+
+    `whole` is False for a part of a config.
+    """
     task = config.get("task") if isinstance(config, dict) else None
     target = task.get("_target_") if isinstance(task, dict) else None
     gate = _Gate(source, own_task=isinstance(target, str) and _let_in(target))
     gate.bounded(config)
     if not isinstance(config, dict):
         raise UsageError(f"{source} is refused: its config is no mapping of keys to values")
+    for key in NODES_OF_ALL if whole else ():
+        node: Any = config
+        for part in key.removesuffix("._target_").split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (key.endswith("._target_") and "_target_" not in node):
+            gate.refuse("lack what every run has", key)
     gate.walk(config, [training()], "")
     if broken := broken_rule(config):
         raise UsageError(f"{source} is refused: in its config, {broken}")
@@ -93,6 +107,7 @@ class _Gate:
                 if not below and not own and not (isinstance(value, dict) and "_target_" in value):
                     self._unknown_key(str(key), value, target, slots, place)
                 self.walk(value, below, place)
+                self._kind(str(key), value, target, place)
         elif isinstance(node, list | tuple):
             for i, value in enumerate(node):
                 self.walk(value, child(slots, "*"), f"{at}[{i}]")
@@ -111,6 +126,15 @@ class _Gate:
             self.refuse(f"hold the unknown key {key!r}", at)
         if PLACES.search(key) and value is not None:
             self.refuse(f"set {key!r}, which says where something is or goes,", at)
+
+    def _kind(self, key: str, value: object, target: object, at: str) -> None:
+        """Refuse a value of another type than the signature of what is called says."""
+        if key in ("_partial_", "_recursive_") and not isinstance(value, bool):
+            self.refuse(f"hold {value!r}", at)
+        hint = options_of(target).get(key) if isinstance(target, str) else None
+        if hint is None or at in RULES or (isinstance(value, dict) and "_target_" in value) or fits(value, hint):
+            return
+        self.refuse(f"hold {str(value)[:60]!r}, which is no {described(hint)},", at)
 
     def _text(self, text: str, at: str) -> None:
         if any(at == key or at.startswith(f"{key}.") for key in FREE_TEXT) or at.endswith("._target_"):
@@ -163,11 +187,3 @@ def _largest(at: str) -> int:
 
 def _let_in(target: str) -> bool:
     return any(target.startswith(package.removesuffix("*")) for package in PACKAGES)
-
-
-def options_of(target: str) -> frozenset[str]:
-    """Return the names of the options of what `conf/` calls."""
-    module, _, name = target.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(p.name for p in inspect.signature(made).parameters.values() if p.kind in kinds)

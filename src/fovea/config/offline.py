@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.gate import options_of
+from fovea.config.kinds import options_of
 
 SWITCHES: dict[str, dict[str, object]] = {
     "data": {"download": False},
