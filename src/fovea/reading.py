@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-LARGEST_YAML = 2_000_000  # bytes
+LARGEST_YAML, DEEPEST_YAML = 2_000_000, 64  # bytes, levels
 LARGEST_TEXT = 256_000_000  # bytes, of metrics.csv after hundreds of thousands of epochs
 
 
@@ -22,11 +22,14 @@ def read_yaml(path: Path) -> Any:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = read_text(path, most=LARGEST_YAML)
     try:
-        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=loader)):
-            raise yaml.YAMLError("it repeats parts of itself by an alias (*name), which no config here does")
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):  # one by one: what follows calls itself, level by level
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST_YAML:
+                raise ValueError(f"it is nested more than {DEEPEST_YAML} levels deep, as no config is")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it repeats parts of itself by an alias (*name), which no config here does")
         return yaml.load(text, Loader=loader)
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be a config") from None
     except (yaml.YAMLError, ValueError) as error:  # of dates and numbers that are none, too
         raise ValueError(f"{path} is not readable as YAML ({' '.join(str(error).split())})") from None
 

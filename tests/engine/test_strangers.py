@@ -7,10 +7,12 @@ import hashlib
 import importlib
 import inspect
 import io
+import json
 import multiprocessing
 import os
 import pkgutil
 import random
+import re
 import shutil
 import socket
 import sys
@@ -257,6 +259,57 @@ def test_aliases_that_unfold_to_gigabytes_are_left_out(tmp_path):
         code, said = outcome("train", [f"run_dir={tmp_path / name}", "resume=true"])
         assert code == 2 and f"{name}/config.yaml" in said and "alias" in said
         assert os.listdir(tmp_path / name) == ["config.yaml"]
+
+
+@pytest.mark.parametrize("name", ["summary.json", "train.log"])
+def test_a_pipe_in_a_run_is_not_waited_for(name, honest, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    for command in ("compare", "train"):
+        code, _ = outcome(command, [w.format(run=run, canary=tmp_path) for w in COMMANDS[command]])
+        assert code is not None, command
+
+
+def test_a_state_that_no_training_left_is_refused_in_one_sentence(honest, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = (run / "config.yaml").read_text()
+    for odd in ({"epoch": "0"}, {"loops": []}, {"callbacks": {"BestAndLast": {"best": 5}}}):
+        torch.save(whole | odd, run / "checkpoints" / "last.ckpt")
+        words = [f"run_dir={run}", "resume=true", "trainer.max_epochs=3"]
+        code, said = outcome("train", words)
+        assert code == 2 and f"{run}/checkpoints/last.ckpt" in said and "edited" in said, said
+        assert (run / "config.yaml").read_text() == config
+
+
+UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+ODD = "\x1b]0;title\x07\x9b31m\u202e"
+
+
+def test_control_characters_reach_no_terminal_page_or_table(honest, tmp_path):
+    run, canary = tmp_path / "run", tmp_path / "canary"
+    shutil.copytree(honest, run)
+    canary.mkdir()
+    Image.new("L", (28, 28)).save(canary / f"{ODD}.png")
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["fovea"]["classes"][:2] = [ODD, "odd"]
+    torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
+    summary = json.loads((run / "summary.json").read_text())
+    summary |= {"experiment": ODD, "command": ODD, "error": ODD, "metrics": summary["metrics"] | {ODD: 1}}
+    summary["data"]["classes"] = checkpoint["fovea"]["classes"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    for name in ("predict", "explain", "compare"):
+        words = [w.format(run=run, canary=canary) for w in COMMANDS[name]]
+        code, said = outcome(name, [w.replace("/out", f"/{name}") for w in words])
+        assert code == 0 and not UNSHOWN.search(said), (name, said)
+    written = [p for p in canary.rglob("*") if p.suffix in (".html", ".csv", ".md", ".tex", ".json")]
+    assert len(written) > 6
+    for file in written:
+        found = UNSHOWN.search(file.read_bytes().decode().replace("\r\n", "\n"))
+        assert found is None, (file, found)
 
 
 def bomb():

@@ -96,6 +96,9 @@ class _Gate:
 
     def walk(self, node: object, slots: Sequence[Slot], at: str) -> None:
         """Compare a part of the config with what `conf/` puts in its place."""
+        nodes = any(slot.targets for slot in slots) and not any(slot.leaf for slot in slots)
+        if nodes and not isinstance(node, dict | None):
+            self.refuse(f"hold {str(node)[:60]!r}, which builds nothing,", at)
         if isinstance(node, dict):
             target = node.get("_target_")
             known = {name for slot in slots for name in slot.targets}
@@ -132,7 +135,8 @@ class _Gate:
         if key in ("_partial_", "_recursive_") and not isinstance(value, bool):
             self.refuse(f"hold {value!r}", at)
         hint = options_of(target).get(key) if isinstance(target, str) else None
-        if hint is None or at in RULES or (isinstance(value, dict) and "_target_" in value) or fits(value, hint):
+        node = isinstance(value, dict) and "_target_" in value
+        if hint is None or at in RULES or node or fits(value, hint):
             return
         self.refuse(f"hold {str(value)[:60]!r}, which is no {described(hint)},", at)
 

@@ -39,6 +39,18 @@ def check(checkpoint: Any, path: Path) -> None:
     _count_classes(about, path)
 
 
+def check_progress(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raise a `UsageError` where a checkpoint does not hold what a training goes on from."""
+    kinds = {
+        "epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list,
+        "lr_schedulers": list,
+    }  # fmt: skip
+    for key, kind in kinds.items():
+        value = checkpoint.get(key)
+        if not isinstance(value, kind) or (kind is int and not _int(value, 0, 2**62)):
+            _refuse(path, f"{key} is no {kind.__name__}, so no training goes on from it")
+
+
 def _refuse(path: Path, why: str) -> None:
     raise UsageError(
         f"{path} is refused: {why}. It is damaged or was edited: use another checkpoint=best | last | PATH, "

@@ -67,7 +67,7 @@ def start(config: DictConfig, given: list[str]) -> Start:
     missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
-    saved = _confirmed(saved, config, given, anew=not last.is_file())
+    saved = confirmed(saved, config, given, anew=not last.is_file())
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -75,8 +75,10 @@ def start(config: DictConfig, given: list[str]) -> Start:
 def _from(config: DictConfig, last: Path) -> Start:
     """Begin where the last checkpoint ends; refuse a length that it has passed already."""
     from fovea.engine import checkpoint
+    from fovea.engine.checkpoint_schema import check_progress
 
     saved = checkpoint.load(last)
+    check_progress(saved, last)
     epochs, step = int(saved["epoch"]) + 1, int(saved["global_step"])
     for key, reached in {"max_epochs": epochs, "max_steps": step}.items():
         asked = config.trainer.get(key)
@@ -86,8 +88,9 @@ def _from(config: DictConfig, last: Path) -> Start:
                 f"give {reached} or more, or start a new run"
             )
     name = str(config.checkpoint._target_).rpartition(".")[2]
-    same = int(saved["fovea"]["config"]["trainer"]["max_epochs"]) == int(config.trainer.max_epochs)
-    ended = same and bool(saved["callbacks"].get(name, {}).get("stopped"))
+    same = saved["fovea"]["config"]["trainer"].get("max_epochs") == config.trainer.max_epochs
+    state = saved["callbacks"].get(name)
+    ended = same and isinstance(state, dict) and bool(state.get("stopped"))
     return Start(config, last, claimed=True, step=step, ended=ended)
 
 
@@ -114,7 +117,7 @@ def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
     return Recorded.read(about)
 
 
-def _confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> DictConfig:
+def confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> DictConfig:
     """Return a saved config without what downloads or opens other files, unless this call says it too."""
     plain: Any = OmegaConf.to_container(saved)
     said = {g.lstrip("+").split("=")[0] for g in given}

@@ -75,7 +75,8 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """Return the class names; empty when the run did not record them."""
-        return [str(name) for name in self.section("data").get("classes") or []]
+        names = self.section("data").get("classes")
+        return [str(name) for name in names] if isinstance(names, list) else []
 
     @property
     def epochs(self) -> list[int]:
