@@ -65,7 +65,8 @@ def hold(run_dir: Path) -> Iterator[None]:
     descriptor = os.open(run_dir, os.O_RDONLY)
     try:
         if not try_lock(descriptor):
-            pid = (read_summary(run_dir).get("process") or {}).get("pid")
+            known = read_summary(run_dir).get("process")
+            pid = known.get("pid") if isinstance(known, dict) else None
             who = "is being set up" if pid is None else f"is running (pid {pid})"
             raise UsageError(f"{run_dir} {who}; wait for it or stop it, or choose another run_dir")
         _held.add(descriptor)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "failed", "interrupted")
+MOST_CLASSES = 10**6
 UNFINISHED = "killed or still running"
 Columns = dict[str, list[float | None]]  # one entry per epoch; None is a blank cell
 
@@ -153,6 +154,10 @@ def read_predictions(run_dir: Path, *names: str) -> dict[str, np.ndarray]:
         return {}
     if not (found := read_npz(path, *names)):
         raise Unreadable(f"{path} cannot be read (it holds no array)")
+    target = found.get("target")
+    counted = target is not None and target.ndim == 1 and target.size > 0 and target.dtype.kind in "iu"
+    if counted and not 0 <= target.min() <= target.max() < MOST_CLASSES:  # type: ignore[union-attr]
+        raise Unreadable(f"{path} cannot be read (it holds labels that no run has)")
     return found
 
 
