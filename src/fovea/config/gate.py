@@ -110,7 +110,7 @@ class _Gate:
                 if not below and not own and not (isinstance(value, dict) and "_target_" in value):
                     self._unknown_key(str(key), value, target, slots, place)
                 self.walk(value, below, place)
-                self._kind(str(key), value, target, place)
+                self._kind(str(key), value, None if own else target, place)
         elif isinstance(node, list | tuple):
             for i, value in enumerate(node):
                 self.walk(value, child(slots, "*"), f"{at}[{i}]")

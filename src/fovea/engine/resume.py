@@ -63,10 +63,11 @@ def start(config: DictConfig, given: list[str]) -> Start:
             raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
     last = run_dir / "checkpoints" / "last.ckpt"
-    saved = rundir.read_strangers_config(run_dir)
-    missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
+    there = rundir.read_config(run_dir)
+    missing = sorted(str(key) for key in config if key not in there and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
+    saved = rundir.read_strangers_config(run_dir)
     saved = confirmed(saved, config, given, anew=not last.is_file())
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
