@@ -63,7 +63,10 @@ def start(config: DictConfig, given: list[str]) -> Start:
             raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
     last = run_dir / "checkpoints" / "last.ckpt"
-    there = rundir.read_config(run_dir)
+    try:
+        there = rundir.read_config(run_dir)
+    except UsageError as error:
+        raise UsageError(_unusable(run_dir, f"is damaged ({error})")) from None
     missing = sorted(str(key) for key in config if key not in there and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))

@@ -33,7 +33,7 @@ def load_weights(
     (renames, resized embeddings) before they are compared.
     """
     state = read_state(path)
-    state = prepare(state) if prepare else state
+    state = _prepared(state, prepare, path) if prepare else state
     own = net.state_dict()
     resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
@@ -56,6 +56,13 @@ def load_weights(
     if name := first_not_finite(net):
         raise ValueError(f"{path}: {name} holds NaN or infinity: give weights from before they diverged")
     return skipped
+
+
+def _prepared(state: State, prepare: Callable[[State], State], path: str | Path) -> State:
+    try:
+        return prepare(state)
+    except Exception as error:  # what is renamed or resized can have any shape
+        raise ValueError(f"{path} does not fit this net: its tensors have other shapes ({error})") from error
 
 
 def read_state(path: str | Path) -> State:
