@@ -10,7 +10,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 FLOORS = (  # from the ground up: a file imports from floors below its own, and from its own room
-    ("types", "errors", "files"),
+    ("types", "errors", "files", "reading"),
     ("ops",),
     ("page",),
     ("models", "scratch", "data", "metrics", "optim"),
@@ -30,7 +30,7 @@ MAY = {
     ("sweep", "command"),
 }  # on one floor
 HYDRA = ("config", "engine", "export", "sweep", "serve", "command")
-WITHOUT_TORCH = ("page", "runs", "types", "errors", "files")
+WITHOUT_TORCH = ("page", "runs", "types", "errors", "files", "reading")
 HEAVY = ("torch", "torchvision", "torchmetrics", "lightning", "timm")
 
 

@@ -94,7 +94,8 @@ def explain(error: BaseException, *, config: Any = None) -> str:
     if not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed):
         text = f"{type(cause).__name__}: {text}"
     key = config_path(error)
-    return f"{text}\n  (in config key: {key})" if key else text
+    said = key is None or "(in config key: " in text
+    return text if said else f"{text}\n  (in config key: {key})"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
 import re
 import secrets
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LARGEST_YAML = 2_000_000  # letters
+LARGEST_ARRAYS = 2**33  # bytes of an .npz unfolded
+# C0 without tab and line feed, a lone carriage return, DEL and C1, changes of direction, surrogates
+UNSHOWN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)"
+)
 DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
@@ -61,11 +67,13 @@ def _is_full(error: Exception) -> bool:
 @contextlib.contextmanager
 def replacing_text(path: Path) -> Iterator[IO[str]]:
     """Yield a stream of UTF-8 text whose file replaces `path` at the end; lines end as they are written."""
-    with (
-        replacing(path) as draft,
-        draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        yield file
+    with replacing(path) as draft, draft.open("wb") as file, _Printable(file, "utf-8", newline="") as stream:
+        yield stream
+
+
+class _Printable(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        return super().write(printable(text))
 
 
 def own_folder(path: Path, *, below: Path | None = None) -> Path:
@@ -121,11 +129,29 @@ def results_folder(path: Path, *, run: Path | None = None) -> Path:
     return path
 
 
+def open_end(path: str | Path) -> int:
+    """Return a descriptor at the end of a regular file that is no link, made where there is none.
+
+    Raises:
+        ValueError: it is a link, or a pipe, for whose reader the process would wait.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError(f"{path} is a link or a pipe, and no log is written there: delete it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is no regular file, and no log is written there: delete it")
+    return descriptor
+
+
 def append(path: Path, text: str) -> None:
     """Add text to the end of a file that is no link."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
-        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+        with os.fdopen(open_end(path), "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         _name_what_is_wrong(error, path)
@@ -161,26 +187,9 @@ def remove_written(folder: Path, listing: str) -> None:
     (folder / listing).unlink(missing_ok=True)
 
 
-def read_yaml(path: Path) -> Any:
-    """Read plain values of YAML. An alias, with which a few bytes can stand for gigabytes, is refused.
-
-    Raises:
-        ValueError: the file is no YAML, too large, nested too deeply, or repeats itself by aliases.
-    """
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if len(text) > LARGEST_YAML:
-        raise ValueError(f"{path} holds {len(text)} letters, more than any config has")
-    try:
-        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=loader)):
-            raise ValueError(f"{path} repeats parts of itself by aliases (*name), which no config here does")
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable as YAML ({' '.join(str(error).split())})") from None
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be a config") from None
+def printable(text: str) -> str:
+    r"""Write control characters, which a terminal obeys and no page shows, as escapes such as `\x1b`."""
+    return UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -191,7 +200,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any, *, indent: int = 2) -> None:
     """Write JSON that every reader takes: numbers that are not finite become null."""
-    write_text(path, json.dumps(finite(value), indent=indent, ensure_ascii=False) + "\n")
+    text = json.dumps(finite(value), indent=indent, ensure_ascii=False)
+    write_text(path, UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -236,7 +246,12 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
+        if not path.is_file():
+            raise ValueError("it is no regular file")
         with np.load(path, allow_pickle=False) as archive:
+            unfolded = sum(entry.file_size for entry in archive.zip.infolist())
+            if unfolded > LARGEST_ARRAYS:
+                raise ValueError(f"it unfolds to {unfolded} bytes")
             return {key: archive[key] for key in keys or archive.files}
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
         raise Unreadable(f"{path} cannot be read ({error})") from error
@@ -266,5 +281,5 @@ def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:
 def _clean(name: str) -> str:
     """Drop what some file system refuses, and what does not fit into its 255 bytes."""
     name = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", name)
+    name = re.sub(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*]', "_", name)
     return name.encode("utf-8")[:200].decode("utf-8", "ignore").strip(" .") or "image"

@@ -22,7 +22,18 @@ def test_damaged_predictions_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"probs": np.zeros((3, 2))}, {"ids": np.array("a")}, {"target": None}, {"score": np.full(60, np.nan)}],
+    [
+        {"probs": np.zeros((3, 2))},
+        {"ids": np.array("a")},
+        {"target": None},
+        {"score": np.full(60, np.nan)},
+        {"score": np.full(60, "1")},
+        {"score": np.ones((60, 2))},
+        {"score": np.ones(60, complex)},
+        {"target": np.full(60, 2**40)},
+        {"target": np.full(60, -5)},
+        {"target": np.full(60, "a")},
+    ],
 )
 def test_predictions_without_a_row_for_each_image_are_named(tmp_path, change):
     run = write_run(tmp_path, "r")

@@ -1,5 +1,6 @@
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -10,6 +11,11 @@ from fovea.config.slots import training
 from fovea.engine import checkpoint
 from fovea.errors import UsageError
 from helpers import runs
+
+HOW = {
+    "image_size": [28, 28], "channels": 1, "mean": [0.1], "std": [0.3],
+    "interpolation": "bilinear", "crop_pct": 1.0, "resize": "crop",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +29,10 @@ def saved(config, tmp_path):
     net = build.make(OmegaConf.create(config["model"]["net"]))
     state = {f"net.{k}": v for k, v in net.state_dict().items()}
 
-    def write(config=config, **more):
-        about = {"version": 1, "config": config, "classes": list("0123456789"), "preprocessing": {}}
-        torch.save({"state_dict": state, "fovea": about, **more}, tmp_path / "best.ckpt")
+    def write(config=config, about=(), **more):
+        about = dict(about)
+        about = {"version": 1, "config": config, "classes": list("0123456789"), "preprocessing": HOW, **about}
+        torch.save({"state_dict": state, "fovea": about} | more, tmp_path / "best.ckpt")
         return tmp_path / "best.ckpt"
 
     return write
@@ -203,6 +210,84 @@ def test_files_that_are_no_checkpoint(tmp_path, saved):
         torch.save(content, path)
         with pytest.raises(UsageError, match=r"best\.ckpt"):
             checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("about", "named"),
+    [
+        ({"classes": list("01234")}, r"5 names.*data\.num_classes is 10"),
+        ({"classes": "0123456789"}, "classes"),
+        ({"classes": [0] * 10}, "classes"),
+        ({"classes": ["x" * 10_000] * 10}, "classes"),
+        ({"preprocessing": None}, "preprocessing"),
+        ({"preprocessing": HOW | {"image_size": [10**9, 1]}}, "image_size"),
+        ({"preprocessing": HOW | {"mean": [float("nan")]}}, "mean"),
+        ({"preprocessing": HOW | {"std": [0.0]}}, "std"),
+        ({"preprocessing": HOW | {"resize": "../x"}}, "resize"),
+        ({"preprocessing": HOW | {"open": "x"}}, "open"),
+        ({"splits": {"train": ["a"]}}, "splits"),
+        ({"splits": {"elsewhere": "a"}}, "splits"),
+        ({"palette": [[0, 0, 256]]}, "palette"),
+        ({"vocabulary": [1]}, "vocabulary"),
+        ({"version": 2}, "version"),
+        ({"hook": "x"}, "hook"),
+    ],
+)
+def test_what_no_run_writes_beside_the_config_is_refused(saved, about, named):
+    with pytest.raises(UsageError, match=rf"best\.ckpt is refused: .*{named}.*checkpoint="):
+        checkpoint.load(saved(about=about))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s | {"net.bomb": torch.zeros(1)}, "bomb is none of its tensors"),
+        (lambda s: {k.replace("head.w", "neck.w"): v for k, v in s.items()}, r"lacks head\.weight"),
+        (lambda s: s | {"net.head.bias": torch.zeros(3)}, r"head\.bias is \[3\], the network's \[10\]"),
+        (lambda s: s | {"net.head.bias": torch.zeros(1).expand(10)}, r"head\.bias stands for more values"),
+        (lambda s: s | {"net.head.bias": torch.zeros(10).to_sparse()}, r"head\.bias is no plain tensor"),
+        (lambda s: s | {"net.head.bias": [0.0] * 10}, r"head\.bias is no plain tensor"),
+        (lambda s: s | {7: torch.zeros(1)}, "name '7'"),
+        (lambda s: list(s), "state_dict"),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_network(saved, config, change, said):
+    state = torch.load(saved(), weights_only=True)["state_dict"]
+    path = saved(state_dict=change(state))
+    with pytest.raises(UsageError, match=rf"best\.ckpt .*{said}.*use another checkpoint"):
+        checkpoint.rebuild(checkpoint.load(path), path)
+
+
+@pytest.mark.parametrize(
+    "options", [{"hidden": [10**6, 10**6]}, {"hidden": [30_000, 30_000]}, {"hidden": [1] * 12_000}]
+)
+def test_a_network_that_outgrows_its_weights_is_not_built(saved, config, options):
+    node = {**config["model"]["net"], **options}
+    path = saved(changed(config, "model.net", node))
+    with pytest.raises(UsageError, match=r"best\.ckpt is refused: .*larger than the weights"):
+        checkpoint.rebuild(checkpoint.load(path), path)
+
+
+def test_an_archive_that_unfolds_is_refused(saved):
+    path = saved(extra=torch.zeros(2**22))
+    whole = path.with_name("whole.ckpt")
+    path.rename(whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    with pytest.raises(UsageError, match=r"best\.ckpt is refused: .* bytes unfold to"):
+        checkpoint.load(path)
+
+
+def test_no_message_quotes_torch(saved):
+    path = saved(extra=torch.nn.Linear(1, 1))
+    with pytest.raises(UsageError, match=r"could run code") as error:
+        checkpoint.load(path)
+    assert "weights_only" not in str(error.value) and "\x1b" not in str(error.value)
+    path.write_text("a plain text file")
+    with pytest.raises(UsageError, match=r"best\.ckpt cannot be read") as error:
+        checkpoint.load(path)
+    assert "run code" not in str(error.value)
 
 
 @pytest.mark.slow

@@ -2,24 +2,31 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import importlib
 import inspect
 import io
+import json
 import multiprocessing
 import os
 import pkgutil
 import random
+import re
+import shutil
 import socket
 import sys
 
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 import fovea
-from fovea.config.slots import training
+from fovea.config import gate
+from fovea.config.slots import child, training
+from fovea.errors import UsageError
 from helpers import runs
 
 pytestmark = pytest.mark.slow
@@ -30,12 +37,6 @@ WRITERS = [
     "albumentations.load", "lightning.fabric.loggers.csv_logs._ExperimentWriter",
     "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "torchvision.models.resnet18",
     "segmentation_models_pytorch.Unet", "fovea.models.vgg.download", "fovea.data.fetch.download.fetch",
-]  # fmt: skip
-PLACES = [
-    "model.net", "model.net.x", "model.net.hidden.0", "optimizer", "optimizer.x", "scheduler", "finetune.x",
-    "task", "task.x", "metrics.values.x", "metrics.values.acc.x", "report.view", "report.sections.0",
-    "report.predict", "callbacks.x", "logger.x", "data", "data.dataset.x", "augment.sample.x", "trainer",
-    "trainer.profiler", "checkpoint", "checkpoint.x", "x",
 ]  # fmt: skip
 VALUES = {
     "experiment": "x${oc.env:HOME}",
@@ -62,6 +63,7 @@ COMMANDS = {
 }
 
 
+@functools.cache
 def own_callables():
     """Name all functions and classes of ours, as a stranger can."""
     found = set()
@@ -72,18 +74,37 @@ def own_callables():
     return sorted(found)
 
 
-def allowed(slot):
-    return slot.targets.union(*(allowed(below) for below in slot.below.values()))
+def allowed(*slots):
+    """Return the targets that `conf/` has in places and below them."""
+    return set().union(*(slot.targets | allowed(*slot.below.values()) for slot in slots))
 
 
-def placed(config, key, value):
+def places(node, slots, at=()):
+    """Yield every place of a config with what `conf/` puts there, and in every mapping a key that is new."""
+    pairs = list(node.items()) if isinstance(node, dict) else list(enumerate(node))
+    for key, value in pairs:
+        below = child(slots, "*" if isinstance(node, list) else str(key))
+        yield (*at, key), below
+        if isinstance(value, dict | list):
+            yield from places(value, below, (*at, key))
+    if isinstance(node, dict):
+        yield (*at, "x"), child(slots, "x")
+
+
+def placed(config, place, value):
     config = copy.deepcopy(config)
-    *way, last = key.split(".")
+    *way, last = place
     node = config
     for name in way:
-        node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
-    node[int(last) if isinstance(node, list) else last] = value
+        node = node[name]
+    node[last] = value
     return config
+
+
+def named(place):
+    """Write a place as messages do, which name the node of keys such as `_target_`."""
+    place = place[:-1] if str(place[-1]).startswith("_") else place
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
 
 
 def tree(folder):
@@ -141,14 +162,54 @@ def write(run, config, checkpoint):
     (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def cases(canary):
-    """Return where and what: every place with some callables that are not in its list, and every value."""
+def strange(slots, draw):
+    """Draw targets that `conf/` does not have in a place: ours, ours of other places, writers and loaders."""
+    ours, elsewhere = own_callables(), sorted(allowed(training()))
+    found = [*draw.sample(ours, 3), *draw.sample(elsewhere, 3), *draw.sample(WRITERS, 2)]
+    return [target for target in found if not any(target in slot.targets for slot in slots)]
+
+
+def call(target, canary):
+    return {"_target_": target, "path": str(canary / "kept.txt"), "text": "overwritten"}
+
+
+EXPERIMENTS = [
+    ["experiment=unet_scenes", "model=smp_unet", "callbacks=explain", "logger=wandb"],
+    ["experiment=colorize_cifar10", "logger=tensorboard", "augment=standard"],
+    ["experiment=vit_digits", "callbacks=ema", "finetune=layer_decay", "augment=mixup"],
+    ["experiment=style_transfer"],
+    ["experiment=bilinear_cars20", "data.num_classes=20"],
+]
+
+
+@pytest.mark.parametrize("words", EXPERIMENTS, ids=lambda words: words[0].partition("=")[2])
+def test_the_gate_is_shut_at_every_place_of_a_config(words, tmp_path):
+    print(f"seed of the sample: {SEED}")
+    config, draw = OmegaConf.to_container(runs.compose(words)), random.Random(SEED)
+    gate.check(config, source="honest")
+    passed = []
+    for place, slots in places(config, [training()]):
+        for target in strange(slots, draw):
+            try:
+                gate.check(placed(config, place, call(target, tmp_path)), source="RUN/config.yaml")
+                passed.append((place, target))
+            except UsageError as error:
+                known = {named(place), f"{named(place)}._target_"}
+                if "RUN/config.yaml" not in str(error) or not any(f" {at}" in str(error) for at in known):
+                    passed.append((place, target, str(error)))
+    assert not passed, f"seed {SEED}: {len(passed)} of them: {passed[:6]}"
+
+
+def cases(config, canary):
+    """Return where and what: places of a config with a callable that is not in their list, and values."""
     draw = random.Random(SEED)
-    strange = [t for t in own_callables() if t not in allowed(training())]
-    for place in PLACES:
-        for target in [*draw.sample(strange, 2), *draw.sample(WRITERS, 1)]:
-            yield place, target, {"_target_": target, "path": str(canary / "kept.txt"), "text": "overwritten"}
-    yield from ((place, value, value) for place, value in VALUES.items())
+    found = list(places(config, [training()]))
+    groups = {place[:2]: (place, slots) for place, slots in draw.sample(found, len(found))}
+    for place, slots in groups.values():  # one below each second key
+        target = draw.choice(strange(slots, draw))
+        yield place, target, call(target, canary)
+    for text, value in VALUES.items():
+        yield tuple(text.split(".")), value, value
 
 
 def test_every_command_refuses_a_tampered_run(honest, tmp_path):
@@ -157,32 +218,32 @@ def test_every_command_refuses_a_tampered_run(honest, tmp_path):
     canary.mkdir()
     (canary / "kept.txt").write_text("mine")
     Image.new("L", (28, 28)).save(canary / "photo.png")
-    honest.rename(run)
+    shutil.copytree(honest, run)
     config = yaml.safe_load((run / "config.yaml").read_text().replace(str(honest), str(run)))
+    config["callbacks"] = {}
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     torch.set_num_threads(1)
-    for name in ("eval", "engine.train", "export.command", "explain.command", "compare.command"):
+    for name in ("eval", "engine.train", "explain.command", "compare.command"):
         importlib.import_module(f"fovea.{name if '.' in name else 'engine.' + name}")
     wrong = []
-    for number, (place, what, value) in enumerate(cases(canary)):
+    for number, (place, what, value) in enumerate(cases(config, canary)):
         write(run, placed(config, place, value), checkpoint)
         before = tree(tmp_path)
-        names = list(COMMANDS) if number % 12 == 0 else [list(COMMANDS)[number % len(COMMANDS)]]
+        names = list(COMMANDS) if number % 16 == 0 else [list(COMMANDS)[number % len(COMMANDS)]]
         for name in names:
-            if name == "compare" and not place.startswith("report"):
+            if name == "compare" and place[0] != "report":
                 continue
             code, said = outcome(name, [w.format(run=run, canary=canary) for w in COMMANDS[name]])
-            named = place.rsplit(".", 1)[0] if place.endswith("_") else place.replace(".0", "[0]")
-            if code != 2 or str(run) not in said or named not in said or said.count("\n") > 3:
+            if code != 2 or str(run) not in said or named(place) not in said or said.count("\n") > 3:
                 wrong.append((name, place, what, code, said[-300:]))
         if tree(tmp_path) != before:
             wrong.append((names, place, what, "files changed"))
     assert not wrong, f"seed {SEED}: {len(wrong)} of them: {wrong[:6]}"
 
 
-def test_an_honest_run_passes_every_command(tmp_path):
+def test_an_honest_run_passes_every_command(honest, tmp_path):
     run = tmp_path / "run"
-    assert runs.train([*runs.QUICK, "trainer.max_epochs=1"], run_dir=run) == 0, runs.output(run)
+    shutil.copytree(honest, run)
     for name in ("eval", "export", "train"):
         words = [w.format(run=run, canary=tmp_path) for w in COMMANDS[name]]
         code, said = outcome(name, words)
@@ -198,6 +259,57 @@ def test_aliases_that_unfold_to_gigabytes_are_left_out(tmp_path):
         code, said = outcome("train", [f"run_dir={tmp_path / name}", "resume=true"])
         assert code == 2 and f"{name}/config.yaml" in said and "alias" in said
         assert os.listdir(tmp_path / name) == ["config.yaml"]
+
+
+@pytest.mark.parametrize("name", ["summary.json", "train.log"])
+def test_a_pipe_in_a_run_is_not_waited_for(name, honest, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    for command in ("compare", "train"):
+        code, _ = outcome(command, [w.format(run=run, canary=tmp_path) for w in COMMANDS[command]])
+        assert code is not None, command
+
+
+def test_a_state_that_no_training_left_is_refused_in_one_sentence(honest, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = (run / "config.yaml").read_text()
+    for odd in ({"epoch": "0"}, {"loops": []}, {"callbacks": {"BestAndLast": {"best": 5}}}):
+        torch.save(whole | odd, run / "checkpoints" / "last.ckpt")
+        words = [f"run_dir={run}", "resume=true", "trainer.max_epochs=3"]
+        code, said = outcome("train", words)
+        assert code == 2 and f"{run}/checkpoints/last.ckpt" in said and "edited" in said, said
+        assert (run / "config.yaml").read_text() == config
+
+
+UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+ODD = "\x1b]0;title\x07\x9b31m\u202e"
+
+
+def test_control_characters_reach_no_terminal_page_or_table(honest, tmp_path):
+    run, canary = tmp_path / "run", tmp_path / "canary"
+    shutil.copytree(honest, run)
+    canary.mkdir()
+    Image.new("L", (28, 28)).save(canary / f"{ODD}.png")
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["fovea"]["classes"][:2] = [ODD, "odd"]
+    torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
+    summary = json.loads((run / "summary.json").read_text())
+    summary |= {"experiment": ODD, "command": ODD, "error": ODD, "metrics": summary["metrics"] | {ODD: 1}}
+    summary["data"]["classes"] = checkpoint["fovea"]["classes"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    for name in ("predict", "explain", "compare"):
+        words = [w.format(run=run, canary=canary) for w in COMMANDS[name]]
+        code, said = outcome(name, [w.replace("/out", f"/{name}") for w in words])
+        assert code == 0 and not UNSHOWN.search(said), (name, said)
+    written = [p for p in canary.rglob("*") if p.suffix in (".html", ".csv", ".md", ".tex", ".json")]
+    assert len(written) > 6
+    for file in written:
+        found = UNSHOWN.search(file.read_bytes().decode().replace("\r\n", "\n"))
+        assert found is None, (file, found)
 
 
 def bomb():

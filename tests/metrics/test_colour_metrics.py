@@ -58,8 +58,16 @@ class ByRedness(nn.Module):
 def exported(tmp_path):
     how = {"image_size": [4, 4], "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0}
     how |= {"interpolation": "bilinear"}
-    about = {"format": "torchscript", "file": "model.pt", "classes": ["red", "blue"], "preprocessing": how}
-    torch.jit.trace(ByRedness(), torch.zeros(1, 3, 4, 4)).save(str(tmp_path / "model.pt"))
+    about = {
+        "format": "onnx",
+        "file": "/else/a.pt2",
+        "classes": ["red", "blue"],
+        "preprocessing": how,
+    }
+    batch = {"x": {0: torch.export.Dim("batch", min=1, max=64)}}
+    torch.onnx.export(
+        ByRedness().eval(), (torch.zeros(2, 3, 4, 4),), tmp_path / "model.onnx", dynamic_shapes=batch
+    )
     (tmp_path / "export.json").write_text(json.dumps(about))
     return tmp_path
 
@@ -85,7 +93,10 @@ def test_a_classifier_that_cannot_be_asked_says_why(exported, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"src/export.py run=DIR"):
         ClassifierAccuracy(folder=tmp_path / "nothing")
     (exported / "export.json").write_text('{"format": "onnx"}')
-    with pytest.raises(ValueError, match="format=onnx"):
+    with pytest.raises(ValueError, match=r"classes.*format=onnx"):
+        ClassifierAccuracy(folder=exported)
+    (exported / "model.onnx").rename(exported / "model.pt2")
+    with pytest.raises(FileNotFoundError, match=r"model\.onnx.*format=onnx"):
         ClassifierAccuracy(folder=exported)
 
 

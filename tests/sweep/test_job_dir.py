@@ -144,3 +144,23 @@ def test_a_stopped_sweep_waits_for_its_jobs_but_not_for_ever(tmp_path):
     start = time.monotonic()
     job_dir.settle(tmp_path, seconds=30)
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("name", ["multirun.yaml", "study.db", "sweep.csv", "comparison"])
+def test_a_sweep_is_not_continued_through_links(name, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    sweep_dir = tmp_path / "sweep"
+    sweep_dir.mkdir()
+    (sweep_dir / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(errors.UsageError, match=rf"{name} is a link.*delete it"):
+        job_dir.hold(sweep_dir)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_recipe_of_somebody_else_is_read_as_plain_text(tmp_path):
+    run_dir = job_dir.claim(tmp_path, ["seed=1"], number=0)
+    assert job_dir.job_overrides(run_dir) == ["seed=1"]
+    for text in ("a: &a [*a]", "[" * 10_000, "!!python/object/apply:os.system [id]"):
+        (run_dir / job_dir.RECIPE).write_text(text)
+        with pytest.raises(errors.UsageError, match=job_dir.RECIPE):
+            job_dir.job_overrides(run_dir)

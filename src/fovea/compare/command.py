@@ -33,7 +33,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
-from fovea.files import own_folder, results_folder, write_json, write_text
+from fovea.files import own_folder, printable, results_folder, write_json, write_text
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def read(
 def _refusal(run: Run) -> str:
     """Return why the part of a run's config that is built here is refused; nothing where it is not."""
     try:
-        gate.check({"report": run.config.get("report")}, source=run.dir / "config.yaml")
+        gate.check({"report": run.config.get("report")}, source=run.dir / "config.yaml", whole=False)
     except UsageError as error:
         return str(error)
     return ""
@@ -290,9 +290,9 @@ def _pictures(run: Run, data_root: str | None) -> Pictures:
 def write(comparison: Comparison) -> Path:
     """Write compare.md, .csv, .tex, .json and .html, each whole or not at all; return the page."""
     comparison.folder.mkdir(parents=True, exist_ok=True)
-    write_text(comparison.folder / "compare.md", tables.to_markdown(comparison))
-    write_text(comparison.folder / "compare.csv", tables.to_csv(comparison))
-    write_text(comparison.folder / "compare.tex", tables.to_latex(comparison))
+    write_text(comparison.folder / "compare.md", printable(tables.to_markdown(comparison)))
+    write_text(comparison.folder / "compare.csv", printable(tables.to_csv(comparison)))
+    write_text(comparison.folder / "compare.tex", printable(tables.to_latex(comparison)))
     write_json(comparison.folder / "compare.json", tables.facts(comparison), indent=1)
     write_text(comparison.folder / "compare.html", page(comparison))
     return comparison.folder / "compare.html"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+from fovea.reading import read_json
 from fovea.runs.read import Run
 
 
@@ -15,7 +15,7 @@ def with_eval(run: Run) -> Run:
     if any(name.startswith("test/") for name in metrics) or not file.is_file():
         return run
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         best, metrics = Path(facts["checkpoint"]).name == "best.ckpt", {**metrics, **facts["metrics"]}
         # a training that went on since has another best, data that changed since are another test
         best = best and file.stat().st_mtime >= (run.dir / "checkpoints" / "best.ckpt").stat().st_mtime

@@ -41,11 +41,17 @@ class PairedExamples:
         counts = {values.shape[:1] for key, values in found.items() if not key.startswith("total_")}
         if {"ids", "score", "target"} - found.keys() or len(counts) != 1 or () in counts:
             raise ValueError(f"{path} does not hold one score and one target for each image")
+        if found["score"].ndim != 1 or found["ids"].ndim != 1 or found["score"].dtype.kind != "f":
+            raise ValueError(f"{path} does not hold one number as the score of each image")
         order = np.argsort(found["ids"], kind="stable")
         order = order[~np.isnan(found["score"][order])]
         if not len(order):
             raise ValueError(f"{path} holds no image with a score")
         arrays = {k: values if k.startswith("total_") else values[order] for k, values in found.items()}
+        try:
+            self.view.table(arrays)
+        except (TypeError, ValueError, IndexError, KeyError) as error:  # of arrays of other types or shapes
+            raise ValueError(f"{path} does not hold what a run of this task keeps ({error})") from None
         return PerImageScores(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays)
 
     def table(self, groups: Sequence[ModelGroup]) -> TaskTable | None:

@@ -119,7 +119,8 @@ def _short(value: float) -> str:
 
 def _epoch_s(run: Run) -> float | None:
     """Return the median time of an epoch."""
-    seconds = [s for s in run.section("timing").get("epoch_s") or [] if is_number(s)]
+    known = run.section("timing").get("epoch_s")
+    seconds = [s for s in known if is_number(s)] if isinstance(known, list) else []
     return statistics.median(seconds) if seconds else None
 
 

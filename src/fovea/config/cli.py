@@ -26,7 +26,7 @@ from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
 from fovea.config.values import listed
 from fovea.config.words import check_words
-from fovea.files import write_text
+from fovea.files import printable, write_text
 
 resolvers.register()
 
@@ -195,12 +195,12 @@ def fold(names: list[str]) -> str:
 
 def _fail(error: BaseException, *, code: int) -> None:
     if errors.wants_traceback():
-        sys.stderr.write(errors.details(error))
+        sys.stderr.write(printable(errors.details(error)))
     if not getattr(error, "fovea_reported", False):
         from fovea.config.help import advice
 
         message = advice(error, sys.argv[1:])
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(printable(f"error: {message}\n"))
         if errors.FILE in os.environ:  # a job of a sweep: the table says why it failed
             write_text(Path(os.environ[errors.FILE]), message)
     sys.exit(code)

@@ -8,21 +8,27 @@ at the keyboard: FOVEA_PACKAGES=NAME.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fovea.config.cli import PACKAGES
+from fovea.config.kinds import described, fits, options_of
 from fovea.config.slots import Slot, child, training
-from fovea.config.validate import broken_rule
+from fovea.config.validate import RULES, broken_rule
 from fovea.errors import UsageError
 
+# What is built in every run, and what else every run has.
+NODES_OF_ALL = (
+    "task._target_", "model.net._target_", "data._target_", "data.dataset._target_", "optimizer._target_",
+    "scheduler._target_", "finetune._target_", "trainer._target_", "checkpoint._target_", "report",
+    "metrics.values", "augment.sample", "augment.batch", "callbacks", "logger",
+)  # fmt: skip
 DEPTH, NODES, LETTERS = 16, 20_000, 4096
-LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data.num_classes": 10**6}
+LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data": 10**8, "": 2**63}
+KEY = re.compile(r"[\w-]+")  # a dot or bracket would name another place than it stands in
 # An option that `conf/` does not set is plain, unless its name says where something is or goes.
 PLACES = re.compile(r"dir|path|file|folder|root|url|hub|weights|checkpoint|logger|callbacks|profiler|plugins")
 # What a task of a package that was let in may measure beside ours: numbers in, numbers out.
@@ -31,14 +37,23 @@ NAME = re.compile(r"[\w.+,/ -]*")  # in a network: of an architecture, a layer, 
 FREE_TEXT = ("data", "paths", "run_dir", "content", "style", "model.checkpoint", "model.net.checkpoint")
 
 
-def check(config: object, *, source: Path | str) -> None:
-    """Raise a `UsageError` that names file and key where a config holds what no run of this suite wrote."""
+def check(config: object, *, source: Path | str, whole: bool = True) -> None:
+    """Raise a `UsageError` that names file and key where a config holds what no run of this suite wrote.
+
+    `whole` is False for a part of a config.
+    """
     task = config.get("task") if isinstance(config, dict) else None
     target = task.get("_target_") if isinstance(task, dict) else None
     gate = _Gate(source, own_task=isinstance(target, str) and _let_in(target))
     gate.bounded(config)
     if not isinstance(config, dict):
         raise UsageError(f"{source} is refused: its config is no mapping of keys to values")
+    for key in NODES_OF_ALL if whole else ():
+        node: Any = config
+        for part in key.removesuffix("._target_").split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (key.endswith("._target_") and "_target_" not in node):
+            gate.refuse("lack what every run has", key)
     gate.walk(config, [training()], "")
     if broken := broken_rule(config):
         raise UsageError(f"{source} is refused: in its config, {broken}")
@@ -62,14 +77,18 @@ class _Gate:
             if depth > DEPTH or count > NODES:
                 self.refuse(f"hold more than {NODES} values, or more than {DEPTH} levels of them,", at)
             if isinstance(node, str):
-                if "${" in node:
+                if "${" in node or node == "???":
                     self.refuse(f"evaluate {node!r}", at)
                 if len(node) > LETTERS:
                     self.refuse(f"hold a text of {len(node)} letters", at)
             elif isinstance(node, dict):
                 for key in node:
-                    if not isinstance(key, str | int) or "${" in str(key) or key == "_execution_whitelist_":
+                    if not isinstance(key, str | int) or key == "_execution_whitelist_":
                         self.refuse(f"say itself, by {key!r}, what may be called", at)
+                    if (isinstance(key, int) and not 0 <= key <= NODES) or not KEY.fullmatch(str(key)):
+                        self.refuse("hold a key that is no name", at)
+            elif isinstance(node, int) and abs(node) > _largest(at):
+                self.refuse(f"hold a number above {_largest(at)}", at)
             elif isinstance(node, float) and not math.isfinite(node):
                 self.refuse(f"hold {node}", at)
             elif not isinstance(node, int | float | list | tuple | None):
@@ -77,6 +96,9 @@ class _Gate:
 
     def walk(self, node: object, slots: Sequence[Slot], at: str) -> None:
         """Compare a part of the config with what `conf/` puts in its place."""
+        nodes = any(slot.targets for slot in slots) and not any(slot.leaf for slot in slots)
+        if nodes and not isinstance(node, dict | None):
+            self.refuse(f"hold {str(node)[:60]!r}, which builds nothing,", at)
         if isinstance(node, dict):
             target = node.get("_target_")
             known = {name for slot in slots for name in slot.targets}
@@ -88,13 +110,12 @@ class _Gate:
                 if not below and not own and not (isinstance(value, dict) and "_target_" in value):
                     self._unknown_key(str(key), value, target, slots, place)
                 self.walk(value, below, place)
+                self._kind(str(key), value, None if own else target, place)
         elif isinstance(node, list | tuple):
             for i, value in enumerate(node):
                 self.walk(value, child(slots, "*"), f"{at}[{i}]")
         elif isinstance(node, str):
             self._text(node, at)
-        elif isinstance(node, int) and abs(node) > _largest(at):
-            self.refuse(f"hold {node}", at)
 
     def _measures(self, target: str, at: str) -> bool:
         return self.own_task and at.startswith("metrics.values.") and bool(MEASURES.fullmatch(target))
@@ -104,10 +125,20 @@ class _Gate:
         special = key.startswith("_") and key.endswith("_")
         if not special and target is None and not any(slot.below for slot in slots):
             return
-        if special or target is None or key not in _options(str(target)):
+        if special or target is None or key not in options_of(str(target)):
             self.refuse(f"hold the unknown key {key!r}", at)
         if PLACES.search(key) and value is not None:
             self.refuse(f"set {key!r}, which says where something is or goes,", at)
+
+    def _kind(self, key: str, value: object, target: object, at: str) -> None:
+        """Refuse a value of another type than the signature of what is called says."""
+        if key in ("_partial_", "_recursive_") and not isinstance(value, bool):
+            self.refuse(f"hold {value!r}", at)
+        hint = options_of(target).get(key) if isinstance(target, str) else None
+        node = isinstance(value, dict) and "_target_" in value
+        if hint is None or at in RULES or node or fits(value, hint):
+            return
+        self.refuse(f"hold {str(value)[:60]!r}, which is no {described(hint)},", at)
 
     def _text(self, text: str, at: str) -> None:
         if any(at == key or at.startswith(f"{key}.") for key in FREE_TEXT) or at.endswith("._target_"):
@@ -153,16 +184,10 @@ def _leads_out(text: str) -> bool:
 
 
 def _largest(at: str) -> int:
-    return min((most for key, most in LARGEST.items() if f"{at}.".startswith(f"{key}.")), default=2**63)
+    if at.endswith("seed"):
+        return LARGEST[""]
+    return min(most for key, most in LARGEST.items() if not key or re.match(rf"{key}[.\[]", f"{at}."))
 
 
 def _let_in(target: str) -> bool:
     return any(target.startswith(package.removesuffix("*")) for package in PACKAGES)
-
-
-def _options(target: str) -> frozenset[str]:
-    """Return the names of the options of what `conf/` calls."""
-    module, _, name = target.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(p.name for p in inspect.signature(made).parameters.values() if p.kind in kinds)

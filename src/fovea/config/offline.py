@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config.kinds import options_of
+
+SWITCHES: dict[str, dict[str, object]] = {
+    "data": {"download": False},
+    "model": {"pretrained": False, "checkpoint": None},
+    "metrics": {"folder": None},
+    "logger": {"offline": True},
+}
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +37,26 @@ def offline(config: DictConfig) -> DictConfig:
             log.warning("metrics.values.%s is not measured: no network is loaded from %s", name, node.folder)
             node.folder = None
     return config
+
+
+def switches(config: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], object]]:
+    """Yield what downloads, uploads or opens another file: its key, name and node, and its value when off."""
+    for group, off in SWITCHES.items():
+        for at, node in _nodes(config.get(group), group):
+            name = node.get("_target_")
+            if group == "logger" and isinstance(name, str) and "offline" in options_of(name):
+                node.setdefault("offline", None)  # which may mean online
+            for key in off.keys() & node.keys():
+                if not isinstance(node[key], dict):
+                    yield f"{at}.{key}", key, node, off[key]
+
+
+def _nodes(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        yield at, node
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield from _nodes(value, f"{at}.{key}")
 
 
 def _switched(node: Any, off: dict[str, Any]) -> Any:

@@ -35,9 +35,11 @@ class Slot:
     below: dict[str, Slot] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)
     in_run_dir: bool = False
+    leaf: bool = False  # some file of `conf/` has no mapping here
 
     def add(self, node: Any, at: str = "") -> None:
         """Take in what a file of `conf/` puts here."""
+        self.leaf |= not isinstance(node, dict | None)
         if isinstance(node, dict):
             if isinstance(node.get("_target_"), str):
                 self.targets.add(node["_target_"])

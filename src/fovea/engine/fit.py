@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from omegaconf import DictConfig, OmegaConf
 
+from fovea import errors
 from fovea.config import build
-from fovea.config.offline import without_weights
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.summary import Summary
+from fovea.errors import UsageError
 from fovea.page.formats import counted, parameters
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Session:
 
         config = self.config
         seed_all(config.seed)
-        net = build.network(config if self.ckpt_path is None else without_weights(config))
+        net = self._network()
         preprocessing = build.preprocessing(config, net)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
@@ -104,6 +106,13 @@ class Session:
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
+    def _network(self) -> nn.Module:
+        if self.ckpt_path is None:
+            return build.network(self.config)
+        from fovea.engine import checkpoint
+
+        return checkpoint.network(checkpoint.load(self.ckpt_path), self.config, self.ckpt_path)
+
     def _prepare(self, net: nn.Module) -> None:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
@@ -117,7 +126,15 @@ class Session:
 
     def _fit(self) -> None:
         path = None if self.ckpt_path is None else str(self.ckpt_path)
-        self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
+        try:
+            self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
+        except Exception as error:
+            if path is None or not _restoring(error):
+                raise
+            raise UsageError(
+                f"{path} does not continue this run ({errors.explain(error)}): it is damaged or was edited; "
+                "copy best.ckpt over it if that is intact, or start a new run"
+            ) from error
 
     def _started(self) -> None:
         """Record what a finder chose as what this run trains with."""
@@ -204,6 +221,12 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
 def _metrics(row: dict[str, float]) -> dict[str, float]:
     """Return the metrics of an epoch: what is named `split/metric` in its row."""
     return {k: v for k, v in row.items() if "/" in k}
+
+
+def _restoring(error: Exception) -> bool:
+    """Whether an error came up while Lightning put back the state of a checkpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("restore" in frame.name and "checkpoint_connector" in frame.filename for frame in frames)
 
 
 def _stop_at_once() -> Callback:

@@ -9,6 +9,8 @@ import warnings
 from io import TextIOWrapper
 from pathlib import Path
 
+from fovea.files import open_end, printable
+
 NOISE = (
     ".*sync_dist=True.*",
     ".*does not have many workers.*",
@@ -32,11 +34,19 @@ class _File(logging.FileHandler):
     """A log that is never written through a link, and that a full disk only cuts short."""
 
     def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
-        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
+        return TextIOWrapper(
+            os.fdopen(open_end(self.baseFilename), "ab"), encoding=self.encoding, errors=self.errors
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay silent: what could not be logged is no reason to say something else."""
+
+
+class _Printable(logging.Formatter):
+    """Messages with the control characters in names of files, classes and data escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def configure(run_dir: Path | None) -> None:
@@ -47,12 +57,12 @@ def configure(run_dir: Path | None) -> None:
         root.removeHandler(handler)
         handler.close()
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(_Printable("%(message)s"))
     terminal.addFilter(_Terminal())
     root.addHandler(terminal)
     if run_dir is not None:
         file = _File(run_dir / "train.log", encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        file.setFormatter(_Printable("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(file)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logger = logging.getLogger(name)

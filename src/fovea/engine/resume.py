@@ -6,12 +6,13 @@ import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import groups
 from fovea.config.help import keys
+from fovea.config.offline import switches
 from fovea.config.overrides import nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
@@ -67,11 +68,14 @@ def start(config: DictConfig, given: list[str]) -> Start:
             raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
     last = run_dir / "checkpoints" / "last.ckpt"
-    saved = rundir.read_strangers_config(run_dir)
-    missing = sorted(str(key) for key in config if key not in saved and key not in NOT_SAVED)
+    try:
+        there = rundir.read_config(run_dir)
+    except UsageError as error:
+        raise UsageError(_unusable(run_dir, f"is damaged ({error})")) from None
+    missing = sorted(str(key) for key in config if key not in there and key not in NOT_SAVED)
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
-    _confirm(saved, config, given, anew=not last.is_file())
+    saved = confirmed(rundir.read_strangers_config(run_dir), config, given, anew=not last.is_file())
     if last.is_file():
         _refuse_settled(saved, given, [*SETTLED, *(rundir.read_summary(run_dir).get("found") or {})], last)
     asked = rundir.move(_overridden(saved, given), run_dir)
@@ -81,8 +85,10 @@ def start(config: DictConfig, given: list[str]) -> Start:
 def _from(config: DictConfig, last: Path) -> Start:
     """Begin where the last checkpoint ends; refuse a length that it has passed already."""
     from fovea.engine import checkpoint
+    from fovea.engine.checkpoint_schema import check_progress
 
     saved = checkpoint.load(last)
+    check_progress(saved, last)
     epochs, step = int(saved["epoch"]) + 1, int(saved["global_step"])
     for key, reached in {"max_epochs": epochs, "max_steps": step}.items():
         asked = config.trainer.get(key)
@@ -92,8 +98,9 @@ def _from(config: DictConfig, last: Path) -> Start:
                 f"give {reached} or more, or start a new run"
             )
     name = str(config.checkpoint._target_).rpartition(".")[2]
-    same = int(saved["fovea"]["config"]["trainer"]["max_epochs"]) == int(config.trainer.max_epochs)
-    ended = same and bool(saved["callbacks"].get(name, {}).get("stopped"))
+    same = saved["fovea"]["config"]["trainer"].get("max_epochs") == config.trainer.max_epochs
+    state = saved["callbacks"].get(name)
+    ended = same and isinstance(state, dict) and bool(state.get("stopped"))
     return Start(config, last, claimed=True, step=step, ended=ended)
 
 
@@ -120,25 +127,26 @@ def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
     return Recorded.read(about)
 
 
-def _confirm(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> None:
-    """Switch off in a saved config what downloads or opens other files, unless this call says it too."""
-    keys: dict[str, bool | None] = {"data.download": False, "data.dataset.download": False}
-    loggers = saved.get("logger") or {}
-    keys |= {f"logger.{name}.offline": True for name, node in loggers.items() if "offline" in (node or {})}
-    keys |= {f"metrics.values.{name}.folder": None for name in saved.metrics.get("values") or {}}
-    keys |= {"model.pretrained": False, "model.checkpoint": None} if anew else {}
+def confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> DictConfig:
+    """Return a saved config without what downloads or opens other files, unless this call says it too."""
+    plain: Any = OmegaConf.to_container(saved)
     said = {g.lstrip("+").split("=")[0] for g in given}
-    for key, off in keys.items():
-        value = OmegaConf.select(saved, key, default=off)
-        if value == off or key in said or OmegaConf.select(config, key, default="absent") == value:
+    for key, name, node, off in switches(plain):
+        group, value = key.partition(".")[0], node[name]
+        above = plain[group].get(name)  # what the same key below follows, unless somebody changed it
+        follows = f"{group}.{name}" if above == value else key
+        if value == off or {key, follows} & said or (group == "model" and not anew):
             continue
-        if key.startswith(("model.", "metrics.")):
+        if OmegaConf.select(config, key, default="absent") == value:
+            continue
+        if group in ("model", "metrics"):
             raise UsageError(
                 f"the run's config.yaml has {key}={value}; a file alone does not decide that: give {key}=… "
                 "again beside resume=true"
             )
         log.warning("%s=%s is not taken from the run's config.yaml; give %s=… to have it", key, value, key)
-        OmegaConf.update(saved, key, off)
+        node[name] = off
+    return OmegaConf.create(plain)
 
 
 def _refuse_settled(saved: DictConfig, given: list[str], settled: list[str], last: Path) -> None:

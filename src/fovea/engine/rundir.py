@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
-from fovea.files import read_yaml, remove_drafts, replacing, write_json, write_text
+from fovea.files import remove_drafts, replacing, write_json, write_text
+from fovea.reading import read_json, read_yaml
 
 # What a run writes into its directory; nothing else there is ever deleted.
 FILES = (
@@ -68,7 +68,8 @@ def hold(run_dir: Path) -> Iterator[None]:
     descriptor = os.open(run_dir, os.O_RDONLY)
     try:
         if not try_lock(descriptor):
-            pid = (read_summary(run_dir).get("process") or {}).get("pid")
+            known = read_summary(run_dir).get("process")
+            pid = known.get("pid") if isinstance(known, dict) else None
             who = "is being set up" if pid is None else f"is running (pid {pid})"
             raise UsageError(f"{run_dir} {who}; wait for it or stop it, or choose another run_dir")
         _held.add(descriptor)
@@ -170,8 +171,8 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Read `summary.json` of a run in any state; a run whose process is gone without a word was killed."""
     try:
-        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        summary = read_json(run_dir / "summary.json")
+    except (OSError, ValueError):
         return {"status": "interrupted", "error": "killed before it was set up", "metrics": {}}
     if summary.get("status") == "running" and not _alive(summary):
         summary |= {"status": "interrupted", "error": "killed"}
@@ -180,14 +181,15 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
 
 def _alive(summary: dict[str, Any]) -> bool:
     """Whether the process that wrote the summary runs; one on another host counts while it keeps writing."""
-    process = summary.get("process") or {}
-    if process.get("host") != os.uname().nodename:
-        return time.time() - float(process.get("written", 0)) < 3600
     import psutil
 
+    process = summary.get("process")
     try:
-        return abs(psutil.Process(int(process["pid"])).create_time() - float(process["started"])) < 2
-    except (KeyError, psutil.Error):
+        if process["host"] != os.uname().nodename:  # type: ignore[index]
+            return time.time() - float(process["written"]) < 3600  # type: ignore[index]
+        started = psutil.Process(int(process["pid"])).create_time()  # type: ignore[index]
+        return abs(started - float(process["started"])) < 2  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, psutil.Error):
         return False
 
 

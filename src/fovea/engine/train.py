@@ -69,8 +69,8 @@ def _train(begin: Start) -> float | None:
     for name in ("", "predictions", "figures", "images") if begin.claimed else ():
         remove_drafts(run_dir / name)
     before = rundir.saved_state(run_dir) if begin.claimed else {}
-    summary = Summary(run_dir, config)
     configure(run_dir)
+    summary = Summary(run_dir, config)
     children = ChildProcesses(on_failure=lambda error: _failed(summary, error, config))
     session = Session(begin, summary, children)
     try:

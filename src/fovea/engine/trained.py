@@ -126,7 +126,7 @@ def open_run(run: str, name: str) -> Trained:
 
     path = find_checkpoint(run, name)
     loaded = checkpoint.load(path)
-    found = Trained(path, loaded, offline(checkpoint.config_of(loaded)), checkpoint.rebuild(loaded))
+    found = Trained(path, loaded, offline(checkpoint.config_of(loaded)), checkpoint.rebuild(loaded, path))
     if tensor := first_not_finite(found.net):
         raise UsageError(
             f"{path}: {tensor} holds NaN or infinity, so the net predicts nothing: the training diverged. "

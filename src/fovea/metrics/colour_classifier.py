@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,19 +14,17 @@ from torch import Tensor
 
 from fovea.metrics.exact import ExactMetric
 from fovea.ops.placement import place
+from fovea.reading import read_json
 
-Net = Callable[[Tensor], Any]
-LOAD: dict[str, Callable[[str, torch.device], Net]] = {
-    "torchscript": lambda file, device: torch.jit.load(file, map_location=device),
-    "torch_export": lambda file, device: torch.export.load(file).module().to(device),
-}
+Net = Callable[[Tensor], Tensor]
+FILE = "model.onnx"  # data alone: other formats can hold code, and a folder may come from anybody
 
 
 class ClassifierAccuracy(ExactMetric):
     """Return the share of predicted pictures that a classifier classifies correctly.
 
-    `folder` is what `python src/export.py run=DIR format=torchscript` (or torch_export) has written; pictures
-    are prepared the way its export.json says.
+    `folder` is what `python src/export.py run=DIR format=onnx` has written; pictures are prepared the way its
+    export.json says.
     """
 
     higher_is_better = True
@@ -49,10 +46,8 @@ class ClassifierAccuracy(ExactMetric):
                 f"{self.folder} knows {classes} classes, a label is {int(label.max())}: export a "
                 "classifier of these data"
             )
-        net = _open(str(self.folder / self.about["file"]), self.about["format"], preds.device)
-        with torch.no_grad():
-            found = net(prepare(preds, self.about["preprocessing"]))
-        self.correct += (found.argmax(dim=1) == label).sum()
+        found = _open(str(self.folder / FILE))(prepare(preds, self.about["preprocessing"]))
+        self.correct += (found.argmax(dim=1).to(label.device) == label).sum()
         self.images += len(label)
 
     def compute(self) -> Tensor:
@@ -91,15 +86,21 @@ def _fit(image: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
 
 def _about(folder: Path) -> dict[str, Any]:
     file = folder / "export.json"
-    make = "python src/export.py run=DIR format=torchscript"
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no {file}: make the folder with {make}, or set folder to null")
-    about = json.loads(file.read_text(encoding="utf-8"))
-    if about.get("format") not in LOAD:
-        raise ValueError(f"{file} is about format={about.get('format')}, which cannot be run here: {make}")
+    make = "python src/export.py run=DIR format=onnx"
+    if not file.is_file() or not (folder / FILE).is_file():
+        raise FileNotFoundError(
+            f"there is no {file} with {FILE}: make the folder with {make}, or set folder to null"
+        )
+    about = read_json(file)
+    if lacking := [key for key in ("classes", "preprocessing") if not about.get(key)]:
+        raise ValueError(f"{file} does not say its {lacking[0]}: {make}")
     return about
 
 
 @lru_cache(maxsize=2)
-def _open(file: str, kind: str, device: torch.device) -> Net:
-    return LOAD[kind](file, device)
+def _open(file: str) -> Net:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {entry: x.cpu().numpy()})[0])

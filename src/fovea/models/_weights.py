@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fovea.ops.finite import first_not_finite
+from fovea.ops.tensor_file import load_plain, odd_tensor
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def load_weights(
     (renames, resized embeddings) before they are compared.
     """
     state = read_state(path)
-    state = prepare(state) if prepare else state
+    state = _prepared(state, prepare, path) if prepare else state
     own = net.state_dict()
     resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
@@ -58,24 +58,41 @@ def load_weights(
     return skipped
 
 
+def _prepared(state: State, prepare: Callable[[State], State], path: str | Path) -> State:
+    try:
+        return prepare(state)
+    except Exception as error:  # what is renamed or resized can have any shape
+        raise ValueError(f"{path} does not fit this net: its tensors have other shapes ({error})") from error
+
+
 def read_state(path: str | Path) -> State:
     """Read tensors by name from .safetensors or a torch file, without running any code from it."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: set model.checkpoint to a file, or to null")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
+        return _read_safetensors(path)
     content = _read_torch(path)
     while inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None):
         content = inner
     state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    if odd := odd_tensor(state, bytes=path.stat().st_size):
+        raise ValueError(f"{path} is refused: {odd}; give a file with the state_dict of a net")
     if not state:
         raise ValueError(
             f"{path} holds no tensors (keys: {list(content)[:SHOWN]}): give a file with a state_dict"
         )
     return _strip(state)
+
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read as .safetensors ({error}): get it again") from None
 
 
 def adapt_first_conv(state: State, *, layer: str, in_channels: int) -> State:
@@ -90,12 +107,11 @@ def adapt_first_conv(state: State, *, layer: str, in_channels: int) -> State:
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file can raise nearly anything
+        content = load_plain(path)
+    except ValueError as error:
         raise ValueError(
-            f"{path} does not load as plain tensors ({str(error).splitlines()[0]}): "
-            "save net.state_dict() with torch.save, or convert it to .safetensors"
-        ) from error
+            f"{error}: save net.state_dict() with torch.save, or convert it to .safetensors"
+        ) from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a state_dict: save net.state_dict()")
     return content

@@ -72,7 +72,7 @@ def count_classes(name: str, checkpoint: str) -> int | None:
     heads = config.classifier if config is not None else None
     head = heads if isinstance(heads, str) or heads is None else heads[0]
     weight = read_state(checkpoint).get(f"{head}.weight")
-    return None if weight is None else len(weight)
+    return None if weight is None or not weight.ndim else len(weight)
 
 
 def _sized(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fovea.files import printable
 from fovea.page.blocks import Block, templates
 
 
@@ -25,4 +26,4 @@ def document(
         title=title, badge=badge, about=about, body=body, footer=footer, layout=layout,
         style=Path(__file__).with_name("style.css").read_text(encoding="utf-8"),
     )  # fmt: skip
-    return page.encode("utf-8", "backslashreplace").decode()  # names of files need not be text
+    return printable(page)  # names of files need not be text

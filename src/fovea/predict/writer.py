@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import append, own_folder, remove_written, replacing, unique_names, write_text
+from fovea.files import append, own_folder, printable, remove_written, replacing, unique_names, write_text
 from fovea.page.formats import counted, middle
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail, to_rgb
@@ -107,7 +107,8 @@ class PredictionWriter:
 
     def _list(self, path: str, row: dict[str, object], lines: Sequence[str]) -> None:
         own = [f"{self.view.folder[1]}/{self._names[path]}.png"] if self.view.folder else []
-        append(self.file, _line([path, *own, *(_cell(row.get(name)) for name in self.view.columns)]))
+        cells = [path, *own, *(_cell(row.get(name)) for name in self.view.columns)]
+        append(self.file, printable(_line(cells)))
         self._written += 1
         if len(self._listed) < LISTED:
             self._listed.append((middle(path, width=56), ", ".join(lines)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.files import Unreadable, read_npz, read_yaml
+from fovea.files import Unreadable, read_npz
+from fovea.reading import read_json, read_text, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "failed", "interrupted")
+MOST_CLASSES = 10**6
 UNFINISHED = "killed or still running"
 Columns = dict[str, list[float | None]]  # one entry per epoch; None is a blank cell
 
@@ -86,7 +87,8 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """Return the class names; empty when the run did not record them."""
-        return [str(name) for name in self.section("data").get("classes") or []]
+        names = self.section("data").get("classes")
+        return [str(name) for name in names] if isinstance(names, list) else []
 
     @property
     def epochs(self) -> list[int]:
@@ -130,15 +132,20 @@ def read_metrics(path: Path) -> Columns:
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
     rows: dict[int, dict[str, float | None]] = {}
-    reader = csv.DictReader(lines)
-    for row in reader:
+    try:
+        reader = csv.DictReader(lines)
+        names, table = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        log.warning("%s is not readable as CSV (%s); the report does without it", path, error)
+        return {}
+    for row in table:
         values = {name: _number(cell) for name, cell in row.items() if name}
         epoch = values.get("epoch")
         if epoch is not None and math.isfinite(epoch):
             merged = rows.setdefault(int(epoch), {})
             merged.update({name: value for name, value in values.items() if value is not None})
     ordered = [rows[epoch] for epoch in sorted(rows)]
-    return {name: [row.get(name) for row in ordered] for name in reader.fieldnames or []}
+    return {name: [row.get(name) for row in ordered] for name in names}
 
 
 def finite(values: list[float | None]) -> list[float]:
@@ -158,6 +165,10 @@ def read_predictions(run_dir: Path, *names: str) -> dict[str, np.ndarray]:
         return {}
     if not (found := read_npz(path, *names)):
         raise Unreadable(f"{path} cannot be read (it holds no array)")
+    target = found.get("target")
+    counted = target is not None and target.ndim == 1 and target.size > 0 and target.dtype.kind in "iu"
+    if counted and not 0 <= target.min() <= target.max() < MOST_CLASSES:  # type: ignore[union-attr]
+        raise Unreadable(f"{path} cannot be read (it holds labels that no run has)")
     return found
 
 
@@ -172,7 +183,11 @@ def log_tail(run_dir: Path, *, lines: int = 20) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        return read_text(path) if path.is_file() else ""
+    except ValueError as error:
+        log.warning("%s; it is left out", error)
+        return ""
 
 
 def _number(cell: Any) -> float | None:
@@ -183,15 +198,11 @@ def _number(cell: Any) -> float | None:
 
 
 def _summary(path: Path) -> Mapping[str, Any]:
-    text = _text(path)
-    if not text:
-        return {}
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        log.warning("%s is not readable as JSON (%s); the report does without it", path, error)
+        return read_json(path) if path.is_file() and path.stat().st_size else {}
+    except ValueError as error:
+        log.warning("%s; the report does without it", error)
         return {}
-    return value if isinstance(value, Mapping) else {}
 
 
 def _config(path: Path) -> tuple[Mapping[str, Any], str]:

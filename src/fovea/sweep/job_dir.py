@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from omegaconf import OmegaConf
 
@@ -19,6 +19,7 @@ from fovea.engine import rundir
 from fovea.engine.rundir import try_lock
 from fovea.errors import UsageError
 from fovea.files import append, remove_drafts, write_text
+from fovea.reading import read_yaml
 
 log = logging.getLogger(__name__)
 STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
@@ -82,13 +83,21 @@ def jobs(sweep_dir: Path) -> list[Path]:
 
 def job_overrides(run_dir: Path) -> list[str]:
     """Return the overrides of a job."""
-    words: Any = OmegaConf.to_container(OmegaConf.load(run_dir / RECIPE), resolve=False)
-    return [str(word) for word in words]
+    try:
+        words = read_yaml(run_dir / RECIPE)
+    except ValueError as error:
+        raise UsageError(f"{error}: the job cannot be told; delete {run_dir}") from None
+    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def hold(sweep_dir: Path) -> None:
-    """Make the sweep's directory, and refuse it while another sweep works in it."""
+    """Make the sweep's directory; refuse it while another sweep works in it, or where it leads elsewhere."""
     sweep_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("multirun.yaml", "study.db", CLAIMS, STOPPED, "sweep.csv", "comparison"):
+        if (sweep_dir / name).is_symlink():
+            raise UsageError(
+                f"{sweep_dir / name} is a link, and results are never written through links: delete it"
+            )
     directory = os.open(sweep_dir, os.O_RDONLY)
     if not try_lock(directory):
         raise UsageError(f"a sweep is running in {sweep_dir}; wait for it, or choose another sweep_dir")

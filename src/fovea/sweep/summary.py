@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fovea.engine import rundir
-from fovea.files import replacing
+from fovea.files import replacing_text
 from fovea.page.formats import MISSING, metric
 from fovea.page.text_table import text_table
 from fovea.sweep.job_dir import job_overrides
@@ -99,7 +99,7 @@ def best_row(rows: Sequence[Row], *, mode: str) -> Row | None:
 def write_csv(file: Path, rows: Sequence[Row]) -> None:
     """Write every job with every override and metric."""
     names = list(dict.fromkeys(k for r in rows for k in r))
-    with replacing(file) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+    with replacing_text(file) as stream:
         writer = csv.DictWriter(stream, names, restval="")
         writer.writeheader()
         writer.writerows({**r, "overrides": shlex.join(r["overrides"])} for r in rows)

@@ -23,6 +23,7 @@ from fovea.config.overrides import quote
 from fovea.config.paths import ROOT
 from fovea.engine import rundir
 from fovea.engine.log import configure
+from fovea.files import printable
 from fovea.sweep import job_process, optuna, summary
 from fovea.sweep.job_dir import STOPPED, JobDir, hold, jobs, open_job, release, settle, stop
 
@@ -121,7 +122,7 @@ class SweepReport(Callback):
             self._start(config)
         except Exception as error:
             text = errors.details(error) if errors.wants_traceback() else f"error: {errors.explain(error)}\n"
-            sys.stderr.write(text)
+            sys.stderr.write(printable(text))
             raise SystemExit(2 if isinstance(error, errors.UsageError) else 1) from None
 
     def _start(self, config: DictConfig) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fovea.explain.view.attribution import ImageAttributions, MapColumn, merge, signs
 from fovea.explain.view.figure import draw_figure
 from fovea.explain.view.table import bars, layout, link, table_body, table_head
-from fovea.files import replacing
+from fovea.files import replacing_text
 from fovea.page.blocks import Block, Facts, Text
 from fovea.page.document import document
 from fovea.page.formats import counted
@@ -111,7 +111,7 @@ class ExplainPage:
         path = self.out_dir / "explain.html"
         self._body.write("".join(self._end()))
         self._body.seek(0)
-        with replacing(path) as draft, draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with replacing_text(path) as file:
             file.writelines([head, *self._begin()])
             shutil.copyfileobj(self._body, file)
             file.write(tail)

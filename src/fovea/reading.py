@@ -1,0 +1,64 @@
+"""Read text, YAML and JSON of a run directory, which may come from anybody: bounded, and nothing is run."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+LARGEST_YAML, DEEPEST_YAML = 2_000_000, 64  # bytes, levels
+LARGEST_TEXT = 256_000_000  # bytes, of metrics.csv after hundreds of thousands of epochs
+
+
+def read_yaml(path: Path) -> Any:
+    """Read plain values of YAML. An alias, with which a few bytes can stand for gigabytes, is refused.
+
+    Raises:
+        ValueError: the file is no YAML, too large, nested too deeply, or repeats itself by aliases.
+    """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = read_text(path, most=LARGEST_YAML)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):  # one by one: what follows calls itself, level by level
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST_YAML:
+                raise ValueError(f"it is nested more than {DEEPEST_YAML} levels deep, as no config is")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it repeats parts of itself by an alias (*name), which no config here does")
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:  # of dates and numbers that are none, too
+        raise ValueError(f"{path} is not readable as YAML ({' '.join(str(error).split())})") from None
+
+
+def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
+    """Read UTF-8; bytes that are not text are replaced.
+
+    Raises:
+        ValueError: the file is no regular one (a pipe is waited for, a device may never end), or too large.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} is no regular file")
+    if found.st_size > most:
+        raise ValueError(f"{path} has {found.st_size} bytes, more than any run writes ({most})")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON.
+
+    Raises:
+        ValueError: the file is no regular one, too large, or holds something else; the message names it.
+    """
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds a {type(value).__name__}, not an object of JSON")
+    return value
