@@ -96,7 +96,7 @@ def command(name: str) -> None:
             raise errors.UsageError(
                 f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
             )
-        check_words(sys.argv[1:], train=name == "train")
+        check_words(sys.argv[1:], name=name)
         if name == "train":
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))
@@ -139,6 +139,10 @@ def _run(name: str) -> None:
                 from fovea.config.unread import refuse_unread
 
                 refuse_unread(config, given, allowed=WHITELIST)
+            if name != "train":
+                from fovea.config.arguments import check_arguments
+
+                check_arguments(config)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's
