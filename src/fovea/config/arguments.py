@@ -16,6 +16,8 @@ FORMATS = ("onnx", "torchscript", "torch_export")
 def check_arguments(config: DictConfig) -> None:
     """Raise a `UsageError` for a run that is not there, and for values that no run makes sense of."""
     given: Any = {key: config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
+    if "output" in given and given["output"] is not None:
+        _check_output(str(given["output"]))
     if "run" in given:
         _check_runs(given["run"], optional="model" in config)
     if "accelerator" in given and given["accelerator"] not in ACCELERATORS:
@@ -32,8 +34,6 @@ def check_arguments(config: DictConfig) -> None:
     checkpoint = given.get("checkpoint", "best")
     if checkpoint not in ("best", "last") and not Path(str(checkpoint)).is_file():
         raise UsageError(f"checkpoint={checkpoint}: there is no such file; give best, last or a file's path")
-    if "output" in given and given["output"] is not None:
-        _check_output(str(given["output"]))
 
 
 def _check_runs(value: Any, *, optional: bool) -> None:
