@@ -38,6 +38,10 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
     "trainer.accumulate_grad_batches": ("at least 1", "0 1.5", "1"),
     "trainer.gradient_clip_val": ("above 0", "0 -1.0", "0.5 null"),
+    "metrics.monitor": ("val/loss", "'' null 3", "val/acc"),
+    "test": ("true or false", "maybe null 1", "false"),
+    "channels_last": ("true or false", "maybe null", "true"),
+    "compile": ("true or false", "maybe null", "true"),
     "resume": ("auto", "maybe null", "auto"),
 }
 

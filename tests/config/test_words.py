@@ -45,6 +45,37 @@ BAD = [  # command line, what its message matches
     (["train", "callbacks=none", "callbacks.ema.decay=0.9"], r"callbacks\.ema"),
     (["eval", "run=x", "seed"], r"'seed'.*seed=VALUE"),
     (["eval", "run=a,b"], r"run=a,b.*quote"),
+    (["train", "~seed"], r"~seed.*seed=VALUE"),
+    (["train", "~run_dir"], r"~run_dir.*run_dir=VALUE"),
+    (["train", "~metrics.monitor"], r"~metrics\.monitor.*metrics\.monitor=VALUE"),
+    (["train", "~logger"], r"~logger.*logger=VALUE"),
+    (["train", "+model=cnn"], r"\+model=cnn.*write model=cnn"),
+    (["train", "+experiment=cnn_digits"], r"write experiment=cnn_digits"),
+    (["eval", "~run"], r"~run.*run=VALUE"),
+    (["eval", "run="], r"run= is empty.*run=DIR"),
+    (["eval", "run=null"], r"run= is empty.*run=DIR"),
+    (["eval", "run=nowhere"], r"run=nowhere.*no run directory"),
+    (["eval", "run=/", "checkpoint=nope"], r"checkpoint=nope.*best, last"),
+    (["eval", "run=/", "accelerator=nope"], r"accelerator is 'nope'.*cpu"),
+    (["eval", "run=/", "batch_size=0"], r"batch_size is 0.*at least 1"),
+    (["eval", "run=/", "batch_size=abc"], r"batch_size is 'abc'.*at least 1"),
+    (["eval", "run=/", "num_workers=-1"], r"num_workers is -1.*auto"),
+    (["eval", "run=/", "num_workers=9999"], r"num_workers=9999.*num_workers=auto"),
+    (["eval", "run=/", "split=nope"], r"split.*val, test"),
+    (["predict", "run=nowhere", "input=x"], r"run=nowhere"),
+    (["predict", "run=/", "input=x", "output="], r"output= is empty"),
+    (["predict", "run=/", "input=x", "output=/dev/null"], r"output=/dev/null is a file"),
+    (["explain", "run=/,nowhere"], r"run=nowhere"),
+    (["explain", "run=/", "~method"], r"~method.*method=VALUE"),
+    (["export", "run=/", "format=coreml"], r"format is 'coreml'.*onnx"),
+    (["export", "run=/", "format="], r"format is ''.*onnx"),
+    (["export", "run=/", "format=[onnx]"], r"format is \['onnx'\].*onnx"),
+    (["export", "run=nowhere"], r"run=nowhere"),
+    (["compare", "runs=a,b"], r"runs=a is not a directory"),
+    (["compare", "runs=/dev", "accelerator=nope"], r"accelerator is 'nope'"),
+    (["compare", "~runs"], r"~runs.*runs=VALUE"),
+    (["data", "~data"], r"~data.*data=VALUE"),
+    (["data", "data=digits", "action=nope"], r"action is 'nope'.*check"),
     (["eval", "+foo=1"], r"'foo': nothing reads it"),
 ]
 
@@ -63,14 +94,23 @@ def test_a_bad_command_line_names_key_and_remedy(line, message, monkeypatch, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_word_is_answered_without_torch(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("train", "+optimizr=adamw", "optimizr"),
+        ("export", "format=coreml", "coreml"),
+        ("eval", "accelerator=nope", "accelerator"),
+    ],
+)
+def test_a_wrong_word_is_answered_without_torch(name, word, said, tmp_path):
     code = "import sys\nfrom fovea.config.cli import command\n"
-    code += "try: command('train')\nfinally: print('torch' in sys.modules)"
+    code += f"try: command({name!r})\nfinally: print('torch' in sys.modules)"
+    words = [word] if name == "train" else [word, "run=/"]
     done = subprocess.run(
-        [sys.executable, "-c", code, "+optimizr=adamw"], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path,
         env={"PYTHONPATH": str(runs.ROOT / "src")},
     )  # fmt: skip
-    assert done.returncode == 2 and done.stdout == "False\n" and "optimizr" in done.stderr
+    assert done.returncode == 2 and done.stdout == "False\n" and said in done.stderr
 
 
 def test_the_last_member_counts_and_the_earlier_is_named(monkeypatch, capsys):

@@ -98,7 +98,7 @@ def command(name: str) -> None:
             raise errors.UsageError(
                 f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
             )
-        check_words(sys.argv[1:], train=name == "train")
+        check_words(sys.argv[1:], name=name)
         if name == "train":
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))
@@ -145,6 +145,10 @@ def _run(name: str) -> None:
                 from fovea.runs.newest import named_last
 
                 config.run = named_last(config.run, Path(str(config.paths.logs)))
+            if name != "train":
+                from fovea.config.arguments import check_arguments
+
+                check_arguments(config)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

@@ -83,6 +83,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (_is_number(v) and v > 0),
         "null or a number above 0",
     ),
+    "metrics.monitor": (
+        lambda v: isinstance(v, str) and bool(v.strip()),
+        "a logged metric, such as val/loss",
+    ),
+    "test": (lambda v: isinstance(v, bool), "true or false"),
+    "channels_last": (lambda v: isinstance(v, bool), "true or false"),
+    "compile": (lambda v: isinstance(v, bool), "true or false"),
     "resume": (lambda v: v in (True, False, "auto"), "true, false or auto"),
 }
 

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from fovea.config.groups import members
+from fovea.config.groups import groups, members
 from fovea.config.overrides import quote
 from fovea.errors import UsageError
 
@@ -26,6 +26,10 @@ ONE = (
     "trainer",
     "experiment",
 )
+NEEDED = (
+    "seed", "run_dir", "resume", "test", "checkpoint", "paths", "augment", "logger", "metrics.monitor",
+    "metrics.mode", "model.name", "model.net", "data.dataset", "data.name", "data.batch_size",
+)  # fmt: skip
 WITH_VALUE = (
     "--config-dir",
     "-cd",
@@ -40,7 +44,7 @@ WITH_VALUE = (
 )
 
 
-def check_words(argv: list[str], *, train: bool) -> None:
+def check_words(argv: list[str], *, name: str) -> None:
     """Raise a `UsageError` with the word and how it is written; warn where one does not count."""
     if {"--hydra-help", "--shell-completion", "-sc"} & set(argv):
         return
@@ -50,7 +54,8 @@ def check_words(argv: list[str], *, train: bool) -> None:
             continue
         override = _parsed(word)
         group = str(override.key_or_group)
-        if not train or group not in ONE:
+        _check_sign(group, override, word, train=name == "train")
+        if name != "train" or group not in ONE:
             continue
         _one_member(group, override, word)
         earlier = chosen.get(group, word)
@@ -73,6 +78,15 @@ def _parsed(word: str) -> Override:
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}")) and value[:1] in "[{":
         raise UsageError(f"{word}: a bracket is not closed; a list is {key}=[a,b], a mapping {key}={{a:1}}")
     raise UsageError(f"{word} cannot be read; quote its value: {shlex.quote(f'{key}={quote(value)}')}")
+
+
+def _check_sign(key: str, override: Override, word: str, *, train: bool) -> None:
+    """Raise where `~` takes away what every command reads, or `+` adds a group that is there already."""
+    value = word.partition("=")[2]
+    if override.is_delete() and (not train or key in NEEDED):
+        raise UsageError(f"{word}: {key} cannot be taken away; give {key}=VALUE, or leave {word} out")
+    if train and (override.is_add() or override.is_force_add()) and key in groups():
+        raise UsageError(f"{word}: {key} is there already; write {key}={value}")
 
 
 def _one_member(group: str, override: Override, word: str) -> None:
