@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LARGEST_YAML = 2_000_000  # letters
-DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
+# ours, and those of Lightning's finders; each name is drawn at random
+DRAFT = re.compile(r"\.([0-9a-f]{16}\.part|(lr_find|scale_batch_size)_[0-9a-f-]{36}\.ckpt)")
 
 
 @contextlib.contextmanager
@@ -92,8 +93,8 @@ def _refuse_links(path: Path, *, below: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Delete the drafts of `replacing` that a killed process left in a folder."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+    """Delete the drafts that a killed process left in a folder, which is no link."""
+    for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

@@ -5,6 +5,8 @@ import signal
 import pytest
 
 from fovea.engine import rundir
+from fovea.engine.processes import stop_signals
+from fovea.errors import Interrupted
 from helpers import processes as commands
 from helpers import runs
 
@@ -38,6 +40,14 @@ def test_a_signal_ends_a_run_in_an_orderly_way_and_it_can_go_on(signum, code, wo
     )
     assert [int(row["epoch"]) for row in runs.rows(run_dir)] == list(range(done + 1))
     assert rundir.read_summary(run_dir)["status"] == "finished"
+
+
+def test_an_error_that_a_library_makes_of_a_signal_is_the_interruption():
+    with pytest.raises(Interrupted), stop_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("the loader was not ready")
 
 
 def test_two_processes_end_together_on_a_signal_to_the_parent_alone(tmp_path):

@@ -35,6 +35,7 @@ class Start:
     config: DictConfig
     ckpt_path: Path | None = None
     claimed: bool = False
+    keep: bool = False  # the directory, which was there before the run, though it trains nothing
     step: int = 0
     ended: bool = False  # by early stopping, with that checkpoint
 
@@ -67,6 +68,8 @@ def start(config: DictConfig, given: list[str]) -> Start:
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
     _confirm(saved, config, given, anew=not last.is_file())
+    if not last.is_file():
+        _undo_search(saved, run_dir)
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -88,6 +91,16 @@ def _from(config: DictConfig, last: Path) -> Start:
     same = int(saved["fovea"]["config"]["trainer"]["max_epochs"]) == int(config.trainer.max_epochs)
     ended = same and bool(saved["callbacks"].get(name, {}).get("stopped"))
     return Start(config, last, claimed=True, step=step, ended=ended)
+
+
+def _undo_search(saved: DictConfig, run_dir: Path) -> None:
+    """Put back the values that a finder replaced, as the run begins anew and searches again."""
+    found = rundir.read_summary(run_dir).get("found")
+    for key in ("optimizer.lr", "data.batch_size"):
+        one = found.get(key) if isinstance(found, dict) else None
+        before = one.get("given") if isinstance(one, dict) else None
+        if isinstance(before, int | float):
+            OmegaConf.update(saved, key, before)
 
 
 def _unusable(run_dir: Path, why: str) -> str:
