@@ -77,7 +77,7 @@ def gone(pid):
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_killed_job_fails_alone_and_only_it_is_repeated(tmp_path):
-    words = ["-m", *TINY, "seed=0,1", """+note="it's [a, b]=c" """.strip(), "data.mean=[0.1]"]
+    words = ["-m", *TINY, "seed=0,1", """model.name="it's [a, b]=c" """.strip(), "data.mean=[0.1]"]
     process = start(tmp_path, *words)
     until(lambda: "process" in summary(tmp_path / "s/0"), process)
     os.kill(summary(tmp_path / "s/0")["process"]["pid"], signal.SIGKILL)
@@ -87,7 +87,7 @@ def test_a_killed_job_fails_alone_and_only_it_is_repeated(tmp_path):
     assert "SIGKILL" in rows["0"]["error"] and "memory" in rows["0"]["error"]
     assert "repeat" in (tmp_path / "terminal").read_text()
     config = OmegaConf.load(tmp_path / "s/1/config.yaml")
-    assert config.note == "it's [a, b]=c" and config.data.mean == [0.1]
+    assert config.model.name == "it's [a, b]=c" and config.data.mean == [0.1]
 
     kept = (tmp_path / "s/1/summary.json").stat().st_mtime_ns
     code, shown = sweep(tmp_path, *words)
