@@ -25,7 +25,8 @@ LARGEST_ARRAYS = 2**33  # bytes of an .npz unfolded
 UNSHOWN = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)"
 )
-DRAFT = re.compile(r"\.[0-9a-f]{16}\.part")
+# ours, and those of Lightning's finders; each name is drawn at random
+DRAFT = re.compile(r"\.([0-9a-f]{16}\.part|(lr_find|scale_batch_size)_[0-9a-f-]{36}\.ckpt)")
 
 
 @contextlib.contextmanager
@@ -105,8 +106,8 @@ def _refuse_links(path: Path, *, below: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Delete the drafts of `replacing` that a killed process left in a folder."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+    """Delete the drafts that a killed process left in a folder, which is no link."""
+    for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
         if DRAFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

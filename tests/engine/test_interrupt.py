@@ -5,11 +5,14 @@ import signal
 import pytest
 
 from fovea.engine import rundir
+from fovea.engine.processes import stop_signals
+from fovea.errors import Interrupted
 from helpers import processes as commands
 from helpers import runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ENDLESS = [*runs.QUICK, "trainer.max_epochs=100000"]
+TWO = [*(word for word in ENDLESS if word != "trainer=cpu"), *commands.TWO]
 
 
 @pytest.mark.parametrize(("signum", "code", "workers"), [("SIGINT", 130, 2), ("SIGTERM", 143, 0)])
@@ -40,9 +43,17 @@ def test_a_signal_ends_a_run_in_an_orderly_way_and_it_can_go_on(signum, code, wo
     assert rundir.read_summary(run_dir)["status"] == "finished"
 
 
+def test_an_error_that_a_library_makes_of_a_signal_is_the_interruption():
+    with pytest.raises(Interrupted), stop_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("the loader was not ready")
+
+
 def test_two_processes_end_together_on_a_signal_to_the_parent_alone(tmp_path):
     run_dir = tmp_path / "run"
-    process = commands.launch(*ENDLESS, *commands.TWO, run_dir=run_dir)
+    process = commands.launch(*TWO, run_dir=run_dir)
     commands.wait_for_epoch(process, run_dir)
     started = commands.family(process)
     assert started
@@ -55,7 +66,7 @@ def test_two_processes_end_together_on_a_signal_to_the_parent_alone(tmp_path):
 
 def test_two_processes_end_together_on_ctrl_c(tmp_path):
     run_dir = tmp_path / "run"
-    process = commands.launch(*ENDLESS, *commands.TWO, run_dir=run_dir)
+    process = commands.launch(*TWO, run_dir=run_dir)
     commands.wait_for_epoch(process, run_dir)
     started = commands.family(process)
     os.killpg(process.pid, signal.SIGINT)
@@ -67,7 +78,7 @@ def test_two_processes_end_together_on_ctrl_c(tmp_path):
 
 def test_others_follow_a_parent_that_was_killed(tmp_path):
     run_dir = tmp_path / "run"
-    process = commands.launch(*ENDLESS, *commands.TWO, run_dir=run_dir)
+    process = commands.launch(*TWO, run_dir=run_dir)
     commands.wait_for_epoch(process, run_dir)
     started = commands.family(process)
     process.kill()
@@ -106,7 +117,7 @@ command("train")
 def test_one_failing_process_ends_all_and_its_error_is_told(action, message, tmp_path):
     run_dir, script = tmp_path / "run", tmp_path / "train.py"
     script.write_text(BROKEN.format(src=str(runs.ROOT / "src"), action=action))
-    process = commands.launch(*ENDLESS, *commands.TWO, run_dir=run_dir, script=script)
+    process = commands.launch(*TWO, run_dir=run_dir, script=script)
     commands.wait_for_epoch(process, run_dir)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 1, errors

@@ -29,6 +29,8 @@ VARIANTS = {
     "augment": ["augment=standard", "data.image_size=20"],
     "every_second": ["trainer.check_val_every_n_epoch=2"],
     "max_steps": ["trainer.max_steps=18", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
+    "lr_finder": ["callbacks=lr_finder"],
+    "batch_size_finder": ["callbacks=batch_size_finder", "scheduler=one_cycle"],
     "accumulate": ["trainer.accumulate_grad_batches=3", *CNN, *EMA],
 }
 KILLS = {  # by number of workers: in the middle of epochs, between them, while writing, in the test stage
@@ -66,8 +68,8 @@ def same(whole, resumed):
     assert runs.rows(whole) == runs.rows(resumed)
     a, b = rundir.read_summary(whole), rundir.read_summary(resumed)
     assert b["status"] == "finished"
-    for part in ("metrics", "best", "data", "model"):
-        assert a[part] == b[part]
+    for part in ("metrics", "best", "data", "model", "measured", "found"):
+        assert a.get(part) == b.get(part)
 
 
 @slow
@@ -79,7 +81,8 @@ def test_killed_in_any_epoch_and_resumed_is_bit_identical(name, workers, whole, 
     expected = whole(name)
     last = len(runs.rows(expected)) - 1
     command = [*runs.QUICK, "trainer.max_epochs=5", *VARIANTS[name], f"data.num_workers={workers}"]
-    for kill in KILLS[workers]:
+    early = [("batch", 0)] if "finder" in name else []  # before there is a checkpoint with what was found
+    for kill in early + KILLS[workers]:
         if kill[1] <= last:
             code = runs.train(command, run_dir=run_dir, kill=kill)
             assert code == -signal.SIGKILL, (kill, code, runs.output(run_dir))

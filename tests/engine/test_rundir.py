@@ -40,6 +40,23 @@ def test_a_directory_given_by_the_user_is_never_overwritten(tmp_path):
     assert (run_dir / "config.yaml").read_text() == "task: {}\n"
 
 
+@pytest.mark.parametrize("name", ["report.html", "train.log", "figures"])
+def test_files_of_the_user_under_names_of_a_run_are_neither_overwritten_nor_deleted(name, tmp_path):
+    (tmp_path / name).mkdir() if name == "figures" else (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=rf"holds {name}, which a run would overwrite; choose another"):
+        rundir.claim(tmp_path, fixed=True)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_directory_that_was_there_stays_when_it_is_given_back(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for run_dir, keep in ((tmp_path, False), (tmp_path / "given", True), (tmp_path / "made", False)):
+        run_dir.mkdir(exist_ok=True)
+        rundir.claim(run_dir, fixed=True)
+        rundir.give_back(run_dir, {}, keep=keep)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["given", "notes.txt"]
+
+
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "summary.json"
     write_text(file, "old")

@@ -119,7 +119,7 @@ class EpochRecord(Checkpoint):
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row |= {
             name: float(value)
-            for name, value in trainer.callback_metrics.items()
+            for name, value in sorted(trainer.callback_metrics.items(), key=lambda item: _stage(item[0]))
             if not name.endswith("_step") and (self._validated or not name.startswith("val/"))
         }
         row |= self._lr
@@ -160,3 +160,8 @@ def _read(path: Path) -> list[dict[str, float]]:
         ]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is no record of a training ({error}): restore it, or delete it") from None
+
+
+def _stage(name: str) -> str:
+    """Return the part of a metric's name that says when it is measured, which sorts as the stages do."""
+    return name.partition("/")[0]

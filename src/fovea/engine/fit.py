@@ -135,6 +135,8 @@ class Session:
                 f"{path} does not continue this run ({errors.explain(error)}): it is damaged or was edited; "
                 "copy best.ckpt over it if that is intact, or start a new run"
             ) from error
+        if self.record.began is None:  # the checkpoint was the last one
+            self._started()
 
     def _started(self) -> None:
         """Record what a finder chose as what this run trains with."""
@@ -145,9 +147,9 @@ class Session:
             OmegaConf.update(self.config, key, one["used"])
         self.task.meta["config"] = OmegaConf.to_container(self.config, resolve=True)
         if self.summary is not None and found:
-            rundir.write_config(self.run_dir, self.config)
             self.summary.set(found=found, config={"batch_size": self.config.data.batch_size})
-            self.summary.write()
+            self.summary.write()  # first: what was given is what a run without a checkpoint starts from
+            rundir.write_config(self.run_dir, self.config)
 
     def _test(self) -> None:
         self.metrics = _metrics(self.record.rows[-1]) if self.record.rows else {}

@@ -30,7 +30,12 @@ LOST = (
 
 
 class stop_signals:
-    """Turn Ctrl-C and SIGTERM into `Interrupted`; a second one has its usual effect."""
+    """Turn Ctrl-C and SIGTERM into `Interrupted`; a second one has its usual effect.
+
+    A library that is stopped while it cleans up may end with an error of its own: it is `Interrupted` too.
+    """
+
+    _stopped: Interrupted | None = None
 
     def __enter__(self) -> None:
         self._pid = os.getpid()
@@ -43,11 +48,14 @@ class stop_signals:
             return
         for s in self._old:
             signal.signal(s, signal.SIG_DFL)
-        raise Interrupted(signum)
+        self._stopped = Interrupted(signum)
+        raise self._stopped
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         for s, handler in self._old.items():
-            signal.signal(s, signal.SIG_DFL if isinstance(error, Interrupted) else handler)
+            signal.signal(s, handler if self._stopped is None else signal.SIG_DFL)
+        if self._stopped is not None and isinstance(error, Exception):  # what a library made of it
+            raise self._stopped from None
 
 
 class ChildProcesses:

@@ -41,6 +41,7 @@ class Start:
     config: DictConfig
     ckpt_path: Path | None = None
     claimed: bool = False
+    keep: bool = False  # the directory, which was there before the run, though it trains nothing
     step: int = 0
     ended: bool = False  # by early stopping, with that checkpoint
 
@@ -78,6 +79,8 @@ def start(config: DictConfig, given: list[str]) -> Start:
     saved = confirmed(rundir.read_strangers_config(run_dir), config, given, anew=not last.is_file())
     if last.is_file():
         _refuse_settled(saved, given, [*SETTLED, *(rundir.read_summary(run_dir).get("found") or {})], last)
+    else:
+        _undo_search(saved, run_dir)
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -102,6 +105,16 @@ def _from(config: DictConfig, last: Path) -> Start:
     state = saved["callbacks"].get(name)
     ended = same and isinstance(state, dict) and bool(state.get("stopped"))
     return Start(config, last, claimed=True, step=step, ended=ended)
+
+
+def _undo_search(saved: DictConfig, run_dir: Path) -> None:
+    """Put back the values that a finder replaced, as the run begins anew and searches again."""
+    found = rundir.read_summary(run_dir).get("found")
+    for key in ("optimizer.lr", "data.batch_size"):
+        one = found.get(key) if isinstance(found, dict) else None
+        before = one.get("given") if isinstance(one, dict) else None
+        if isinstance(before, int | float):
+            OmegaConf.update(saved, key, before)
 
 
 def _unusable(run_dir: Path, why: str) -> str:

@@ -17,10 +17,7 @@ from fovea.files import remove_drafts, replacing, write_json, write_text
 from fovea.reading import read_json, read_yaml
 
 # What a run writes into its directory; nothing else there is ever deleted.
-FILES = (
-    "config.yaml", "summary.json", "metrics.csv", "layers.csv", "report.html", "train.log", "output.log",
-    "error.txt",
-)  # fmt: skip
+FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "report.html", "train.log")
 FOLDERS = ("checkpoints", "predictions", "figures", "images")
 _held: set[int] = set()  # descriptors whose locks this process holds
 
@@ -37,7 +34,8 @@ os.register_at_fork(after_in_child=_leave_to_parent)  # a worker that outlives i
 def claim(path: str | Path, *, fixed: bool) -> Path:
     """Create the directory of a new run, atomically; a default name that is taken gets a number.
 
-    A `fixed` one (given by the user) that already holds a run is refused, so that nothing is overwritten.
+    A `fixed` one (given by the user) that already holds a run, or files of the names that a run writes, is
+    refused, so that nothing is overwritten.
     """
     base, n = Path(path), 1
     while True:
@@ -47,6 +45,11 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
         except OSError as error:
             why = f"{error.filename}: {error.strerror}"
             raise UsageError(f"run_dir={path} cannot be made ({why}); choose another run_dir") from None
+        taken = [n for n in (*FILES, *FOLDERS) if n != "config.yaml" and os.path.lexists(run_dir / n)]
+        if fixed and taken and not os.path.lexists(run_dir / "config.yaml"):
+            raise UsageError(
+                f"{run_dir} holds {', '.join(taken)}, which a run would overwrite; choose another run_dir"
+            )
         try:
             os.close(os.open(run_dir / "config.yaml", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             return run_dir
@@ -96,18 +99,27 @@ def saved_state(run_dir: Path) -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
 
 
-def give_back(run_dir: Path, before: dict[str, bytes]) -> str:
-    """Leave no trace of an attempt that trained nothing; return what became of the directory."""
+def give_back(run_dir: Path, before: dict[str, bytes], *, keep: bool = False) -> str:
+    """Leave no trace of an attempt that trained nothing; return what became of the directory.
+
+    Args:
+        run_dir: the directory.
+        before: what `saved_state` returned of a run that is resumed; empty for a new one.
+        keep: whether the directory itself was there before.
+    """
     remove_drafts(run_dir)
     if before:
         for name, content in before.items():
             with replacing(run_dir / name) as draft:
                 draft.write_bytes(content)
+        if "summary.json" not in before:
+            (run_dir / "summary.json").unlink(missing_ok=True)
         return f"{run_dir} is as it was"
     for name in FILES:
         (run_dir / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # something of somebody else's is in it
-        run_dir.rmdir()
+        if not keep:
+            run_dir.rmdir()
     return f"{run_dir} is free again"
 
 

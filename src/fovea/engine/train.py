@@ -57,8 +57,9 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
         return _other_process(begin)
     if not begin.claimed:
         fixed = any(g.startswith("run_dir=") for g in given)
+        keep = fixed and Path(begin.config.run_dir).is_dir()
         run_dir = rundir.claim(begin.config.run_dir, fixed=fixed)
-        begin = dataclasses.replace(begin, config=rundir.move(begin.config, run_dir))
+        begin = dataclasses.replace(begin, config=rundir.move(begin.config, run_dir), keep=keep)
     with rundir.hold(Path(begin.config.run_dir)):
         return _train(begin)
 
@@ -88,7 +89,7 @@ def _train(begin: Start) -> float | None:
         elif session.stepped or errors.FILE in os.environ:  # a sweep keeps what it has to say of each job
             _failed(summary, error, config)
         else:
-            _never_began(run_dir, before, error, config)
+            _never_began(begin, before, error)
         _report(run_dir, config)
         if error is caught:
             raise
@@ -131,13 +132,13 @@ def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:
         error.fovea_reported = True  # type: ignore[attr-defined]
 
 
-def _never_began(run_dir: Path, before: dict[str, bytes], error: BaseException, config: DictConfig) -> None:
+def _never_began(begin: Start, before: dict[str, bytes], error: BaseException) -> None:
     """Nothing was trained: leave nothing in the way of the next try."""
-    message = errors.explain(error, config=config)
+    run_dir, message = Path(begin.config.run_dir), errors.explain(error, config=begin.config)
     logging.getLogger("traceback").info("%s", errors.details(error))
     configure(None)  # closes train.log
     try:
-        place = rundir.give_back(run_dir, before)
+        place = rundir.give_back(run_dir, before, keep=begin.keep)
     except OSError as problem:
         place = f"{run_dir} could not be cleared: {problem}"
     if not errors.wants_traceback():

@@ -24,6 +24,7 @@ from fovea.reading import read_yaml
 log = logging.getLogger(__name__)
 STOPPED = ".stopped"  # says that the sweep was told to end; the next start removes it
 CLAIMS, RECIPE = ".claims", "overrides.yaml"
+OUTPUT = ("output.log", "error.txt")  # what the process of a job prints
 _held: list[int] = []  # open for as long as this process lives
 
 
@@ -149,7 +150,7 @@ def _clear(run_dir: Path) -> None:
     remove_drafts(run_dir)
     with contextlib.suppress(FileNotFoundError):
         os.replace(run_dir / "train.log", run_dir / "train.failed.log")
-    for name in rundir.FILES:
+    for name in (*rundir.FILES, *OUTPUT):
         (run_dir / name).unlink(missing_ok=True)
     for name in rundir.FOLDERS:
         if (run_dir / name).is_symlink():

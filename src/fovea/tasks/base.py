@@ -168,11 +168,13 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model with no other file: config, class names and preprocessing."""
         checkpoint["fovea"] = self.meta
+        checkpoint["fovea_measured"] = dict(self.measured)
         if self._plateau is not None:
             checkpoint["fovea_plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Hold the state of the plateau schedule, which the Trainer does not know, until it is built."""
+        """Restore what was measured, and hold the state of the plateau schedule until that is built."""
+        self.measured = {**checkpoint.get("fovea_measured", {}), **self.measured}
         self._saved_plateau = checkpoint.get("fovea_plateau")
 
     def on_train_start(self) -> None:
