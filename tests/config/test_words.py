@@ -17,6 +17,7 @@ BAD = [  # command line, what its message matches
     (["train", "experiment=null"], r"experiment=null.*cnn_digits"),
     (["train", "model=[cnn,mlp]"], r"model=\[cnn,mlp\].*-m model=a,b"),
     (["train", "model={a:1}"], r"model=\{a:1\}.*model=NAME"),
+    (["train", "checkpoint.dirpath=/elsewhere"], r"checkpoint\.dirpath=/elsewhere.*run_dir=DIR"),
     (["train", "model="], r"model=NAME.*cnn"),
     (["train", "model=cnn,mlp"], r"model=cnn,mlp.*-m"),
     (["train", "seed=range(1,3)"], r"seed=range\(1,3\).*-m"),

@@ -12,14 +12,15 @@ class Noise:
 
     def __init__(self, *, split, num_classes, size, channels):
         self.classes = [f"class {i}" for i in range(num_classes)]
-        self.labels = np.arange(2 * max(num_classes, 4)) % max(num_classes, 1)
-        self.ids = [f"{split}/{i}" for i in range(len(self.labels))]
+        numbers = np.arange(2 * max(num_classes, 4))
+        self.labels = numbers % num_classes if num_classes else None
+        self.ids = [f"{split}/{i}" for i in numbers]
         self.shape = (*size, channels)
 
     def __len__(self):
-        return len(self.labels)
+        return len(self.ids)
 
     def load(self, index):
         image = np.random.default_rng(index).integers(0, 256, self.shape, dtype=np.uint8)
-        mask = np.full(self.shape[:2], self.labels[index], dtype=np.uint8)
-        return {"image": image, "label": int(self.labels[index]), "mask": mask}
+        label = 0 if self.labels is None else int(self.labels[index])
+        return {"image": image, "label": label, "mask": np.full(self.shape[:2], label, dtype=np.uint8)}

@@ -206,11 +206,11 @@ def test_failures_only_keeps_what_is_wrong(untrained_run, images, call, capsys):
 def test_what_was_answered_before_a_stop_is_kept_and_said(untrained_run, images, call, capsys, monkeypatch):
     seen = []
 
-    def read(path, *, channels):
+    def read(path, **options):
         seen.append(path)
         if len(seen) == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return read_image(path, channels=channels)
+        return read_image(path, **options)
 
     monkeypatch.setattr("fovea.data.images.read_image", read)
     with pytest.raises(Interrupted):

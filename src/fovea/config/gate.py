@@ -26,6 +26,7 @@ NODES_OF_ALL = (
     "scheduler._target_", "finetune._target_", "trainer._target_", "checkpoint._target_", "report",
     "metrics.values", "augment.sample", "augment.batch", "callbacks", "logger",
 )  # fmt: skip
+MAYBE_NULL = ("augment.sample", "augment.batch", "callbacks", "logger")
 DEPTH, NODES, LETTERS = 16, 20_000, 4096
 LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data": 10**8, "": 2**63}
 KEY = re.compile(r"[\w-]+")  # a dot or bracket would name another place than it stands in
@@ -52,6 +53,8 @@ def check(config: object, *, source: Path | str, whole: bool = True) -> None:
         node: Any = config
         for part in key.removesuffix("._target_").split("."):
             node = node.get(part) if isinstance(node, dict) else None
+        if node is None and key in MAYBE_NULL:
+            continue
         if not isinstance(node, dict) or (key.endswith("._target_") and "_target_" not in node):
             gate.refuse("lack what every run has", key)
     gate.walk(config, [training()], "")

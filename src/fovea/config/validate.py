@@ -106,6 +106,7 @@ def validate(config: DictConfig) -> None:
                     f"{collection}.{name} builds nothing: it has no _target_; leave the key out, or "
                     f"choose the member of {collection.split('.')[0]} that has it"
                 )
+    _require_inside(plain)
     require_device(_select(plain, "trainer.accelerator")[1])
     require_cores(_select(plain, "data.num_workers")[1])
     _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])
@@ -118,6 +119,20 @@ def broken_rule(plain: object) -> str | None:
         if found and not allowed(value):
             return f"{key} is {value!r}; allowed: {text}"
     return None
+
+
+def _require_inside(plain: object) -> None:
+    """Raise for checkpoints outside the run directory, where no command would look for them."""
+    run_dir, folder = _select(plain, "run_dir")[1], _select(plain, "checkpoint.dirpath")[1]
+    if (
+        run_dir
+        and folder
+        and os.path.commonpath(map(os.path.abspath, (run_dir, folder))) != os.path.abspath(run_dir)
+    ):
+        raise UsageError(
+            f"checkpoint.dirpath={folder} lies outside run_dir={run_dir}, where eval and resume look for "
+            "checkpoints; choose the place of the whole run with run_dir=DIR"
+        )
 
 
 def require_cores(workers: object, *, key: str = "data.num_workers") -> None:

@@ -103,7 +103,7 @@ def final_table(summary: Mapping[str, Any], run_dir: Path | str) -> str:
     """Sum a run up in a few lines: results first, then cost, then where everything is."""
     best, timing = summary.get("best") or {}, summary.get("timing") or {}
     status = summary.get("status")
-    rows = [("name", summary["name"])] if summary.get("name") != summary.get("experiment") else []
+    rows = [("name", summary["name"])] if summary.get("name") not in (None, summary.get("experiment")) else []
     rows += [("tags", ", ".join(summary["tags"]))] if summary.get("tags") else []
     rows += [("status", measured.status(summary, status if status in STATUSES else UNFINISHED))]
     rows += [("found", sentence) for sentence in found.sentences(summary)]
