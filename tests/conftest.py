@@ -42,7 +42,8 @@ def own_process():
         signal.signal(s, handler)
     for handler in set(root.handlers) - set(handlers):
         handler.close()
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(level)  # which also forgets what other loggers were allowed
     logging.captureWarnings(False)
 
 
