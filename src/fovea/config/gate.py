@@ -26,7 +26,7 @@ NODES_OF_ALL = (
     "scheduler._target_", "finetune._target_", "trainer._target_", "checkpoint._target_", "report",
     "metrics.values", "augment.sample", "augment.batch", "callbacks", "logger",
 )  # fmt: skip
-MAYBE_NULL = ("augment.sample", "augment.batch", "callbacks", "logger")
+MAYBE_NULL = ("augment.sample", "augment.batch")
 DEPTH, NODES, LETTERS = 16, 20_000, 4096
 LARGEST = {"model": 10**6, "data.image_size": 2**14, "data.channels": 2**10, "data": 10**8, "": 2**63}
 KEY = re.compile(r"[\w-]+")  # a dot or bracket would name another place than it stands in
