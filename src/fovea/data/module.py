@@ -1,4 +1,7 @@
-"""Provide the one LightningDataModule: splits, batches, augmentation and normalisation."""
+"""Provide the one LightningDataModule: splits, batches, augmentation and normalisation.
+
+It is long as the Trainer calls all hooks of the data on one object; what they do stands in modules beside it.
+"""
 
 from __future__ import annotations
 

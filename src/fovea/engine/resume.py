@@ -78,7 +78,8 @@ def start(config: DictConfig, given: list[str]) -> Start:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
     saved = confirmed(rundir.read_strangers_config(run_dir), config, given, anew=not last.is_file())
     if last.is_file():
-        _refuse_settled(saved, given, [*SETTLED, *(rundir.read_summary(run_dir).get("found") or {})], last)
+        found = rundir.read_summary(run_dir).get("found")
+        _refuse_settled(saved, given, [*SETTLED, *(found if isinstance(found, dict) else ())], last)
     else:
         _undo_search(saved, run_dir)
     asked = rundir.move(_overridden(saved, given), run_dir)
