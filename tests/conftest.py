@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,12 @@ def own_process():
     root.handlers[:] = handlers
     root.setLevel(level)  # which also forgets what other loggers were allowed
     logging.captureWarnings(False)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Give every test the same random numbers, alone as after others."""
+    torch.manual_seed(int(os.environ.get("FOVEA_TEST_SEED", "0")))
 
 
 @pytest.fixture(scope="session")

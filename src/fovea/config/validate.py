@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
+from fovea.page.formats import counted
 
 PRECISIONS = (
     "auto", "32", "32-true", "16", "16-mixed", "16-true", "bf16", "bf16-mixed", "bf16-true",
@@ -153,17 +154,17 @@ def _require_devices(devices: object, accelerator: object) -> None:
     """Raise for more processes than cores, or more GPUs than there are; one is always there."""
     if not isinstance(devices, int) or isinstance(devices, bool) or devices < 2:
         return
-    there, what = number_of_cores(), "CPU cores"
+    there, what = number_of_cores(), "CPU core"
     if accelerator != "cpu":
         import torch
 
         if torch.cuda.is_available():
-            there, what = torch.cuda.device_count(), "GPUs"
+            there, what = torch.cuda.device_count(), "GPU"
         elif accelerator == "mps":
             there, what = 1, "GPU"
-    if devices > max(there, 2 if what == "CPU cores" else 1):
+    if devices > max(there, 2 if what == "CPU core" else 1):
         raise UsageError(
-            f"trainer.devices={devices}, but this machine has {there} {what}; "
+            f"trainer.devices={devices}, but this machine has {counted(there, what)}; "
             f"use trainer.devices=auto or at most {there}"
         )
 
