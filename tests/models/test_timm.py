@@ -9,7 +9,7 @@ import torch
 
 from fovea.models import _hub as hub
 from fovea.models._weights import load_weights
-from fovea.models.timm import create
+from fovea.models.timm import count_classes, create
 from fovea.models.vit import ViT
 
 RESNET = "resnet10t"
@@ -125,14 +125,56 @@ def test_a_cached_file_needs_no_network(saved, monkeypatch, tmp_path):
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items() if not k.startswith("fc."))
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda s: s, lambda s: {"state_dict": {f"net.{k}": v for k, v in s.items()}}]
-)
+def named(begin, state):
+    return {f"{begin}{k}": v for k, v in state.items()}
+
+
+WRAPS = {
+    "state_dict": lambda s: s,
+    "ours": lambda s: {"state_dict": named("net.", s)},
+    "lightning": lambda s: {"state_dict": named("model.", s) | {"loss.weight": torch.ones(4)}, "epoch": 3},
+    "backbone": lambda s: {"state_dict": named("model.backbone.", s) | {"metric.total": torch.ones(())}},
+    "ddp and compile": lambda s: {"model_state_dict": named("module._orig_mod.", s), "optimizer": {}},
+    "compile and ddp": lambda s: {"model": named("_orig_mod.module.", s)},
+    "lightning and compile": lambda s: {"state_dict": named("model._orig_mod.", s)},
+    "ema": lambda s: {"epoch": 1, "model": {k: 0 * v for k, v in s.items()}, "ema": named("module.", s)},
+    "ema without tensors": lambda s: {"ema": {"decay": 0.9}, "model": s},
+    "timm": lambda s: {"state_dict": {k: 0 * v for k, v in s.items()}, "state_dict_ema": s},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_checkpoints_load_exactly(saved, tmp_path, wrap):
     net, _ = saved
-    torch.save(wrap(net.state_dict()), tmp_path / "x.ckpt")
-    loaded = create(name=RESNET, num_classes=4, pretrained=True, checkpoint=str(tmp_path / "x.ckpt"))
+    path = str(tmp_path / "x.ckpt")
+    torch.save(WRAPS[wrap](net.state_dict()), path)
+    assert count_classes(RESNET, path) == 4
+    loaded = create(name=RESNET, num_classes=4, pretrained=True, checkpoint=path)
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in loaded.state_dict().items())
+
+
+def test_half_precision_and_another_head_behind_a_prefix(saved, tmp_path):
+    net, _ = saved
+    torch.save({"state_dict": named("model.", net.half().state_dict())}, tmp_path / "x.ckpt")
+    loaded = create(name=RESNET, num_classes=9, checkpoint=str(tmp_path / "x.ckpt"))
+    assert torch.equal(loaded.conv1[0].weight, net.conv1[0].weight.float())
+    net.float()
+
+
+def test_two_nets_in_a_file_are_refused(saved, tmp_path):
+    state = saved[0].state_dict()
+    torch.save({"state_dict": named("student.", state) | named("teacher.", state)}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"x.ckpt holds several nets .*student.* teacher.*"):
+        create(name=RESNET, num_classes=4, checkpoint=str(tmp_path / "x.ckpt"))
+
+
+def test_a_part_is_never_loaded_in_silence(saved, tmp_path):
+    state = saved[0].state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save({"state_dict": named("model.", state)}, tmp_path / "x.ckpt")
+    found = rf"{len(state)} of its {len(state) + 1} tensors .*\n  1 missing: layer1.0.conv1.weight\n"
+    with pytest.raises(ValueError, match=found):
+        create(name=RESNET, num_classes=4, checkpoint=str(tmp_path / "x.ckpt"))
 
 
 def test_safetensors_load_exactly(saved, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 
@@ -19,3 +20,13 @@ def fan_out(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def calm(head: nn.Linear) -> None:
+    """Scale down what a wide head of n inputs was drawn with to the order of 1 / n, by 4 / sqrt(n).
+
+    Logits need not keep the variance of the features: the first loss is then about ln num_classes, where of
+    4096 units it could be ten nats above.
+    """
+    with torch.no_grad():
+        head.weight *= min(1.0, 4 / head.in_features**0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from fovea.ops.tensor_file import load_plain, odd_tensor
 log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # the averaged weights first
-PREFIXES = ("_orig_mod.", "module.", "net.")
+CONTAINERS = (  # the averaged weights first
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "net",
+)  # fmt: skip
 SHOWN = 5
 
 
@@ -29,12 +31,14 @@ def load_weights(
 ) -> set[str]:
     """Copy the checkpoint's tensors into `net`; return those left as they are, of a head for other classes.
 
+    Of names the one beginning is dropped, such as `model.` or `backbone.`, without which most are the net's.
+
     `head` lists the modules that may differ in shape. `prepare` rewrites the tensors for this architecture
     (renames, resized embeddings) before they are compared.
     """
-    state = read_state(path)
-    state = _prepared(state, prepare, path) if prepare else state
     own = net.state_dict()
+    state = _without_prefix(read_state(path), own, path)
+    state = _prepared(state, prepare, path) if prepare else state
     resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
     problems = {
@@ -45,7 +49,8 @@ def load_weights(
         ],
     }
     if any(problems.values()):
-        raise ValueError(_complaint(path, problems))
+        fits = len(own.keys() & state.keys()) - len(resized)
+        raise ValueError(_complaint(path, problems, found=f"{fits} of its {len(own)} tensors are there"))
     if skipped:
         log.warning(
             "%s: %s not loaded, as the number of classes differs; this head starts from random values",
@@ -73,7 +78,7 @@ def read_state(path: str | Path) -> State:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = _read_torch(path)
-    while inner := next((content[k] for k in CONTAINERS if isinstance(content.get(k), Mapping)), None):
+    while inner := next((content[k] for k in CONTAINERS if _holds_tensors(content.get(k))), None):
         content = inner
     state = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if odd := odd_tensor(state, bytes=path.stat().st_size):
@@ -90,7 +95,7 @@ def _read_safetensors(path: Path) -> State:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return _strip(load_file(path))
     except SafetensorError as error:
         raise ValueError(f"{path} cannot be read as .safetensors ({error}): get it again") from None
 
@@ -117,20 +122,46 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _holds_tensors(content: Any) -> bool:
+    if not isinstance(content, Mapping):
+        return False
+    inner = any(_holds_tensors(content.get(key)) for key in CONTAINERS)
+    return inner or any(isinstance(value, Tensor) for value in content.values())
+
+
 def _strip(state: State) -> State:
     """Drop what wrappers put before names; beside a task's `net.` stand its metrics, which are left out."""
-    for prefix in PREFIXES:
+    state = {k.replace("_orig_mod.", ""): v for k, v in state.items()}  # of compiled parts, too
+    for prefix in ("module.", "net.", "module."):
         inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         state = inner or state
     return state
+
+
+def _without_prefix(state: State, own: Iterable[str], path: str | Path) -> State:
+    """Drop the beginning of names after which most of them are the net's `own`, with all that lacks it."""
+    own = set(own)
+    count = Counter(name[:end] for name in state for end in _beginnings(name) if name[end:] in own)
+    (prefix, most), *others = count.most_common() or [("", 0)]
+    if count[""] == most or 2 * most < len(own):
+        return state
+    if others and others[0][1] == most:
+        raise ValueError(
+            f"{path} holds several nets that fit, {prefix}* and {others[0][0]}*: save the state_dict of one"
+        )
+    return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+
+def _beginnings(name: str) -> tuple[int, ...]:
+    return (0, *(i + 1 for i, letter in enumerate(name) if letter == "."))
 
 
 def _shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
 
 
-def _complaint(path: str | Path, problems: dict[str, list[str]]) -> str:
-    lines = [f"{path} does not fit this net:"]
+def _complaint(path: str | Path, problems: dict[str, list[str]], *, found: str) -> str:
+    lines = [f"{path} does not fit this net, {found}:"]
     for kind, names in problems.items():
         more = f" … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         lines += [f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{more}"] if names else []

@@ -68,8 +68,10 @@ class AlexNet(Classifier):
         for units in hidden:
             self.classifier.extend([nn.Dropout(dropout), nn.Linear(self.num_features, units), nn.ReLU()])
             self.num_features = units
-        self.classifier.append(nn.Linear(self.num_features, num_classes))
+        head = nn.Linear(self.num_features, num_classes)
+        self.classifier.append(head)
         self.apply(_he_init.fan_in)
+        _he_init.calm(head)
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that maps features to logits."""

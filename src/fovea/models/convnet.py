@@ -83,6 +83,7 @@ class ConvNet(Classifier):
         self.head_drop = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, num_classes)
         self.apply(_he_init.fan_in)
+        _he_init.calm(self.head)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Name the parameters of the blocks and the dense layer, as timm's nets do."""

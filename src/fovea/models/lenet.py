@@ -86,6 +86,8 @@ class LeNet(Classifier):
         self.f6 = nn.Linear(120, 84)
         self.head = nn.Linear(84, num_classes)
         self.apply(_he_init.fan_in if modern else _init_classic)
+        if modern:
+            _he_init.calm(self.head)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Name the parameters of the stages, as timm's nets do; the rest is the head."""

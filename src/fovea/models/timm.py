@@ -71,8 +71,9 @@ def count_classes(name: str, checkpoint: str) -> int | None:
     config = _config(name, pretrained=False)
     heads = config.classifier if config is not None else None
     head = heads if isinstance(heads, str) or heads is None else heads[0]
-    weight = read_state(checkpoint).get(f"{head}.weight")
-    return None if weight is None or not weight.ndim else len(weight)
+    end = f".{head}.weight"  # after whatever begins the names in the file
+    found = {len(v) for k, v in read_state(checkpoint).items() if f".{k}".endswith(end) and v.ndim}
+    return found.pop() if len(found) == 1 else None
 
 
 def _sized(

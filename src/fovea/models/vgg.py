@@ -74,8 +74,10 @@ class VGG(Classifier):
         self.num_features = in_channels * grid**2
         for stage, units in enumerate(hidden, start=len(widths)):
             self._add_dense(stage, units, norm=dense_norm, rate=dropout)
-        self.classifier.append(nn.Linear(self.num_features, num_classes))
+        head = nn.Linear(self.num_features, num_classes)
+        self.classifier.append(head)
         self.apply(_init)
+        _he_init.calm(head)
 
     def _add_conv(self, stage: int, i: int, o: int, *, batch_norm: bool, rate: float) -> None:
         start = len(self.features)

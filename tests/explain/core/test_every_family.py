@@ -1,5 +1,7 @@
 """The layer, the grid and the maps of every family of timm, on images that are square and that are not."""
 
+from itertools import permutations, product
+
 import pytest
 import pytorch_grad_cam
 import timm
@@ -14,7 +16,7 @@ from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.methods.relevance import Relevance
 from fovea.explain.methods.rollout import GradientRollout, Rollout
 from fovea.models.hooks import record
-from helpers.timm_families import OF_ONE_SIZE, SMALLEST, small
+from helpers.timm_families import LAYERS, OF_ONE_SIZE, SMALLEST, near_sighted, small
 
 pytestmark = pytest.mark.slow
 LARGE = 1e4  # times the logit: the package adds 1e-7 to what it divides by
@@ -32,6 +34,19 @@ def maps_of(net, x, layer):
     return found, signs
 
 
+# The random weights of these spread every quarter of an image over all of their last map.
+FAR_SIGHTED = {
+    "convmixer",
+    "cspnext",
+    "efficientvim",
+    "inception_v4",
+    "levit",
+    "metaformer",
+    "nextvit",
+    "pnasnet",
+}
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3)], ids=["square", "wide"])
 @pytest.mark.parametrize("family", timm.list_modules())
 def test_maps(family, shape):
@@ -40,6 +55,7 @@ def test_maps(family, shape):
         pytest.skip(f"{SMALLEST[family]} takes square images of its own size alone")
     size = tuple(x.shape[2:])
     layer = cam_layer(net, x)
+    assert layer == LAYERS[family]
     with torch.no_grad(), record(net, layer) as seen:
         net(x)
     grid = to_grid(net, seen[layer], size)
@@ -61,6 +77,36 @@ def test_maps(family, shape):
     torch.testing.assert_close(found.float(), expected, atol=1e-3, rtol=0)
     if shape == (2, 3) or family in OF_ONE_SIZE:
         check_attention(net, x, family)
+        if family not in FAR_SIGHTED:
+            assert nearest_quarters(near_sighted(net), x, layer) == (0, 1, 2, 3)
+
+
+def quarters(height, width):
+    """Yield the slices of the upper left, upper right, lower left and lower right quarter."""
+    for row, column in product((0, 1), (0, 1)):
+        yield (
+            slice(row * height // 2, (row + 1) * height // 2),
+            slice(column * width // 2, (column + 1) * width // 2),
+        )
+
+
+def nearest_quarters(net, x, layer):
+    """Change each quarter of an image; return in which corner of the layer's grid each shows most.
+
+    Of what is common to a change, and to a corner, nothing counts.
+    """
+    size = tuple(x.shape[2:])
+    images = x[:1].repeat(5, 1, 1, 1)  # the last stays as it is
+    noise = 0.5 * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(3)).to(x)
+    for image, place in zip(images, quarters(*size), strict=False):
+        image[:, *place] += noise[:, *place]
+    with torch.no_grad(), record(net, layer) as seen:
+        net(images)
+    grid = to_grid(net, seen[layer], size).double()
+    changed = (grid[:4] - grid[4:]).square().sum(1)  # (4, h, w)
+    table = changed[:, [0, 0, -1, -1], [0, -1, 0, -1]].clamp_min(1e-300).log()  # (quarter, corner)
+    table = table - table.mean(0, keepdim=True) - table.mean(1, keepdim=True)
+    return max(permutations(range(4)), key=lambda corners: sum(table[i, c] for i, c in enumerate(corners)))
 
 
 # Of these no layer of attention has its patches where the maps can be placed, or the class token joins late.
@@ -85,4 +131,4 @@ def check_attention(net, x, family):
 
 
 def test_every_family_is_listed():
-    assert set(SMALLEST) == set(timm.list_modules())
+    assert set(SMALLEST) == set(LAYERS) == set(timm.list_modules())

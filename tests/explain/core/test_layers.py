@@ -7,6 +7,7 @@ from torch import nn
 
 from fovea.explain.core.grid import to_grid
 from fovea.explain.core.layers import cam_layer
+from fovea.explain.methods.grad_cam import GradCAM
 from fovea.models.alexnet import AlexNet
 from fovea.models.hooks import record
 from fovea.models.lenet import LeNet
@@ -168,3 +169,116 @@ def test_below_the_class_token_every_token_is_a_patch(reg_tokens):
     assert tokens.shape[1] == patches.shape[1] + 1 + reg_tokens
     assert torch.equal(to_grid(net, patches).flatten(2), patches.transpose(1, 2))
     assert torch.equal(to_grid(net, tokens).flatten(2), tokens[:, 1 + reg_tokens :].transpose(1, 2))
+
+
+class Queries(nn.Module):
+    """A few learned queries attend to the patches of an image of any size, as in Perceiver."""
+
+    def __init__(self, count=9, *, fixed=False):
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 16, 16)
+        self.queries = nn.Parameter(torch.randn(count, 8))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+        self.place = nn.Parameter(torch.zeros(16, 8)) if fixed else None
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = x if self.place is None else x + self.place
+        x = (self.queries @ x.transpose(1, 2)).softmax(2) @ x
+        return self.head(self.norm(x).mean(1))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_hidden_states_are_no_places_of_the_image(fixed):
+    net, x = Queries(fixed=fixed), torch.randn(1, 3, 64, 64)
+    assert cam_layer(net, x) == "embed"
+    with pytest.raises(ValueError, match=r"layer=norm .*no places"):
+        GradCAM(layer="norm")(net, x)
+    assert GradCAM(layer="norm", grid=lambda t: t.transpose(1, 2).unflatten(2, (3, 3)))(net, x).shape == (
+        1,
+        64,
+        64,
+    )
+
+
+class Unfolded(nn.Module):
+    """A transformer of which no convolution cuts the patches; `fixed` takes images of one size alone."""
+
+    def __init__(self, *, fixed):
+        super().__init__()
+        self.embed, self.norm, self.head = nn.Linear(3 * 64, 8), nn.LayerNorm(8), nn.Linear(8, 2)
+        self.place = nn.Parameter(torch.zeros(24 if fixed else 1, 8))
+
+    def forward(self, x):
+        x = nn.functional.unfold(x, 8, stride=8).transpose(1, 2)
+        return self.head(self.norm(self.embed(x) + self.place).mean(1))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_patches_without_a_convolution_are_places(fixed):
+    net, x = Unfolded(fixed=fixed), torch.randn(1, 3, 32, 48)
+    assert cam_layer(net, x) == "norm"
+    assert GradCAM()(net, x).shape == (1, 32, 48)
+
+
+def test_tokens_in_the_order_of_mask_units_are_refused():
+    net = create(name="hiera_tiny_224", num_classes=2, image_size=64).eval()
+    x = images(1)
+    assert cam_layer(net, x) == "blocks.11"
+    with pytest.raises(ValueError, match=r"64 tokens .*no grid .*name another layer"):
+        GradCAM(layer="blocks.2")(net, x)
+
+
+def test_a_branch_of_a_block_that_shrinks_is_not_the_last_map():
+    class Shrinking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 4)
+
+        def forward(self, x):
+            return self.b(self.a(x)) + x.mean((2, 3), keepdim=True)
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), Shrinking(), nn.Flatten(), nn.Linear(4, 2))
+    assert cam_layer(net, torch.randn(1, 3, 16, 16)) == "0"
+
+
+class Pyramid(nn.Module):
+    """Pool a map to a coarser one, enlarge that again and add it."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Conv2d(4, 4, 1))
+
+    def forward(self, x):
+        return x + nn.functional.interpolate(self.pool(x), x.shape[2:])
+
+
+def test_a_pyramid_beside_the_map_of_a_segmentation_net_is_not_chosen():
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), Pyramid(), nn.Upsample(scale_factor=4), nn.Conv2d(4, 2, 1))
+    assert cam_layer(net, torch.randn(1, 3, 32, 32)) == "1"
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y, y), lambda y: {"out": y}], ids=["tuple", "dict"])
+def test_outputs_of_several_parts(wrap):
+    class Several(nn.Module):
+        def __init__(self, *parts):
+            super().__init__()
+            self.net = nn.Sequential(*parts)
+
+        def forward(self, x):
+            return wrap(self.net(x))
+
+    deep = nn.Conv2d(3, 4, 4, 4)
+    x = torch.randn(1, 3, 32, 32)
+    assert cam_layer(Several(deep, nn.Upsample(scale_factor=4), nn.Conv2d(4, 2, 1)), x) == "net.0"
+    classifier = Several(deep, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"the net gives a (tuple|dict): give a target"):
+        GradCAM()(classifier, x)
+    target = lambda out: next(iter(out.values() if isinstance(out, dict) else out))[:, 0]  # noqa: E731
+    assert GradCAM()(classifier, x, target).shape == (1, 32, 32)
+
+
+def test_a_size_that_the_net_refuses_is_said():
+    net = create(name="vit_tiny_patch16_224", num_classes=2)
+    with pytest.raises(ValueError, match=r"does not run on images of \(3, 64, 64\)"):
+        cam_layer(net, torch.zeros(1, 3, 64, 64))

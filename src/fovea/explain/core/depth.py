@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fovea.explain.core.attention import attention_modules
 from fovea.explain.core.grid import to_grid
+from fovea.explain.core.latents import latent_layers
 from fovea.explain.core.method import explaining
 
 Run = tuple[str, int, int]  # path, side of its map, axes of its output
@@ -55,7 +57,12 @@ def _sides(net: nn.Module, image: Tensor) -> dict[str, int]:
         stack.enter_context(torch.no_grad())
         net(image)
     times = Counter(path for path, _, _ in runs)
-    once = [run for run in runs if run[1] and times[run[0]] == 1]  # no act that layers share
+    hidden = latent_layers(net, image)
+    inside = tuple(f"{path}." for path in attention_modules(net))
+    once = [  # no act that layers share, and nothing inside attention
+        run for run in runs if run[1] and times[run[0]] == 1 and not run[0].startswith(inside)
+    ]
+    once = [run for run in once if run[0] not in hidden]
     of_tokens = any(_number(path) and axes == 3 for path, side, axes in once if side > 1)
     return {path: side for path, side, axes in once if axes == 3 or not of_tokens}
 
@@ -79,7 +86,9 @@ def _side(net: nn.Module, image: Tensor, output: Any) -> int:
 
 
 def _only_passes(module: nn.Module) -> bool:
-    return "Pool" in type(module).__name__ or isinstance(module, nn.Dropout | nn.Identity | nn.Flatten)
+    return "Pool" in type(module).__name__ or isinstance(
+        module, nn.Dropout | nn.Identity | nn.Flatten | nn.Unfold
+    )
 
 
 def _belongs(net: nn.Module, path: str, sides: dict[str, int]) -> bool:

@@ -31,8 +31,8 @@ def to_grid(net: nn.Module, features: Tensor, size: Sequence[int] | None = None)
     if placed is None:
         count = features.shape[1] - first_attribute(net, "num_prefix_tokens", default=0)
         raise ValueError(
-            f"{count} tokens do not form a square, and {type(net).__name__} has no grid of so many: "
-            "give size=(H, W) of the images, or a function of your own with grid="
+            f"{count} tokens do not form a square, and {type(net).__name__} has no grid of so many in rows: "
+            "name another layer, give size=(H, W) of the images, or a function of your own with grid="
         )
     prefix, grid = placed
     return features[:, prefix:].transpose(1, 2).unflatten(2, grid)  # of (B, prefix + h w, D)
@@ -61,6 +61,11 @@ def first_attribute(net: nn.Module, name: str, *, default: Any) -> Any:
     return next((getattr(m, name) for m in net.modules() if hasattr(m, name)), default)
 
 
+def prefix_counts(net: nn.Module) -> tuple[int, ...]:
+    """Return how many tokens may come before the patches, what the net says of itself first."""
+    return tuple(dict.fromkeys((int(first_attribute(net, "num_prefix_tokens", default=0)), 0, 1, 2)))
+
+
 def _misfit(grid: Size, size: Size) -> float:
     """Return by how many rows or columns a grid misses the shape of the image."""
     stride = sqrt(size[0] * size[1] / (grid[0] * grid[1]))
@@ -73,8 +78,10 @@ def _placed(net: nn.Module, count: int, sizes: Sequence[Size]) -> tuple[int, Siz
     Below the layer that adds the class token, as in `patch_embed`, there are patches alone; nets that add it
     late don't say how many there are.
     """
-    prefix = first_attribute(net, "num_prefix_tokens", default=0)
-    leading = tuple(dict.fromkeys((prefix, 0, 1, 2)))
+    units = first_attribute(net, "mask_spatial_shape", default=None)
+    if units is not None:  # Hiera's tokens are in the order of its mask units, and in rows when each is one
+        return (0, (units[0], units[1])) if count == units[0] * units[1] else None
+    leading = prefix_counts(net)
     shaped = [(*_shaped(count - first, sizes), first) for first in leading if count > first]
     if shaped and (best := min(shaped, key=lambda found: found[0]))[0] < NEAR:
         return best[2], best[1]
@@ -95,7 +102,8 @@ def _shaped(count: int, sizes: Sequence[Size]) -> tuple[float, Size]:
     return min(found, key=lambda one: one[0])
 
 
-def _grids(net: nn.Module, sizes: Sequence[Size]) -> Iterator[Size]:
+def known_grids(net: nn.Module, sizes: Sequence[Size] = ()) -> Iterator[Size]:
+    """Yield the grids of patches that the net names."""
     embed = first_attribute(net, "patch_embed", default=None)
     if sizes and hasattr(embed, "dynamic_feat_size"):
         yield tuple(embed.dynamic_feat_size(sizes[0]))
@@ -106,7 +114,7 @@ def _grids(net: nn.Module, sizes: Sequence[Size]) -> Iterator[Size]:
 
 
 def _known_grid(net: nn.Module, count: int, *, sizes: Sequence[Size]) -> Size | None:
-    for h, w in _grids(net, sizes):
+    for h, w in known_grids(net, sizes):
         shrink = isqrt(h * w // count) if count > 0 else 0  # a hierarchical net halves the sides
         if shrink and (h // shrink) * (w // shrink) == count and not (h % shrink or w % shrink):
             return h // shrink, w // shrink

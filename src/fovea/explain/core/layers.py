@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from fovea.explain.core.attention import attention_modules
 from fovea.explain.core.grid import find_grid, first_attribute
-from fovea.explain.core.method import explaining
+from fovea.explain.core.latents import latent_layers
+from fovea.explain.core.method import explaining, first_tensor
 from fovea.models.adapt_input import AdaptInput
 
 INSTEAD = "name it with layer=, or use a method that reads the image alone, such as saliency or occlusion"
@@ -31,10 +32,16 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Trace:
-    """The modules in the order in which they ended, and how many had ended when each attention began."""
+    """The modules in the order in which they ended, and how many had ended when each attention began.
+
+    `shrinks` has the grids that modules took whose own maps are of another; `keeps` those, coarser than the
+    image, that modules took and gave.
+    """
 
     steps: list[_Step]
     begun: dict[str, int]
+    shrinks: dict[str, tuple[int, int]]
+    keeps: dict[str, tuple[int, int]]
     output: Any
 
 
@@ -57,12 +64,15 @@ def cam_layer(net: nn.Module, image: Tensor | None = None) -> str:
     pair = image[:1].detach().expand(2, -1, -1, -1)  # two: what is not one an image has another first axis
     try:
         trace, whole = _trace_of_features(net, pair)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        latent = latent_layers(net, pair)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(f"{name} does not run on images of {tuple(pair.shape[1:])}: {error}") from error
-    steps = [step for step in _once(trace) if step.grid is not None]
+    steps = [step for step in _once(trace) if step.grid is not None and step.path not in latent]
+    steps = [step for step in steps if not _starts_shrinking(step, trace)] or steps
     if not steps:
         raise ValueError(f"no layer of {name} gives one map an image at {tuple(pair.shape[1:])}: {INSTEAD}")
     if whole:
+        steps = [step for step in steps if not _beside(step, trace)] or steps
         coarsest = min(min(step.grid) for step in steps if step.grid)
         return [step for step in steps if step.grid and min(step.grid) == coarsest][-1].path
     return (_before_attention(net, trace, steps) or steps[-1]).path
@@ -88,6 +98,16 @@ def _before_attention(net: nn.Module, trace: _Trace, steps: Sequence[_Step]) -> 
     return found if found.prefix or normed else None
 
 
+def _starts_shrinking(step: _Step, trace: _Trace) -> bool:
+    """Return whether a step is inside a block that goes on to a coarser map, beside which others may pass."""
+    return any(_within(step.path, block) and grid == step.grid for block, grid in trace.shrinks.items())
+
+
+def _beside(step: _Step, trace: _Trace) -> bool:
+    """Return whether a step has another grid than a block around it keeps, as pooling in a pyramid has."""
+    return any(_within(step.path, block) and grid != step.grid for block, grid in trace.keeps.items())
+
+
 def _within(path: str, block: str) -> bool:
     return bool(block) and f"{path}.".startswith(f"{block}.")
 
@@ -103,7 +123,8 @@ def _once(trace: _Trace) -> Iterator[_Step]:
 def _trace_of_features(net: nn.Module, image: Tensor) -> tuple[_Trace, bool]:
     """Trace the net below its head, where it says which part that is; tell whether its output is a map."""
     trace = _trace(net, net, image)
-    whole = isinstance(trace.output, Tensor) and trace.output.ndim == 4
+    first = first_tensor(trace.output)
+    whole = first is not None and first.ndim == 4
     features = getattr(net, "forward_features", None)
     if callable(features):
         below = _trace(net, features, image)
@@ -115,12 +136,17 @@ def _trace_of_features(net: nn.Module, image: Tensor) -> tuple[_Trace, bool]:
 def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trace:
     steps: list[_Step] = []
     begun: dict[str, int] = {}
+    took: dict[str, tuple[int, int]] = {}
+    shrinks: dict[str, tuple[int, int]] = {}
+    keeps: dict[str, tuple[int, int]] = {}
     pooled: list[Tensor] = []
     sizes = [(image.shape[2], image.shape[3])]  # of the image, and as the first convolution sees it
 
     def begin(path: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         if isinstance(module, nn.Conv2d) and len(sizes) == 1 and args and args[0].ndim == 4:
             sizes.append((args[0].shape[2], args[0].shape[3]))
+        if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
+            took[path] = (args[0].shape[2], args[0].shape[3])
         if path in attention:
             begun[path] = len(steps)
 
@@ -129,6 +155,11 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
             pooled.append(output)
         known = isinstance(output, Tensor) and len(output) == 2 and not any(output is p for p in pooled)
         prefix, grid = (find_grid(net, output, module=module, sizes=sizes) if known else None) or (0, None)
+        if grid and path in took:
+            if took[path] != grid:
+                shrinks[path] = took[path]
+            elif grid != sizes[0]:
+                keeps[path] = grid
         steps.append(_Step(path, module, grid if grid and min(grid) > 1 else None, prefix))
 
     attention = attention_modules(net)
@@ -139,7 +170,8 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
                 stack.callback(module.register_forward_hook(lambda m, _, out, p=path: end(p, m, out)).remove)
         stack.enter_context(explaining(net))
         stack.enter_context(torch.no_grad())
-        return _Trace(steps, begun, run(image))
+        output = run(image)
+        return _Trace(steps, begun, shrinks, keeps, output)
 
 
 def _image_shape(net: nn.Module) -> tuple[int, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,15 @@ def explaining(net: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """Return an output, or the first tensor of one that is a tuple, a list or a dict; None without one."""
+    if isinstance(output, Tensor):
+        return output
+    parts = output.values() if isinstance(output, Mapping) else output
+    several = isinstance(output, Mapping | tuple | list)
+    return next((one for one in parts if isinstance(one, Tensor)), None) if several else None
 
 
 def as_written(net: nn.Module) -> AbstractContextManager[object]:

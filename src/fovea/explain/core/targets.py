@@ -29,10 +29,7 @@ class ClassScore:
 
     def __call__(self, output: Tensor) -> Tensor:
         """Map logits (B, num_classes) to scores (B,)."""
-        if output.ndim != 2:
-            raise ValueError(
-                f"{type(self).__name__} takes logits (B, num_classes), got {tuple(output.shape)}"
-            )
+        self._require_logits(output)
         return self.scores(output).gather(1, self._classes(output)[:, None])[:, 0]
 
     def scores(self, output: Tensor) -> Tensor:
@@ -41,6 +38,7 @@ class ClassScore:
 
     def pin(self, output: Tensor) -> ClassScore:
         """Fix the class, so that it stays the same for a changed image."""
+        self._require_logits(output)
         return self if self.index is not None else type(self)(output.detach().argmax(1))
 
     def take(self, rows: Tensor) -> ClassScore:
@@ -48,6 +46,14 @@ class ClassScore:
         if not isinstance(self.index, Tensor) or not self.index.ndim:
             return self
         return type(self)(self.index.to(rows.device)[rows])
+
+    def _require_logits(self, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+            raise ValueError(
+                f"{type(self).__name__} takes logits (B, num_classes), and the net gives {got}: give a "
+                "target of your own, a function that makes one score an image of it"
+            )
 
     def _classes(self, output: Tensor) -> Tensor:
         if self.index is None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fovea.explain.core.grid import to_grid
+from fovea.explain.core.latents import require_places
 from fovea.explain.core.layers import cam_layer
 from fovea.explain.core.method import enlarge, explaining, score_gradient, unit_range, watch
 from fovea.explain.core.targets import ClassScore, Target
-from fovea.models.hooks import record
+from fovea.models.hooks import find, record
 
 Grid = Callable[[Tensor], Tensor]  # features of a layer to (B, D, h, w)
 
@@ -33,18 +34,21 @@ class ActivationMap:
 
     def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the net's output, and the layer's as the module gives it, both in one graph."""
-        layer = self._own_layer(net, image) if self.layer is None else self.layer
+        layer = self._layer_of(net, image)
         with record(net, layer) as outputs:
             output = net(image)
         if layer not in outputs:
             raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
         return output, outputs[layer]
 
-    def _own_layer(self, net: nn.Module, image: Tensor) -> str:
-        """Find the layer once for each net and size of image: the search costs about a forward pass."""
+    def _layer_of(self, net: nn.Module, image: Tensor) -> str:
+        """Find or check the layer once for each net and size of image: it costs some forward passes."""
         known, size = self._found.setdefault(net, {}), image.shape[1:]
         if size not in known:
-            known[size] = cam_layer(net, image)
+            if self.layer is not None and self.grid is None:
+                find(net, self.layer)
+                require_places(net, image, self.layer)
+            known[size] = self.layer or cam_layer(net, image)
         return known[size]
 
     def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
