@@ -7,6 +7,7 @@ import pytest
 from fovea import files, reading
 from fovea.files import open_end, printable, read_npz, replacing_text, write_json
 from fovea.reading import read_json, read_text, read_yaml
+from fovea.runs.read import read_run
 
 
 @pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
@@ -74,3 +75,10 @@ def test_control_characters_are_shown_and_nothing_else_changes(tmp_path):
     write_json(tmp_path / "a.json", {name: [name]})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert printable(text) == text and json.loads(text) == {name: [name]}
+
+
+@pytest.mark.parametrize("key", ["task", "model", "data", "metrics", "report"])
+def test_a_config_whose_nodes_are_no_nodes_is_a_problem_of_its_run(key, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"task: {{}}\n{key}: x\n")
+    run = read_run(tmp_path)
+    assert run.config == {} and f"config.yaml is no config of a run: {key}" in run.problem

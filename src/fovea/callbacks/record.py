@@ -153,9 +153,9 @@ def _read(path: Path) -> list[dict[str, float]]:
     """Return the rows of a file, without a last one that a kill cut off."""
     if not path.is_file():
         return []
-    lines = read_text(path).splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
     try:
+        lines = read_text(path).splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
         return [
             {name: int(cell) if name in FIRST else float(cell) for name, cell in row.items() if cell}
             for row in csv.DictReader(whole)
