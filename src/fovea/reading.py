@@ -55,6 +55,17 @@ def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
         raise ValueError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        ValueError: it is a pipe, which would be waited for, a device, which may never end, or a folder.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path} is no regular file: replace or remove it")
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read an object of JSON.
 
