@@ -3,7 +3,7 @@ import errno
 import numpy as np
 import pytest
 
-from fovea.files import read_npz, readable
+from fovea.files import read_npz, readable, remove_written
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -41,3 +41,16 @@ def test_what_is_no_fault_of_the_content_does_not_advise_to_delete_the_file(erro
 def test_a_size_beyond_the_memory_names_the_file(tmp_path):
     with pytest.raises(MemoryError, match=r"a\.npy"), readable(tmp_path / "a.npy", "array"):
         raise MemoryError
+
+
+def test_what_is_deleted_lies_in_the_folder_whatever_its_list_says(tmp_path):
+    folder = tmp_path / "predict"
+    (folder / "annotated").mkdir(parents=True)
+    for path in (tmp_path / "mine.txt", folder / "own.txt", folder / "annotated" / "a.jpg"):
+        path.write_text("x")
+    (folder / "link").symlink_to(tmp_path)
+    listed = ["../mine.txt", str(tmp_path / "mine.txt"), "link/mine.txt", "annotated/a.jpg", "."]
+    (folder / ".list").write_text("\n".join(listed))
+    remove_written(folder, ".list")
+    assert (tmp_path / "mine.txt").is_file() and (folder / "own.txt").is_file()
+    assert not (folder / "annotated").exists() and not (folder / ".list").exists()

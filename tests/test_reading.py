@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 
@@ -5,8 +6,12 @@ import numpy as np
 import pytest
 
 from fovea import files, reading
+from fovea.data.formats import idx
+from fovea.data.images import read_image
 from fovea.files import open_end, printable, read_npz, replacing_text, write_json
+from fovea.inspect.files import check_file
 from fovea.reading import read_json, read_text, read_yaml
+from fovea.runs.read import read_run
 
 
 @pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
@@ -74,3 +79,28 @@ def test_control_characters_are_shown_and_nothing_else_changes(tmp_path):
     write_json(tmp_path / "a.json", {name: [name]})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert printable(text) == text and json.loads(text) == {name: [name]}
+
+
+@pytest.mark.parametrize("key", ["task", "model", "data", "metrics", "report"])
+def test_a_config_whose_nodes_are_no_nodes_is_a_problem_of_its_run(key, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"task: {{}}\n{key}: x\n")
+    run = read_run(tmp_path)
+    assert run.config == {} and f"config.yaml is no config of a run: {key}" in run.problem
+
+
+def test_a_pipe_or_a_device_is_no_image_and_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "device.png"):
+        with pytest.raises(ValueError, match=rf"{name} is no regular file: replace or remove it"):
+            read_image(tmp_path / name)
+        assert check_file(tmp_path / name, role="image") == (
+            [("corrupt", "the image is no regular file")], False,
+        )  # fmt: skip
+
+
+def test_a_compressed_array_that_unfolds_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "LARGEST", 2**16)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 16, 0, 0]) + bytes(2**20)))
+    with pytest.raises(ValueError, match=r"a\.gz unfolds to more than"):
+        idx.read_idx(tmp_path / "a.gz", ndim=1)

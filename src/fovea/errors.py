@@ -45,6 +45,20 @@ ONE_VALUE = (
     "normalisation"
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
+ELSEWHERE = "give another place by run_dir=, output= or sweep_dir="
+REMEDIES = {
+    errno.EROFS: f"the file system is read-only; {ELSEWHERE}",
+    errno.EACCES: f"permission denied; change its permissions, or {ELSEWHERE}",
+    errno.EPERM: f"permission denied; change its permissions, or {ELSEWHERE}",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+    errno.EIO: "the disk fails; copy what is there, and go on elsewhere",
+}
+
+
+def of_system(error: OSError) -> str:
+    """Return the message where the system refuses to read or write a file."""
+    known = REMEDIES.get(error.errno or 0)
+    return f"{error.filename}: {known or (error.strerror or 'it cannot be used').lower()}"
 
 
 def disk_full(path: object) -> str:
@@ -79,6 +93,8 @@ def explain(error: BaseException, *, config: Any = None) -> str:
         return SHARED_MEMORY
     if isinstance(cause, OSError) and cause.errno in FULL:
         return disk_full(cause.filename)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
+        return of_system(cause)
     if is_out_of_memory(cause):
         size = 0 if config is None else int(config.data.batch_size)
         cached = config is not None and config.data.get("cache") is True and _on_host(cause)

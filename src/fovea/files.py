@@ -10,6 +10,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     except Exception as error:
         _name_what_is_wrong(error, path)
+        if isinstance(error, OSError) and error.filename == str(draft):
+            error.filename = str(path)
         raise
     finally:
         draft.unlink(missing_ok=True)
@@ -133,6 +136,8 @@ def results_folder(path: Path, *, run: Path | None = None) -> Path:
 def open_end(path: str | Path) -> int:
     """Return a descriptor at the end of a regular file that is no link, made where there is none.
 
+    A file with a second name (a hard link) becomes a copy first, so that what has the other name stays.
+
     Raises:
         ValueError: it is a link, or a pipe, for whose reader the process would wait.
     """
@@ -143,10 +148,15 @@ def open_end(path: str | Path) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise ValueError(f"{path} is a link or a pipe, and no log is written there: delete it") from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{path} is no regular file, and no log is written there: delete it")
-    return descriptor
+    with replacing(Path(path)) as draft:
+        shutil.copyfile(path, draft)
+    return open_end(path)
 
 
 def append(path: Path, text: str) -> None:

@@ -38,14 +38,32 @@ def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
     """Read UTF-8; bytes that are not text are replaced.
 
     Raises:
-        ValueError: the file is no regular one (a pipe is waited for, a device may never end), or too large.
+        ValueError: the file is no regular one (a pipe is waited for, a device may never end), too large, or
+            the system does not let it be read.
+        FileNotFoundError: there is none.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} is no regular file")
-    if found.st_size > most:
-        raise ValueError(f"{path} has {found.st_size} bytes, more than any run writes ({most})")
-    return path.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path} is no regular file")
+        if found.st_size > most:
+            raise ValueError(f"{path} has {found.st_size} bytes, more than any run writes ({most})")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        ValueError: it is a pipe, which would be waited for, a device, which may never end, or a folder.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path} is no regular file: replace or remove it")
+    return path.read_bytes()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_a_resumed_run_drops_what_a_killed_one_had_begun(tmp_path, clock):
     epoch(record, trainer(1), clock)
     assert len(read(tmp_path / "metrics.csv")) == 2
     with (tmp_path / "metrics.csv").open("a") as file:
-        file.write("2,30,0.")  # cut off by a kill
+        file.write("2,30,2.5e-")  # cut off by a kill
     again = EpochRecord(path=tmp_path / "metrics.csv")
     again.setup(trainer(), None, "fit")
     again.load_state_dict(saved)

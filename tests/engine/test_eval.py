@@ -1,4 +1,6 @@
+import errno
 import json
+import re
 import shutil
 import sys
 
@@ -195,6 +197,18 @@ def test_best_and_last_stand_side_by_side(run_on, images, call, capsys):
     assert best["test/loss"] != last["test/loss"]
     heads = next(line for line in capsys.readouterr().err.splitlines() if "test best" in line)
     assert heads.split() == ["test", "best", "test", "last"]
+
+
+def test_a_run_that_may_only_be_read_is_measured_all_the_same(run_on, images, call, capsys, monkeypatch):
+    def refuse(path, value):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    run = run_on(images)
+    monkeypatch.setattr(engine, "write_json", refuse)
+    call("eval", run=run)
+    said = capsys.readouterr().err
+    assert f"{run / 'eval_test.json'} cannot be written" in said and re.search(r"(?m)^acc +\d", said)
+    assert not (run / "eval_test.json").exists()
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true", "16-mixed"])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from fovea import errors, files
 from fovea.config.validate import number_of_cores, validate
 from fovea.engine import resume, rundir
+from fovea.engine.log import configure
 from fovea.errors import UsageError
 from helpers import runs
 
@@ -99,6 +101,16 @@ def test_damaged_files_name_what_is_intact(run_dir):
     last.write_bytes(whole[: len(whole) // 2])
     assert "best.ckpt is intact" in (said := refused(run_dir)) and "Pytorch" not in said
     last.write_bytes(whole)
+    last.unlink()
+    assert "last.ckpt is missing" in (said := refused(run_dir)) and "copy best.ckpt" in said
+    last.mkdir()
+    assert f"{last} is no regular file" in refused(run_dir)
+    last.rmdir()
+    last.write_bytes(whole)
+    (run_dir / "train.log").rename(run_dir / "mine.log")
+    (run_dir / "train.log").symlink_to(run_dir / "mine.log")
+    assert f"{run_dir / 'train.log'} is a link" in refused(run_dir)
+    (run_dir / "train.log").unlink()
     config.write_text("")
     assert "config.yaml is empty" in (said := refused(run_dir)) and "checkpoint=best" in said
     config.write_text(text[: text.index("\nmetrics:")])
@@ -114,6 +126,36 @@ def test_a_full_disk_names_the_file_and_leaves_no_draft(tmp_path):
         message = errors.explain(error.value)
         assert str(tmp_path / "last.ckpt") in message and "free some space" in message
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_place_that_cannot_be_written_is_named_with_the_keys_for_another(number, tmp_path):
+    with pytest.raises(OSError) as error, files.replacing(tmp_path / "summary.json") as draft:
+        raise OSError(number, os.strerror(number), str(draft))
+    message = errors.explain(error.value)
+    assert message.startswith(f"{tmp_path / 'summary.json'}: ") and "run_dir=" in message
+    assert "Errno" not in message and "Error" not in message
+
+
+def test_a_file_with_a_second_name_is_not_written_through_it(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine\n")
+    os.link(tmp_path / "mine.txt", tmp_path / "train.log")
+    files.append(tmp_path / "train.log", "more\n")
+    assert (tmp_path / "mine.txt").read_text() == "mine\n"
+    assert (tmp_path / "train.log").read_text() == "mine\nmore\n"
+
+
+def test_what_is_left_out_shows_its_traceback_in_the_log_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FOVEA_TRACEBACK", raising=False)
+    configure(tmp_path)
+    try:
+        raise OSError("disk")
+    except OSError:
+        logging.getLogger("fovea.x").warning("a section is left out", exc_info=True)
+    finally:
+        configure(None)
+    assert capsys.readouterr().err == "a section is left out\n"
+    assert "OSError: disk" in (tmp_path / "train.log").read_text()
 
 
 def test_a_folder_that_vanished_is_named(tmp_path):

@@ -15,7 +15,9 @@ ENDLESS = [*runs.QUICK, "trainer.max_epochs=100000"]
 TWO = [*(word for word in ENDLESS if word != "trainer=cpu"), *commands.TWO]
 
 
-@pytest.mark.parametrize(("signum", "code", "workers"), [("SIGINT", 130, 2), ("SIGTERM", 143, 0)])
+@pytest.mark.parametrize(
+    ("signum", "code", "workers"), [("SIGINT", 130, 2), ("SIGTERM", 143, 0), ("SIGHUP", 129, 0)]
+)
 def test_a_signal_ends_a_run_in_an_orderly_way_and_it_can_go_on(signum, code, workers, tmp_path):
     run_dir = tmp_path / "run"
     process = commands.launch(*ENDLESS, f"data.num_workers={workers}", run_dir=run_dir)
@@ -25,7 +27,7 @@ def test_a_signal_ends_a_run_in_an_orderly_way_and_it_can_go_on(signum, code, wo
     if signum == "SIGINT":
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does for Ctrl-C
     else:
-        process.terminate()
+        process.send_signal(signal.Signals[signum])
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == code, errors
     assert "Traceback" not in errors and "Error" not in errors

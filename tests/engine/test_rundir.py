@@ -53,6 +53,7 @@ def test_a_directory_that_was_there_stays_when_it_is_given_back(tmp_path):
     for run_dir, keep in ((tmp_path, False), (tmp_path / "given", True), (tmp_path / "made", False)):
         run_dir.mkdir(exist_ok=True)
         rundir.claim(run_dir, fixed=True)
+        (run_dir / ".0123456789abcdef.part").touch()  # of a file that found no room
         rundir.give_back(run_dir, {}, keep=keep)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["given", "notes.txt"]
 

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import math
 import re
@@ -282,6 +283,19 @@ def test_a_network_that_the_format_cannot_hold(tmp_path, form, capfd):
     assert "try format=" in str(found.value) and len(str(found.value).splitlines()) == 2
     said = capfd.readouterr()
     assert not said.out and not said.err
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_full_disk_is_no_fault_of_the_network(tmp_path, form, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("torch.onnx.export", full)
+    net = nn.Linear(4, 3).eval()
+    with pytest.raises(OSError) as error:
+        export_formats.write(FORMATS[form], net, torch.zeros(2, 4), tmp_path / "model", opset=None)
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_a_trace_that_took_one_branch_is_refused(tmp_path):

@@ -13,7 +13,9 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from fovea.errors import UsageError
 from fovea.files import append, write_text
+from fovea.reading import read_text
 
 log = logging.getLogger(__name__)
 FIRST = ("epoch", "step")
@@ -151,15 +153,15 @@ def _read(path: Path) -> list[dict[str, float]]:
     """Return the rows of a file, without a last one that a kill cut off."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
     try:
+        lines = read_text(path).splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
         return [
             {name: int(cell) if name in FIRST else float(cell) for name, cell in row.items() if cell}
             for row in csv.DictReader(whole)
         ]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no record of a training ({error}): restore it, or delete it") from None
+    except (TypeError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path} is no record of a training ({error}): restore it, or delete it") from None
 
 
 def _stage(name: str) -> str:

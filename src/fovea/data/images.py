@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from fovea.reading import read_bytes
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -39,8 +41,7 @@ def read_image(path: str | Path, *, channels: int = 3, enough: int | None = None
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels} is not supported: choose 1 (grey) or 3 (RGB)")
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_bytes(Path(path))
     if not data:
         raise ValueError(f"{path} is empty: replace or remove it")
     image = _decode_fast(data, enough) if _is_ordinary(data) else None

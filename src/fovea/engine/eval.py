@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import logging
@@ -46,8 +47,18 @@ def main(config: DictConfig) -> None:
             trained = open_run(config.run, name)
             for split in dict.fromkeys(splits):
                 found.append(measure(trained, config, split))
-                write_json(found[-1].file, found[-1].facts())
+                _keep(found[-1])
     log.info("\n%s", tables(found))
+
+
+def _keep(one: Measurement) -> None:
+    """Write a measurement beside the checkpoint; one in a place that is only to be read is shown alone."""
+    try:
+        write_json(one.file, one.facts())
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        log.warning("%s cannot be written (%s): the figures are only shown", one.file, error.strerror)
 
 
 def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:

@@ -129,7 +129,7 @@ class Session:
         try:
             self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
         except Exception as error:
-            if path is None or not _restoring(error):
+            if path is None or isinstance(error, UsageError) or not _restoring(error):
                 raise
             raise UsageError(
                 f"{path} does not continue this run ({errors.explain(error)}): it is damaged or was edited; "

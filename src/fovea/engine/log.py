@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
@@ -9,6 +10,7 @@ import warnings
 from io import TextIOWrapper
 from pathlib import Path
 
+from fovea.errors import wants_traceback
 from fovea.files import open_end, printable
 
 NOISE = (
@@ -49,6 +51,16 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
+class _Terse(_Printable):
+    """Messages without the tracebacks that some have in train.log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not wants_traceback():
+            record = copy.copy(record)
+            record.exc_info = record.exc_text = None
+        return super().format(record)
+
+
 def configure(run_dir: Path | None) -> None:
     """Log to the terminal, and from now on to `run_dir/train.log` too."""
     root = logging.getLogger()
@@ -57,7 +69,7 @@ def configure(run_dir: Path | None) -> None:
         root.removeHandler(handler)
         handler.close()
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(_Printable("%(message)s"))
+    terminal.setFormatter(_Terse("%(message)s"))
     terminal.addFilter(_Terminal())
     root.addHandler(terminal)
     if run_dir is not None:

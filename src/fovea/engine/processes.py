@@ -17,7 +17,7 @@ from fovea.errors import Interrupted, ProcessFailed
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 5.0  # seconds for a process to end by itself
 LOST = (
     "Connection closed by peer",
@@ -30,7 +30,9 @@ LOST = (
 
 
 class stop_signals:
-    """Turn Ctrl-C and SIGTERM into `Interrupted`; a second one has its usual effect.
+    """Turn Ctrl-C, SIGTERM and a closed terminal into `Interrupted`; a second one has its usual effect.
+
+    A process that was told to outlive its terminal (nohup) does.
 
     A library that is stopped while it cleans up may end with an error of its own: it is `Interrupted` too.
     """
@@ -39,7 +41,7 @@ class stop_signals:
 
     def __enter__(self) -> None:
         self._pid = os.getpid()
-        self._old = {s: signal.signal(s, self._stop) for s in SIGNALS}
+        self._old = {s: signal.signal(s, self._stop) for s in SIGNALS if not _outlives(s)}
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a worker of a data loader, forked with this handler; the run ends it
@@ -56,6 +58,10 @@ class stop_signals:
             signal.signal(s, handler if self._stopped is None else signal.SIG_DFL)
         if self._stopped is not None and isinstance(error, Exception):  # what a library made of it
             raise self._stopped from None
+
+
+def _outlives(signum: int) -> bool:
+    return signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN
 
 
 class ChildProcesses:
@@ -116,7 +122,7 @@ class ChildProcesses:
     def _failed(self) -> list[tuple[int, int]]:
         """Return (rank, exit code) of each process that failed; those that our signals ended did not."""
         codes = [(rank, other.poll()) for rank, other in enumerate(self._others, 1)]
-        return [(rank, code) for rank, code in codes if code not in (None, 0, 130, 143)]
+        return [(rank, code) for rank, code in codes if code not in (None, 0, 129, 130, 143)]
 
     def _failure(self) -> ProcessFailed:
         rank, code = self._failed()[0]

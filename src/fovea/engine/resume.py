@@ -68,7 +68,13 @@ def start(config: DictConfig, given: list[str]) -> Start:
         if any((run_dir / "checkpoints").glob("*.ckpt")):
             raise UsageError(_unusable(run_dir, "is empty"))
         return Start(config, claimed=True)
-    last = run_dir / "checkpoints" / "last.ckpt"
+    rundir.check_kinds(run_dir)
+    last, best = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    if best.is_file() and not last.is_file():
+        raise UsageError(
+            f"{last} is missing, and to begin anew would overwrite {best}: restore it, copy best.ckpt to "
+            "last.ckpt to go on after the best epoch, or start a new run"
+        )
     try:
         there = rundir.read_config(run_dir)
     except UsageError as error:

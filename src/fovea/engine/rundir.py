@@ -93,6 +93,17 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def check_kinds(run_dir: Path) -> None:
+    """Raise a UsageError where something else stands in the place of a file or folder that a run writes."""
+    inside = [path for name in FOLDERS for path in sorted((run_dir / name).glob("*.*"))]
+    for path in (*(run_dir / name for name in (*FILES, *FOLDERS)), *inside):
+        kind = "folder" if path.name in FOLDERS else "file"
+        linked = path.is_symlink() and path not in inside  # those inside are replaced, never followed
+        if os.path.lexists(path) and (linked or not (path.is_dir() if kind == "folder" else path.is_file())):
+            what = "a link" if linked else f"no regular {kind}"
+            raise UsageError(f"{path} is {what}: put a {kind} there as a run writes it, or delete it")
+
+
 def saved_state(run_dir: Path) -> dict[str, bytes]:
     """Return what `give_back` needs to leave a run as it is now: nothing of one that is new."""
     files = {name: run_dir / name for name in ("config.yaml", "summary.json")}

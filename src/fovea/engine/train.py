@@ -153,4 +153,4 @@ def _report(run_dir: Path, config: DictConfig) -> None:
     try:
         write_report(run_dir, config)
     except Exception as error:
-        log.warning("the report could not be written: %s", error)
+        log.warning("the report could not be written: %s", errors.explain(error))

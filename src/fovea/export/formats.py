@@ -96,7 +96,9 @@ def write(form: Format, net: nn.Module, x: Tensor, path: Path, *, opset: int | N
                 return form.write(plain, x, path, names, opset)
         except ExportError:
             raise
-        except Exception as error:  # exporters fail in many ways, all of them about the network
+        except Exception as error:  # exporters fail in many ways, nearly all of them about the network
+            if isinstance(fault := _first_cause(error), OSError) and fault.errno is not None:
+                raise fault from None
             others = " or ".join(f"format={other}" for other in FORMATS if other != form.name)
             raise ExportError(
                 f"the network cannot be written as {form.name}: {reason(error)}\n  try {others}; "
@@ -106,12 +108,17 @@ def write(form: Format, net: nn.Module, x: Tensor, path: Path, *, opset: int | N
 
 def reason(error: BaseException) -> str:
     """Return the first line of the first cause; TorchScript puts it last, below the code."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    error = _first_cause(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and "TorchScript" in lines[0]:
         return lines[-1]
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 @contextlib.contextmanager
@@ -158,14 +165,18 @@ def _torchscript(
     net: nn.Module, x: Tensor, path: Path, names: list[str], opset: int | None
 ) -> dict[str, Any]:
     # strict=False lets dicts out; the parity gate checks more than the tracer's own check
-    torch.jit.trace(net, x, check_trace=False, strict=False).save(str(path))
+    content = io.BytesIO()  # where its own writer finds no room on a disk, it ends the whole process
+    torch.jit.save(torch.jit.trace(net, x, check_trace=False, strict=False), content)
+    path.write_bytes(content.getbuffer())
     return {"note": "PyTorch calls TorchScript deprecated: torch_export is its successor"}
 
 
 def _torch_export(
     net: nn.Module, x: Tensor, path: Path, names: list[str], opset: int | None
 ) -> dict[str, Any]:
-    torch.export.save(_program(net, x), str(path))
+    content = io.BytesIO()
+    torch.export.save(_program(net, x), content)
+    path.write_bytes(content.getbuffer())
     return {}
 
 

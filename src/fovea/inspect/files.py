@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fovea.data.formats.listing import FORMATS
 from fovea.data.formats.listing import SUFFIXES as IMAGES
+from fovea.reading import read_bytes
 
 Problem = tuple[str, str]  # (kind of finding, message)
 
@@ -29,7 +30,7 @@ PICTURES = ("image", "mask", "instances")  # roles of files that hold pixels
 def check_file(path: Path, *, role: str, channels: int = 3) -> tuple[list[Problem], bool]:
     """Return the problems of a file, and whether it is worth decoding."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except PermissionError:
         return [("no permission", f"the {role} may not be read")], False
     except (FileNotFoundError, NotADirectoryError):
@@ -38,6 +39,8 @@ def check_file(path: Path, *, role: str, channels: int = 3) -> tuple[list[Proble
         return [(kind.get(role, "missing annotation"), why)], False
     except OSError as error:
         return [("corrupt", f"the {role} cannot be read: {error.strerror}")], False
+    except ValueError:
+        return [("corrupt", f"the {role} is no regular file")], False
     if not data:
         return [("empty file", f"the {role} has 0 bytes")], False
     return _check_picture(data, path, role, channels) if is_picture(path, role) else ([], True)

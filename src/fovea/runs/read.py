@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "failed", "interrupted")
 MOST_CLASSES = 10**6
+NODES = ("task", "model", "data", "metrics", "report", "optimizer", "trainer")  # of a config, with keys below
 UNFINISHED = "killed or still running"
 Columns = dict[str, list[float | None]]  # one entry per epoch; None is a blank cell
 
@@ -212,4 +213,7 @@ def _config(path: Path) -> tuple[Mapping[str, Any], str]:
     except ValueError as error:
         log.warning("%s; the report shows it as text only", error)
         return {}, str(error)
-    return (value, "") if isinstance(value, Mapping) else ({}, "its config.yaml is empty")
+    if not isinstance(value, Mapping):
+        return {}, "its config.yaml is empty"
+    odd = [key for key in NODES if not isinstance(value.get(key), Mapping | None)]
+    return ({}, f"{path} is no config of a run: {odd[0]} has no keys") if odd else (value, "")

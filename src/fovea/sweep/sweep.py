@@ -75,7 +75,7 @@ def _run(job: JobDir, overrides: list[str]) -> float:
         result = "no value" if math.isnan(value) else f"{facts['best']['monitor']} {value:.4f}"
         log.info("job %s finished: %s (%.0f s)", job.name, result, time.monotonic() - start)
         return value
-    if status == "interrupted" and end.code in (130, 143):
+    if status == "interrupted" and end.code in (129, 130, 143):
         log.warning("job %s was stopped: %s", job.name, facts.get("error"))
         return math.nan
     own = facts.get("error") if status == "failed" else None

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fovea.reading import read_bytes
+
 # two levels of brackets for polygons, one of braces for run lengths; inside of a string the quote is escaped
 _SEGMENTATION = re.compile(
     rb'"segmentation"\s*:\s*(\[[^\[\]{}"]*(?:\[[^\[\]{}"]*\][^\[\]{}"]*)*\]|\{[^{}]*\})(?=\s*[,}])'
@@ -28,7 +30,7 @@ def read_json(path: Path) -> tuple[dict[str, Any], np.ndarray]:
         places.append(match.span(1))
         return b'"segmentation":%d' % (len(places) - 1)
 
-    text = _SEGMENTATION.sub(shorten, path.read_bytes())
+    text = _SEGMENTATION.sub(shorten, read_bytes(path))
     collecting = gc.isenabled()
     gc.disable()  # it looks through the millions of new objects again and again: half of the time
     try:

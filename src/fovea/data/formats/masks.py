@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fovea.data.formats.listing import FORMATS
+from fovea.reading import read_bytes
 from fovea.types import IGNORE
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _first(bad: np.ndarray) -> tuple[int, int]:
 
 def _numbers(path: Path, colours: np.ndarray | None) -> np.ndarray:
     """Decode a file to uint8 or uint16 (H, W): indices, grey values, or rows of `colours`."""
-    data = path.read_bytes()
+    data = read_bytes(path)
     if not data:
         raise ValueError(f"{path} is empty: replace or remove it")
     image = _open(path, data)

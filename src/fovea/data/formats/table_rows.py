@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fovea.data.formats.listing import ALIASES
+from fovea.reading import read_bytes
 
 DELIMITERS = (",", ";", "\t", "|")
 LISTED = 50  # wrong lines in a message
@@ -66,7 +67,7 @@ class MissingFiles(WrongLines, FileNotFoundError):
 def read_table(file: Path, columns: Columns) -> ParsedTable:
     """Read a table: any of , ; tab and | between the cells, UTF-8 with or without BOM, any line ends."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{file}, line {line} is not UTF-8: save the table as UTF-8") from error

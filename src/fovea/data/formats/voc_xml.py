@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from fovea.reading import read_bytes
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FROM_ONE = (1, 1, 0, 0)  # what is taken off inclusive corners that count from 1
 
@@ -35,7 +37,7 @@ def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
         if "\0" in text:  # UTF-16, in which a declaration would pass the check below
             raise ValueError(f"{path} is not readable as XML in UTF-8 (it has NUL bytes): get it again")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
