@@ -145,10 +145,14 @@ def _run(name: str) -> None:
                 from fovea.runs.newest import named_last
 
                 config.run = named_last(config.run, Path(str(config.paths.logs)))
-            if name != "train":
+            if name == "train":
+                from fovea.config.given import check_given
+
+                check_given(config, given, choices=HydraConfig.get().runtime.choices)
+            else:
                 from fovea.config.arguments import check_arguments
 
-                check_arguments(config)
+                check_arguments(config, given)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's
