@@ -27,12 +27,17 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "data.num_classes": ("null", "0 x 1.5 true", "1"),
     "data.mean": ("each channel", "0.5 [] [a] null", "[0.5]"),
     "data.std": ("each channel", "x [[1]]", "[0.5,0.5,0.5]"),
+    "data.on_error": ("raise or skip", "ignore null", "skip"),
+    "data.cache": ("auto", "maybe null", "false auto"),
+    "data.resize": ("crop, pad, stretch", "squash null", "pad"),
+    "data.interpolation": ("bicubic", "cubic null", "area"),
+    "data.crop_pct": ("above 0 and at most 2", "0 2.1 big", "2 0.5"),
     "data.subset": ("true or false", "maybe 1", "true"),
     "data.download": ("true or false", "maybe null", "false"),
     "model.pretrained": ("true or false", "maybe 0", "false"),
     "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
     "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
-    "trainer.devices": ("auto", "0 -2 null 1.5", "1 -1 auto"),
+    "trainer.devices": ("auto", "0 -2 null 1.5 abc [] true", "1 -1 auto [0]"),
     "name": ("letters", "'' null a/b", "x 7 a-b.c"),
     "tags": ("a list", "x null ['a/b'] [[]]", "[] [a,week3] [3]"),
     "run_dir": ("directory", "'' null", "x"),
@@ -54,6 +59,8 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
     "trainer.accumulate_grad_batches": ("at least 1", "0 1.5", "1"),
     "trainer.gradient_clip_val": ("above 0", "0 -1.0", "0.5 null"),
+    "metrics.mode": ("'min' or 'max'", "maximum null", "min"),
+    "checkpoint.mode": ("'min' or 'max'", "up", "max"),
     "metrics.monitor": ("val/loss", "'' null 3", "val/acc"),
     "test": ("true or false", "maybe null 1", "false"),
     "channels_last": ("true or false", "maybe null", "true"),
@@ -101,7 +108,6 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
     monkeypatch.setattr(DataModule, "prepare_data", lambda self: pytest.fail("it reads data"))
     monkeypatch.setattr(DataModule, "setup", lambda self, stage=None: pytest.fail("it reads data"))
     config = runs.compose([*runs.QUICK, override, f"run_dir={tmp_path}"])
-    validate(config)
     key, _, value = override.partition("=")
     with pytest.raises(Exception) as error:
         Session(Start(config), None, ChildProcesses()).run()

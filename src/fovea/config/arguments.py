@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.validate import ACCELERATORS, require_cores
+from fovea.config.validate import ACCELERATORS, broken_rule, require_cores
+from fovea.config.values import require
 from fovea.errors import UsageError
 
 FORMATS = ("onnx", "torchscript", "torch_export")
@@ -66,7 +67,8 @@ def check_arguments(config: DictConfig, given: list[str]) -> None:
     values: Any = {key: config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
     if values.get("output") is not None:
         _check_output(str(values["output"]))
-    if "run" in values:
+    if "run" in list(config):
+        require(config, "run")
         _check_runs(values["run"], optional="model" in config)
     for key in ("input", "runs"):
         if key in values and (values[key] is None or not str(values[key]).strip()) and _needed(key, config):
@@ -77,6 +79,12 @@ def check_arguments(config: DictConfig, given: list[str]) -> None:
         asked = key in values or (value is not None and "." in key)
         if asked and not allowed(value):
             raise UsageError(f"{key} is {value!r}; allowed: {text}")
+    broken = broken_rule({"data": OmegaConf.to_container(config.data)}) if "action" in config else None
+    if broken:
+        raise UsageError(broken)
+    for key in ("data_root", "truth"):
+        if values.get(key) is not None and not Path(str(values[key])).exists():
+            raise UsageError(f"{key}={values[key]}: there is no such path; give one, or leave {key}= out")
     require_cores(values.get("num_workers"), key="num_workers")
     _check_checkpoints(values.get("checkpoint", "best"))
     if "run" in values and values["run"] is not None:

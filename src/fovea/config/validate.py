@@ -1,7 +1,7 @@
 """Check the values that users set most, before a network is built or data is read.
 
-What a constructor refuses itself before data is read, naming the key, is not repeated here: data.on_error
-(DataModule), metrics.mode (BestAndLast), data.resize and all preprocessing (Preprocess, of checkpoints too).
+The types of other keys are those of the signatures: see given.py. Choices stand here although constructors
+refuse others too, as a wrong one is answered before torch is imported.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ PRECISIONS = (
 COLLECTIONS = ("callbacks", "logger", "metrics.values", "augment.sample", "augment.batch")  # nodes by name
 LABEL = re.compile(r"[\w.,:+=()@#-][\w .,:+=()@#-]{0,99}")
 LABEL_RULE = "up to 100 letters, digits, blanks and .,:+-=_()@#"
+RESIZES = ("crop", "pad", "stretch")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "area")
 BATCHES = "a number of batches from 0, or a share from 0.0 to 1.0"
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
@@ -48,7 +50,9 @@ def _size(value: object) -> bool:
 
 
 def _devices(value: object) -> bool:
-    return value in ("auto", -1, "-1") or _is_int(value, 1) or (isinstance(value, str | list) and bool(value))
+    if isinstance(value, str):
+        return re.fullmatch(r"auto|-1|\d+(,\d+)*,?", value) is not None
+    return value == -1 or _is_int(value, 1) or (isinstance(value, list) and bool(value))
 
 
 def _batches(value: object) -> bool:
@@ -88,6 +92,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.num_classes": (lambda v: v is None or _is_int(v, 1), "null or an integer of at least 1"),
     "data.mean": (_channels, "a list with a number for each channel, such as [0.5]"),
     "data.std": (_channels, "a list with a number for each channel, such as [0.5]"),
+    "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.cache": (lambda v: isinstance(v, bool) or v == "auto", "true, false or auto"),
+    "data.resize": (lambda v: v in RESIZES, ", ".join(RESIZES)),
+    "data.interpolation": (lambda v: v in INTERPOLATIONS, ", ".join(INTERPOLATIONS)),
+    "data.crop_pct": (lambda v: _is_number(v) and 0 < v <= 2, "a number above 0 and at most 2"),
     "data.subset": (lambda v: isinstance(v, bool), "true or false"),
     "data.download": (lambda v: isinstance(v, bool), "true or false"),
     "model.pretrained": (lambda v: isinstance(v, bool), "true or false"),
@@ -117,6 +126,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (_is_number(v) and v > 0),
         "null or a number above 0",
     ),
+    "metrics.mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
+    "checkpoint.mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
     "metrics.monitor": (
         lambda v: isinstance(v, str) and bool(v.strip()),
         "a logged metric, such as val/loss",

@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,6 +56,7 @@ def check_words(argv: list[str], *, name: str) -> None:
     """Raise a `UsageError` with the word and how it is written; warn where one does not count."""
     if {"--hydra-help", "--shell-completion", "-sc"} & set(argv):
         return
+    _check_values_of_options(argv)
     chosen: dict[str, str] = {}
     for before, word in zip(["", *argv], argv, strict=False):
         if word.startswith("-"):
@@ -62,7 +64,7 @@ def check_words(argv: list[str], *, name: str) -> None:
             continue
         if before in WITH_VALUE or before in ("--info", "-i"):
             continue
-        override = _parsed(word)
+        override = _parsed(word, name=name)
         group = str(override.key_or_group)
         _check_sign(group, override, word, train=name == "train")
         if group in (ONE if name == "train" else ("data", "method")):
@@ -93,9 +95,24 @@ def _check_option(word: str) -> None:
         raise UsageError(f"{word}: there is no folder {value}; name one with YAML files in folders of groups")
 
 
-def _parsed(word: str) -> Override:
+def _check_values_of_options(argv: list[str]) -> None:
+    """Raise for an option without the value that it needs, or with one that is no choice."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(f"{message}; all options: --help")
+
+    if "--version" not in argv:
+        parser = get_args_parser()
+        parser.error = refuse  # type: ignore[method-assign]
+        parser.parse_known_args(argv)
+
+
+def _parsed(word: str, *, name: str) -> Override:
     """Return the override that a word is, or raise a `UsageError` saying how to write it."""
     key, equals, value = word.partition("=")
+    if not equals and ("/" in word or Path(word).exists()):
+        place = {"train": "run_dir", "compare": "runs", "data": "data.root"}.get(name, "run")
+        raise UsageError(f"{word!r} is a path without a key: write {for_shell(place, word)}")
     if not equals and not word.startswith("~"):
         raise UsageError(f"{word!r} has no value: write {word}=VALUE (quote blanks in a value)")
     if not key.strip("+~"):
