@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fovea.config import build
+from fovea.config.groups import member, members
 from fovea.config.validate import RULES, validate
 from fovea.engine.fit import Session
 from fovea.engine.processes import ChildProcesses
@@ -24,7 +25,7 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "data.limit_per_class": ("null", "0 all", "1"),
     "data.num_folds": ("at least 2", "1 2.5", "2"),
     "data.fold": ("from 0", "-1 0.5", "0"),
-    "data.num_classes": ("null", "0 x 1.5 true", "1"),
+    "data.num_classes": ("null", "-1 x 1.5 true", "0 1"),
     "data.mean": ("each channel", "0.5 [] [a] null", "[0.5]"),
     "data.std": ("each channel", "x [[1]]", "[0.5,0.5,0.5]"),
     "data.on_error": ("raise or skip", "ignore null", "skip"),
@@ -71,6 +72,14 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
 
 def overrides(column):
     return [(key, value) for key, row in VALUES.items() for value in row[column].split()]
+
+
+@pytest.mark.parametrize("name", members("data"))
+def test_every_data_set_keeps_the_rules(name):
+    plain = member("data", name)
+    for key in [key for key in RULES if key.startswith("data.")]:
+        value = plain.get(key.removeprefix("data."))
+        assert value is None or "${" in str(value) or RULES[key][0](value), (key, value)
 
 
 def test_every_rule_is_tested():

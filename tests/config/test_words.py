@@ -106,7 +106,7 @@ BAD = [  # command line, what its message matches
     (["train", "model=cnn", "model.net.widths=64"], r"model\.net\.widths is 64.*a list, each an integer"),
     (["train", "model=cnn", "model.net.widths=[a]"], r"model\.net\.widths.*a list, each an integer"),
     (["train", "data.mean=0.5"], r"data\.mean is 0\.5.*\[0\.5\]"),
-    (["train", "data.num_classes=x"], r"data\.num_classes is 'x'.*at least 1"),
+    (["train", "data.num_classes=x"], r"data\.num_classes is 'x'.*at least 0"),
     (["train", "data.flip=maybe"], r"data\.flip is 'maybe'.*true or false"),
     (["train", "data.targets=label"], r"data\.targets is 'label'.*a list"),
     (["train", "data.cache=maybe"], r"data\.cache is 'maybe'.*auto"),

@@ -89,7 +89,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.limit_per_class": (lambda v: v is None or _is_int(v, 1), "null or an integer of at least 1"),
     "data.num_folds": (lambda v: v is None or _is_int(v, 2), "null or an integer of at least 2"),
     "data.fold": (lambda v: v is None or _is_int(v, 0), "null or an integer from 0"),
-    "data.num_classes": (lambda v: v is None or _is_int(v, 1), "null or an integer of at least 1"),
+    "data.num_classes": (
+        lambda v: v is None or _is_int(v, 0),
+        "null: counted from the data, or an integer of at least 0 (0: no classes)",
+    ),
     "data.mean": (_channels, "a list with a number for each channel, such as [0.5]"),
     "data.std": (_channels, "a list with a number for each channel, such as [0.5]"),
     "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
