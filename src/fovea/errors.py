@@ -44,6 +44,7 @@ ONE_VALUE = (
     "Set data.batch_size to at least 2 on each device, a larger data.image_size, or a model with another "
     "normalisation"
 )
+INSIDE = ("full_key:", "object_type", "reference_type")  # lines that OmegaConf adds
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ELSEWHERE = "give another place by run_dir=, output= or sweep_dir="
 REMEDIES = {
@@ -107,11 +108,20 @@ def explain(error: BaseException, *, config: Any = None) -> str:
     text = str(cause).strip() or type(cause).__name__
     if text.startswith("Expected more than 1 value per channel when training"):
         return ONE_VALUE
-    if not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed):
-        text = f"{type(cause).__name__}: {text}"
     key = config_path(error)
-    said = key is None or "(in config key: " in text
+    if type(cause).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        text = "; ".join(line.strip() for line in text.splitlines() if not line.strip().startswith(INSIDE))
+    elif key is not None and isinstance(cause, TypeError | AttributeError | LookupError | ArithmeticError):
+        text = f"{key} cannot be built with the values given: {text}"
+    elif not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed) and not _for_users(cause):
+        text = f"{type(cause).__name__}: {text}"
+    said = key is None or "(in config key: " in text or text.startswith(f"{key} ")
     return text if said else f"{text}\n  (in config key: {key})"
+
+
+def _for_users(error: BaseException) -> bool:
+    """Whether Lightning says that a setting is wrong."""
+    return type(error).__name__ == "MisconfigurationException"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

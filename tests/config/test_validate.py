@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fovea.config import build
+from fovea.config.groups import member, members
 from fovea.config.validate import RULES, validate
 from fovea.engine.fit import Session
 from fovea.engine.processes import ChildProcesses
@@ -24,20 +25,43 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "data.limit_per_class": ("null", "0 all", "1"),
     "data.num_folds": ("at least 2", "1 2.5", "2"),
     "data.fold": ("from 0", "-1 0.5", "0"),
+    "data.num_classes": ("null", "-1 x 1.5 true", "0 1"),
+    "data.mean": ("each channel", "0.5 [] [a] null", "[0.5]"),
+    "data.std": ("each channel", "x [[1]]", "[0.5,0.5,0.5]"),
+    "data.on_error": ("raise or skip", "ignore null", "skip"),
+    "data.cache": ("auto", "maybe null", "false auto"),
+    "data.resize": ("crop, pad, stretch", "squash null", "pad"),
+    "data.interpolation": ("bicubic", "cubic null", "area"),
+    "data.crop_pct": ("above 0 and at most 2", "0 2.1 big", "2 0.5"),
     "data.subset": ("true or false", "maybe 1", "true"),
     "data.download": ("true or false", "maybe null", "false"),
     "model.pretrained": ("true or false", "maybe 0", "false"),
     "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
     "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
-    "trainer.devices": ("auto", "0 -2 null 1.5", "1 -1 auto"),
+    "trainer.devices": ("auto", "0 -2 null 1.5 abc [] true", "1 -1 auto [0]"),
     "name": ("letters", "'' null a/b", "x 7 a-b.c"),
     "tags": ("a list", "x null ['a/b'] [[]]", "[] [a,week3] [3]"),
     "run_dir": ("directory", "'' null", "x"),
+    "optimizer.betas": (r"\[0\.9,0\.999\]", "[0.9] 0.9 [0.9,1.0] [a,b] [0.1,0.2,0.3]", "[0,0.9]"),
+    "scheduler.warmup_epochs": ("at least 0", "-1 x null", "0 0.5"),
+    "checkpoint.every_n_epochs": ("at least 1", "0 abc 1.5 null", "1"),
+    "trainer.max_steps": ("-1: no limit", "0 abc -2 null", "1 -1"),
+    "trainer.limit_train_batches": ("share", "-1 1.5 abc true", "0 1.0 3 null"),
+    "trainer.limit_val_batches": ("share", "-0.1 all", "0.0 7"),
+    "trainer.limit_test_batches": ("share", "-1 x", "1"),
+    "trainer.overfit_batches": ("share", "-1 null 2.5", "0.0 3"),
+    "trainer.check_val_every_n_epoch": ("at least 1", "0 1.5 null", "1"),
+    "+trainer.val_check_interval": ("above 0", "0 -1 1.5 x", "1 0.25 null"),
+    "trainer.log_every_n_steps": ("at least 1", "0 x", "1"),
+    "trainer.num_nodes": ("at least 1", "0 1.5", "1"),
+    "trainer.deterministic": ("warn", "maybe 1", "true warn"),
     "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten", "-1 0"),
     "trainer.precision": ("bf16-mixed", "fp32 8", "32"),
     "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
     "trainer.accumulate_grad_batches": ("at least 1", "0 1.5", "1"),
     "trainer.gradient_clip_val": ("above 0", "0 -1.0", "0.5 null"),
+    "metrics.mode": ("'min' or 'max'", "maximum null", "min"),
+    "checkpoint.mode": ("'min' or 'max'", "up", "max"),
     "metrics.monitor": ("val/loss", "'' null 3", "val/acc"),
     "test": ("true or false", "maybe null 1", "false"),
     "channels_last": ("true or false", "maybe null", "true"),
@@ -50,8 +74,16 @@ def overrides(column):
     return [(key, value) for key, row in VALUES.items() for value in row[column].split()]
 
 
+@pytest.mark.parametrize("name", members("data"))
+def test_every_data_set_keeps_the_rules(name):
+    plain = member("data", name)
+    for key in [key for key in RULES if key.startswith("data.")]:
+        value = plain.get(key.removeprefix("data."))
+        assert value is None or "${" in str(value) or RULES[key][0](value), (key, value)
+
+
 def test_every_rule_is_tested():
-    assert set(VALUES) == set(RULES)
+    assert {key.removeprefix("+") for key in VALUES} == set(RULES)
 
 
 @pytest.mark.parametrize(("key", "value"), overrides(1))
@@ -59,8 +91,9 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(key, value):
     config = runs.compose([*runs.QUICK, f"{key}={value}"])
     with pytest.raises(UsageError) as error:
         validate(config)
-    given = repr(OmegaConf.select(config, key))
-    assert re.search(f"^{key} .*{re.escape(given)}.*{VALUES[key][0]}", str(error.value))
+    name = key.removeprefix("+")
+    given = repr(OmegaConf.select(config, name))
+    assert re.search(f"^{name} .*{re.escape(given)}.*{VALUES[key][0]}", str(error.value))
 
 
 @pytest.mark.parametrize(("key", "value"), overrides(2))
@@ -84,7 +117,6 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
     monkeypatch.setattr(DataModule, "prepare_data", lambda self: pytest.fail("it reads data"))
     monkeypatch.setattr(DataModule, "setup", lambda self, stage=None: pytest.fail("it reads data"))
     config = runs.compose([*runs.QUICK, override, f"run_dir={tmp_path}"])
-    validate(config)
     key, _, value = override.partition("=")
     with pytest.raises(Exception) as error:
         Session(Start(config), None, ChildProcesses()).run()
@@ -104,6 +136,7 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
 def test_a_device_that_is_absent_is_refused_with_the_way_out(key, built, why, monkeypatch):
     import torch
 
+    monkeypatch.setattr("fovea.config.validate.may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

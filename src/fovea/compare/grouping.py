@@ -19,6 +19,7 @@ from fovea.compare.settings import (
     varying,
 )
 from fovea.compare.types import ModelGroup, PerImageScores
+from fovea.errors import UsageError
 from fovea.runs.read import Run
 
 NAMED_BY = 4  # settings in a name at most
@@ -35,11 +36,11 @@ def gather(
         by: config keys.
 
     Raises:
-        ValueError: no run has a key of `by`.
+        UsageError: no run has a key of `by`.
     """
     for key in by:
         if not any(has_setting(run, key) for run in runs):
-            raise ValueError(f"no run has the setting {key!r}: group_by takes config keys such as model.name")
+            raise UsageError(f"no run has the setting {key!r}: group_by takes config keys such as model.name")
     seeds = [comparable(seed_of(run)) for run in runs]
     alike = [comparable(one) for one in drop_seed_copies(runs)]
     apart = "run_dir" in by  # every run by itself, repetitions too
@@ -156,7 +157,7 @@ def choose(groups: Sequence[ModelGroup], name: str) -> ModelGroup:
             return found[0]
         if found:
             names = "; ".join(group.name for group in found)
-            raise ValueError(f"baseline={name} fits several models: {names}")
-    raise ValueError(
+            raise UsageError(f"baseline={name} fits several models: {names}; give the whole name")
+    raise UsageError(
         f"baseline={name} is not a model; there are: {'; '.join(group.name for group in groups)}"
     )

@@ -2,40 +2,110 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.validate import ACCELERATORS, require_cores
+from fovea.config.validate import ACCELERATORS, broken_rule, require_cores
+from fovea.config.values import require
 from fovea.errors import UsageError
 
 FORMATS = ("onnx", "torchscript", "torch_export")
+SOURCES = {
+    "input": "a file, a folder, a quoted glob, or a split of the run's data: test",
+    "runs": "a directory that is searched for runs, or a list of them: [a,b]",
+}
 
 
-def check_arguments(config: DictConfig) -> None:
+def _number(value: Any, least: float, *, kind: Any = int) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(value >= least)
+
+
+def _count(value: object) -> bool:
+    return _number(value, 1)
+
+
+def _count_or_null(value: object) -> bool:
+    return value is None or _count(value)
+
+
+def _truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _size(value: Any) -> bool:
+    pair = list(value) if OmegaConf.is_list(value) else [value]
+    return value is None or (len(pair) <= 2 and all(map(_count, pair)))
+
+
+AT_LEAST_1, OR_NULL, YES_NO = "an integer of at least 1", "null or an integer of at least 1", "true or false"
+SIZE = "a number of pixels, or [height,width]"
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "accelerator": (lambda v: v in ACCELERATORS, ", ".join(ACCELERATORS)),
+    "format": (lambda v: v in FORMATS, ", ".join(FORMATS)),
+    "mode": (lambda v: v in (None, "max", "min"), "max, min, or null: as for the runs' own metric"),
+    "num_workers": (lambda v: v in (None, "auto") or _number(v, 0), "auto or an integer of at least 0"),
+    **dict.fromkeys(("batch_size", "number", "limit", "opset"), (_count_or_null, OR_NULL)),
+    **dict.fromkeys(("top_k", "samples", "versions", "rounds"), (_count, AT_LEAST_1)),
+    **dict.fromkeys(("failures_only", "timing", "allow_different_tests"), (_truth, YES_NO)),
+    "full_size": (lambda v: v is None or _truth(v), "null, true or false"),
+    "seconds": (lambda v: _number(v, 0, kind=int | float), "a number of seconds"),
+    "tolerance": (lambda v: _number(v, 0, kind=int | float), "a number of at least 0, such as 1e-4"),
+    "seed": (lambda v: _number(v, 0) and v < 2**32, "an integer from 0 to 4294967295"),
+    "annotate": (lambda v: v == "all" or _truth(v) or _number(v, 0), "a number of images, all, or false"),
+    "window": (_size, SIZE),
+    "data.image_size": (_size, SIZE),
+    "data.channels": (_count, AT_LEAST_1),
+}
+
+
+def check_arguments(config: DictConfig, given: list[str]) -> None:
     """Raise a `UsageError` for a run that is not there, and for values that no run makes sense of."""
-    given: Any = {key: config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
-    if "output" in given and given["output"] is not None:
-        _check_output(str(given["output"]))
-    if "run" in given:
-        _check_runs(given["run"], optional="model" in config)
-    if "accelerator" in given and given["accelerator"] not in ACCELERATORS:
-        raise UsageError(f"accelerator is {given['accelerator']!r}; allowed: {', '.join(ACCELERATORS)}")
-    if "format" in given and given["format"] not in FORMATS:
-        raise UsageError(f"format is {given['format']!r}; allowed: {', '.join(FORMATS)}")
-    size = given.get("batch_size")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise UsageError(f"batch_size is {size!r}; allowed: an integer of at least 1")
-    workers = given.get("num_workers")
-    if workers not in (None, "auto") and (not isinstance(workers, int) or workers < 0):
-        raise UsageError(f"num_workers is {workers!r}; allowed: auto or an integer of at least 0")
-    require_cores(workers, key="num_workers")
-    chosen = given.get("checkpoint", "best")
+    values: Any = {key: config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
+    if values.get("output") is not None:
+        _check_output(str(values["output"]))
+    if "run" in list(config):
+        require(config, "run")
+        _check_runs(values["run"], optional="model" in config)
+    for key in ("input", "runs"):
+        if key in values and (values[key] is None or not str(values[key]).strip()) and _needed(key, config):
+            raise UsageError(f"{key}= is empty: give {key}=PATH, {SOURCES[key]}")
+    rules = RULES | {"images": (_count, AT_LEAST_1) if "format" in config else (_truth, YES_NO)}
+    for key, (allowed, text) in rules.items():
+        value = OmegaConf.select(config, key) if key in values or key.partition(".")[0] in values else None
+        asked = key in values or (value is not None and "." in key)
+        if asked and not allowed(value):
+            raise UsageError(f"{key} is {value!r}; allowed: {text}")
+    broken = broken_rule({"data": OmegaConf.to_container(config.data)}) if "action" in config else None
+    if broken:
+        raise UsageError(broken)
+    for key in ("data_root", "truth"):
+        if values.get(key) is not None and not Path(str(values[key])).exists():
+            raise UsageError(f"{key}={values[key]}: there is no such path; give one, or leave {key}= out")
+    require_cores(values.get("num_workers"), key="num_workers")
+    _check_checkpoints(values.get("checkpoint", "best"))
+    if "run" in values and values["run"] is not None:
+        _check_unread(given)
+        _check_files(values["run"])
+
+
+def _check_checkpoints(chosen: Any) -> None:
     for checkpoint in list(chosen) if OmegaConf.is_list(chosen) else [chosen]:
         if checkpoint not in ("best", "last") and not Path(str(checkpoint)).is_file():
             raise UsageError(
                 f"checkpoint={checkpoint}: there is no such file; give best, last or a file's path"
+            )
+
+
+def _check_unread(given: list[str]) -> None:
+    """Raise for what describes a model without a run beside a run, which knows it itself."""
+    for word in given:
+        if word.startswith("data."):
+            raise UsageError(
+                f"{word} is for models without a run: leave it out, or give model= in place of run="
             )
 
 
@@ -49,8 +119,31 @@ def _check_runs(value: Any, *, optional: bool) -> None:
             raise UsageError(f"run={run}: there is no run directory {run}")
 
 
+def _check_files(value: Any) -> None:
+    """Raise for a file that is no checkpoint: those are archives."""
+    for run in list(value) if OmegaConf.is_list(value) else [value]:
+        path = Path(str(run))
+        if not path.is_file():
+            continue
+        with path.open("rb") as stream:
+            start = stream.read(2)
+        if start != b"PK":
+            raise UsageError(
+                f"run={run} is neither a run directory nor a checkpoint; give run=DIR, or run=FILE.ckpt"
+            )
+
+
+def _needed(key: str, config: DictConfig) -> bool:
+    """Whether a command needs a key: explain, which takes several runs, has images of its own choice."""
+    return key == "runs" or "number" not in config
+
+
 def _check_output(output: str) -> None:
     if not output.strip():
         raise UsageError("output= is empty: name a folder for the results")
-    if Path(output).exists() and not Path(output).is_dir():
+    path = Path(output)
+    if path.exists() and not path.is_dir():
         raise UsageError(f"output={output} is a file; name a folder for the results")
+    above = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK) or above == Path("/proc"):
+        raise UsageError(f"output={output} cannot be made in {above}; name a folder where you may write")

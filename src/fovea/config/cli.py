@@ -115,7 +115,7 @@ def command(name: str) -> None:
     except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
         _fail(error, code=2)
     except Exception as error:
-        _fail(error, code=1)
+        _fail(error, code=1 if errors.config_path(error) is None else 2)
 
 
 def _open_streams() -> None:
@@ -145,10 +145,14 @@ def _run(name: str) -> None:
                 from fovea.runs.newest import named_last
 
                 config.run = named_last(config.run, Path(str(config.paths.logs)))
+            from fovea.config.given import check_given
+
+            in_groups = [word for word in given if name == "train" or "." in word.partition("=")[0]]
+            check_given(config, in_groups, choices=HydraConfig.get().runtime.choices)
             if name != "train":
                 from fovea.config.arguments import check_arguments
 
-                check_arguments(config)
+                check_arguments(config, given)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import REFUSALS, composing, groups, members
-from fovea.config.overrides import nearest, parse, quote
+from fovea.config.overrides import for_shell, nearest, parse
 from fovea.config.paths import CONF
 from fovea.errors import explain
 
@@ -19,21 +19,9 @@ from fovea.errors import explain
 def advice(error: BaseException, argv: list[str]) -> str:
     """Return the message for an error raised before a run has its own log."""
     text = str(error)
-    key = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
-    if key:
-        return _unknown_key(key[1], argv)
-    group = re.search(r"Could not (?:find|override) '?(?:config )?([\w/]+)/([^'/\n]+)'", text)
-    if group:
-        return _unknown_member(group[1], group[2])
-    several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=([^'\n]+)'", text)
-    if several:
-        whole = shlex.quote(f"{several[1]}={quote(several[2])}")
-        given = f"{several[1]}={several[2]}"
-        return f"{given} is several values: add -m to run one after the other, or quote it: {whole}"
-    missing = re.search(r"You must specify '(\w+)'", text)
-    if missing:
-        name = missing[1]
-        return f"{name}= is missing: give {name}=NAME\n  {name} can be: {', '.join(members(name))}"
+    for pattern, say in SAYINGS:
+        if found := re.search(pattern, text):
+            return say(*found.groups(), argv)
     return explain(error).split("\nConfig search path")[0]
 
 
@@ -53,13 +41,54 @@ def _unknown_key(key: str, argv: list[str]) -> str:
     return f"unknown key {key!r}; top-level keys: {', '.join(top)} ({hint})"
 
 
-def _unknown_member(group: str, member: str) -> str:
+def _unknown_member(group: str, member: str, argv: list[str]) -> str:
     options = members(group)
     if not options:
         return f"unknown config group {group!r}; groups: {', '.join(groups())}"
     near = nearest(member, options)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     return f"{group}={member} does not exist{hint}\n  {group} can be: {', '.join(options)}"
+
+
+def _several(key: str, values: str, argv: list[str]) -> str:
+    given = f"{key}={values}"
+    return (
+        f"{given} is several values: add -m to run one after the other, or quote it: {for_shell(key, values)}"
+    )
+
+
+def _not_chosen(group: str, argv: list[str]) -> str:
+    return f"{group}= is missing: give {group}=NAME\n  {group} can be: {', '.join(members(group))}"
+
+
+def _there_already(key: str, argv: list[str]) -> str:
+    word = next((word for word in argv if word.startswith(f"+{key}=")), f"+{key}=VALUE")
+    return f"{word}: {key} is there already; write {word[1:]}"
+
+
+def _no_variable(name: str, argv: list[str]) -> str:
+    using = [word for word in argv if f"oc.env:{name}" in word]
+    where = f"{using[0]}: " if using else ""
+    return f"{where}the environment variable {name} is not set: write {name}=VALUE before the command"
+
+
+def _no_reference(key: str, argv: list[str]) -> str:
+    using = [word for word in argv if f"{{{key}" in word]
+    where = f"{using[0]}: " if using else ""
+    near = nearest(key, sorted(keys(compose_choices([word for word in argv if word not in using]))))
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    return f"{where}${{{key}}} refers to the key {key!r}, which does not exist{hint}"
+
+
+def _no_resolver(name: str, argv: list[str]) -> str:
+    using = [word for word in argv if f"{{{name}:" in word]
+    where = f"{using[0]}: " if using else ""
+    return f"{where}${{{name}:…}} means nothing here; write the value itself, or ${{oc.env:NAME}}"
+
+
+def _not_a_name(argv: list[str]) -> str:
+    wrong = [w for w in argv if w.partition("=")[0] in groups() and w.partition("=")[2] in ("null", "")]
+    return f"{', '.join(wrong) or 'a group'}: give the name of a member, GROUP=NAME, or leave it out"
 
 
 def compose_choices(argv: list[str]) -> DictConfig:
@@ -84,3 +113,17 @@ def keys(node: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
             names.extend(keys(child, f"{prefix}{key!s}."))
     return names
+
+
+# What Hydra and OmegaConf say of a command line, and what we say instead.
+SAYINGS: list[tuple[str, Callable[..., str]]] = [
+    (r"Could not (?:override|delete from config\.) '([^']+)'", _unknown_key),
+    (r"Could not append to config\. An item is already at '([^']+)'", _there_already),
+    (r"Could not (?:find|override|load) '?(?:config )?([\w/]+)/([^'/\n]+)'", _unknown_member),
+    (r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=([^'\n]+)'", _several),
+    (r"You must specify '(\w+)'", _not_chosen),
+    (r"Environment variable '([^']+)' not found", _no_variable),
+    (r"Interpolation key '([^']+)' not found", _no_reference),
+    (r"Unsupported interpolation type ([\w.]+)", _no_resolver),
+    (r"Config group override must be a string", _not_a_name),
+]

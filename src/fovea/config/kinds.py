@@ -22,6 +22,10 @@ PLAIN: dict[Any, tuple[type, ...]] = {
     Path: (str,),
     type(None): (type(None),),
 }
+WORDS: dict[Any, str] = {
+    bool: "true or false", int: "an integer", float: "a number", str: "a text", Path: "a path",
+    type(None): "null", dict: "a mapping: {a:1}", abc.Mapping: "a mapping: {a:1}",
+}  # fmt: skip
 
 
 @cache
@@ -34,7 +38,7 @@ def options_of(target: str) -> dict[str, Any]:
     return {p.name: _evaluated(p.annotation, sys.modules[made.__module__]) for p in found}
 
 
-def fits(value: object, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value may be one of a type; what is no plain type is left to the constructor."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -45,12 +49,31 @@ def fits(value: object, hint: Any) -> bool:
         return isinstance(value, bool)
     if hint in PLAIN:
         return isinstance(value, PLAIN[hint]) and not isinstance(value, bool)
+    if origin is tuple and ... not in inner:
+        right = isinstance(value, list | tuple) and len(value) == len(inner)
+        return right and all(fits(value[i], inner[i]) for i in range(len(inner)))
     if (origin or hint) in SEQUENCES:
         element = inner[0] if inner else Any
         return isinstance(value, list | tuple) and all(fits(one, element) for one in value)
     if (origin or hint) in MAPPINGS:
         return isinstance(value, dict)
     return True
+
+
+def in_words(hint: Any) -> str:
+    """Say what a type allows, as a user types it on a command line."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        words = [in_words(one) for one in inner]
+        return " or ".join(dict.fromkeys([w for w in words if w != "null"] + ["null"] * ("null" in words)))
+    if origin is typing.Literal:
+        return ", ".join("null" if one is None else str(one) for one in inner)
+    if origin is tuple and ... not in inner:
+        return f"a list of {len(inner)}: [{','.join(in_words(one) for one in inner)}]"
+    if (origin or hint) in SEQUENCES:
+        element = in_words(inner[0]) if inner else ""
+        return f"a list, each {element}" if element else "a list: [a,b]"
+    return WORDS.get(origin or hint, "")
 
 
 def described(hint: Any) -> str:

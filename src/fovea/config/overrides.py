@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -61,6 +63,15 @@ def quote(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{k}:{quote(v)}" for k, v in value.items()) + "}"
     return QuotedString(str(value), Quote.single).with_quotes()
+
+
+def for_shell(key: str, value: object) -> str:
+    """Write `key=value` as a user pastes it: quoted for Hydra's grammar, then for the shell where need be."""
+    text = str(value) if isinstance(value, str) else quote(value)
+    if re.fullmatch(r"[\w./:+%@-]+", text, flags=re.ASCII):
+        return f"{key}={text}"
+    word = f"{key}={quote(value)}"
+    return f'"{word}"' if not re.search(r'["$`\\!]', word) else shlex.quote(word)
 
 
 def nearest(word: str, known: list[str], *, n: int = 3) -> list[str]:

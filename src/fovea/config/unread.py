@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from fnmatch import fnmatch
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import groups
 from fovea.config.help import compose_choices, keys
 from fovea.config.overrides import nearest, parse
+from fovea.config.signatures import arguments
 from fovea.config.validate import COLLECTIONS
 from fovea.errors import UsageError
 
@@ -37,19 +36,20 @@ def refuse_unread(config: DictConfig, given: list[str], *, allowed: list[str]) -
 
 def _refuse(key: str, plain: dict[str, Any], known: list[str], allowed: list[str]) -> None:
     """Raise where the innermost node around `key` does not take it."""
-    above, name, node = _built_around(key, plain)
-    takes: list[str] | None = []
+    above, name, node = built_around(key, plain)
+    takes: list[str] = []
     if node is not None:
         inside = any(fnmatch(str(node["_target_"]), pattern) for pattern in allowed)
-        takes = _arguments(str(node["_target_"])) if inside else None  # building it will say what is wrong
-        if takes is None or name in takes or name.startswith("_"):
+        found = arguments(str(node["_target_"])) if inside else None  # building it will say what is wrong
+        if found is None or found.others or name in found.types or name.startswith("_"):
             return
-    near = nearest(key, list(dict.fromkeys([*(f"{above}.{t}" for t in takes or ()), *known])))
+        takes = list(found.types)
+    near = nearest(key, list(dict.fromkeys([*(f"{above}.{t}" for t in takes), *known])))
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise UsageError(f"unknown key {key!r}: nothing reads it{hint}")
 
 
-def _built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
+def built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
     """Return the path of the innermost node with a `_target_` around a key, the argument, the node."""
     parts = key.split(".")
     found: tuple[str, str, dict[str, Any] | None] = ("", key, None)
@@ -59,23 +59,3 @@ def _built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, 
             found = (".".join(parts[:i]), part, node)
         node = node.get(part) if isinstance(node, dict) else None
     return found
-
-
-def _arguments(target: str) -> list[str] | None:
-    """Return the names of the arguments of a target, those of its base classes where it passes them on.
-
-    None where it takes any.
-    """
-    try:
-        built = get_object(target)
-        classes = built.__mro__ if isinstance(built, type) else ()
-        owners = [vars(c)["__init__"] for c in classes if "__init__" in vars(c)] or [built]
-        signatures = [inspect.signature(owner).parameters.values() for owner in owners]
-    except Exception:  # building it will say why
-        return None
-    names: list[str] = []
-    for parameters in signatures:
-        names += [p.name for p in parameters if p.name != "self"]
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
-            return names
-    return None

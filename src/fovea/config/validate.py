@@ -1,7 +1,7 @@
 """Check the values that users set most, before a network is built or data is read.
 
-What a constructor refuses itself before data is read, naming the key, is not repeated here: data.on_error
-(DataModule), metrics.mode (BestAndLast), data.resize and all preprocessing (Preprocess, of checkpoints too).
+The types of other keys are those of the signatures: see given.py. Choices stand here although constructors
+refuse others too, as a wrong one is answered before torch is imported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +26,9 @@ PRECISIONS = (
 COLLECTIONS = ("callbacks", "logger", "metrics.values", "augment.sample", "augment.batch")  # nodes by name
 LABEL = re.compile(r"[\w.,:+=()@#-][\w .,:+=()@#-]{0,99}")
 LABEL_RULE = "up to 100 letters, digits, blanks and .,:+-=_()@#"
+RESIZES = ("crop", "pad", "stretch")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "area")
+BATCHES = "a number of batches from 0, or a share from 0.0 to 1.0"
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
@@ -46,7 +51,21 @@ def _size(value: object) -> bool:
 
 
 def _devices(value: object) -> bool:
-    return value in ("auto", -1, "-1") or _is_int(value, 1) or (isinstance(value, str | list) and bool(value))
+    if isinstance(value, str):
+        return re.fullmatch(r"auto|-1|\d+(,\d+)*,?", value) is not None
+    return value == -1 or _is_int(value, 1) or (isinstance(value, list) and bool(value))
+
+
+def _batches(value: object) -> bool:
+    return value is None or _is_int(value, 0) or (isinstance(value, float) and 0 <= value <= 1)
+
+
+def _betas(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(v) and 0 <= v < 1 for v in value)
+
+
+def _channels(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_number(v) for v in value)
 
 
 def _is_label(value: object) -> bool:
@@ -71,11 +90,38 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.limit_per_class": (lambda v: v is None or _is_int(v, 1), "null or an integer of at least 1"),
     "data.num_folds": (lambda v: v is None or _is_int(v, 2), "null or an integer of at least 2"),
     "data.fold": (lambda v: v is None or _is_int(v, 0), "null or an integer from 0"),
+    "data.num_classes": (
+        lambda v: v is None or _is_int(v, 0),
+        "null: counted from the data, or an integer of at least 0 (0: no classes)",
+    ),
+    "data.mean": (_channels, "a list with a number for each channel, such as [0.5]"),
+    "data.std": (_channels, "a list with a number for each channel, such as [0.5]"),
+    "data.on_error": (lambda v: v in ("raise", "skip"), "raise or skip"),
+    "data.cache": (lambda v: isinstance(v, bool) or v == "auto", "true, false or auto"),
+    "data.resize": (lambda v: v in RESIZES, ", ".join(RESIZES)),
+    "data.interpolation": (lambda v: v in INTERPOLATIONS, ", ".join(INTERPOLATIONS)),
+    "data.crop_pct": (lambda v: _is_number(v) and 0 < v <= 2, "a number above 0 and at most 2"),
     "data.subset": (lambda v: isinstance(v, bool), "true or false"),
     "data.download": (lambda v: isinstance(v, bool), "true or false"),
     "model.pretrained": (lambda v: isinstance(v, bool), "true or false"),
     "optimizer.lr": (lambda v: _is_number(v) and v > 0, "a number above 0"),
     "optimizer.weight_decay": (lambda v: _is_number(v) and v >= 0, "a number of at least 0"),
+    "optimizer.betas": (_betas, "two numbers from 0, below 1: [0.9,0.999]"),
+    "scheduler.warmup_epochs": (lambda v: _is_number(v) and v >= 0, "a number of epochs, at least 0"),
+    "checkpoint.every_n_epochs": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.max_steps": (lambda v: v == -1 or _is_int(v, 1), "an integer of at least 1 (-1: no limit)"),
+    "trainer.limit_train_batches": (_batches, BATCHES),
+    "trainer.limit_val_batches": (_batches, BATCHES),
+    "trainer.limit_test_batches": (_batches, BATCHES),
+    "trainer.overfit_batches": (lambda v: v is not None and _batches(v), BATCHES),
+    "trainer.check_val_every_n_epoch": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.val_check_interval": (
+        lambda v: v is None or _is_int(v, 1) or (isinstance(v, float) and 0 < v <= 1),
+        "a number of batches from 1, or a share of an epoch above 0, up to 1.0",
+    ),
+    "trainer.log_every_n_steps": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.num_nodes": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.deterministic": (lambda v: isinstance(v, bool) or v == "warn", "true, false or warn"),
     "trainer.max_epochs": (lambda v: v == -1 or _is_int(v, 0), "an integer of at least 0 (-1: no limit)"),
     "trainer.precision": (lambda v: str(v) in PRECISIONS, ", ".join(PRECISIONS)),
     "trainer.accelerator": (lambda v: v in ACCELERATORS, ", ".join(ACCELERATORS)),
@@ -84,6 +130,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (_is_number(v) and v > 0),
         "null or a number above 0",
     ),
+    "metrics.mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
+    "checkpoint.mode": (lambda v: v in ("min", "max"), "'min' or 'max'"),
     "metrics.monitor": (
         lambda v: isinstance(v, str) and bool(v.strip()),
         "a logged metric, such as val/loss",
@@ -155,7 +203,7 @@ def _require_devices(devices: object, accelerator: object) -> None:
     if not isinstance(devices, int) or isinstance(devices, bool) or devices < 2:
         return
     there, what = number_of_cores(), "CPU core"
-    if accelerator != "cpu":
+    if accelerator != "cpu" and (accelerator == "mps" or may_have_gpu()):
         import torch
 
         if torch.cuda.is_available():
@@ -181,6 +229,10 @@ def require_device(accelerator: object, *, key: str = "trainer.accelerator") -> 
     """Raise a `UsageError` where this machine has no such device."""
     if accelerator not in ("gpu", "cuda", "mps"):
         return
+    choose = key.removesuffix(".accelerator")
+    remedy = f"use {choose}=cpu or {choose}=auto"
+    if accelerator != "mps" and not may_have_gpu():
+        raise UsageError(f"{key}={accelerator}, but no CUDA device was found; {remedy}")
     import torch
 
     if accelerator == "mps" and not torch.backends.mps.is_available():
@@ -189,5 +241,10 @@ def require_device(accelerator: object, *, key: str = "trainer.accelerator") -> 
         why = "no CUDA device was found" if torch.backends.cuda.is_built() else "this torch build has no CUDA"
     else:
         return
-    choose = key.removesuffix(".accelerator")
-    raise UsageError(f"{key}={accelerator}, but {why}; use {choose}=cpu or {choose}=auto")
+    raise UsageError(f"{key}={accelerator}, but {why}; {remedy}")
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU that torch's CUDA could use is worth asking torch for: its driver has made a device."""
+    devices = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")  # NVIDIA, Jetson, Windows' Linux, AMD
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in devices)
