@@ -41,7 +41,7 @@ def _refuse(key: str, plain: dict[str, Any], known: list[str], allowed: list[str
     takes: list[str] | None = []
     if node is not None:
         inside = any(fnmatch(str(node["_target_"]), pattern) for pattern in allowed)
-        takes = _arguments(str(node["_target_"])) if inside else None  # building it will say what is wrong
+        takes = arguments(str(node["_target_"])) if inside else None  # building it will say what is wrong
         if takes is None or name in takes or name.startswith("_"):
             return
     near = nearest(key, list(dict.fromkeys([*(f"{above}.{t}" for t in takes or ()), *known])))
@@ -61,7 +61,7 @@ def _built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, 
     return found
 
 
-def _arguments(target: str) -> list[str] | None:
+def arguments(target: str) -> list[str] | None:
     """Return the names of the arguments of a target, those of its base classes where it passes them on.
 
     None where it takes any.
