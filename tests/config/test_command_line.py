@@ -108,8 +108,6 @@ def test_a_node_given_whole_replaces_the_one_that_was_there():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-m", "model=nope,cnn"], ["model=nope", "cnn"]),
-        (["-m", "experiment=mlp_digits,cnn_digit"], ["experiment=cnn_digit", "cnn_digits"]),
         (["sweep=ablation"], ["sweep=ablation", "model.net.batch_norm", "model=vit", "convnet"]),
         (["sweep=ablation", "model=mlp,cnn"], ["model.net.batch_norm", "model=mlp"]),
         (["-m", "sweep=vit_size", "~model.name"], []),

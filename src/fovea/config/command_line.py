@@ -8,9 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fovea.config.group_reset import own_values
-from fovea.config.groups import groups, members
 from fovea.config.node_reset import with_deleted_values, with_whole_nodes
-from fovea.config.overrides import CommandLine, nearest, parse, quote
+from fovea.config.overrides import CommandLine, parse, quote
 from fovea.config.paths import CONF
 from fovea.config.study import fitted
 from fovea.errors import UsageError
@@ -50,10 +49,6 @@ def _bracketed(word: str) -> str:
 
 
 def _refuse_in_sweep(line: CommandLine) -> None:
-    for override in line.overrides:
-        if override.is_discrete_sweep() and override.key_or_group in groups():
-            for name in override.sweep_string_iterator():
-                _require_member(str(override.key_or_group), str(name))
     swept = any(o.is_sweep_override() or o.key_or_group.startswith("hydra.sweeper") for o in line.overrides)
     if not swept and line.choice("sweep") is None:
         sys.stderr.write(
@@ -66,14 +61,6 @@ def _refuse_in_sweep(line: CommandLine) -> None:
         raise UsageError("the directory of a sweep is sweep_dir=DIR; hydra.sweep follows it")
     if line.given("resume"):
         raise UsageError("a sweep is continued by starting it again with sweep_dir=DIR, without resume=")
-
-
-def _require_member(group: str, name: str) -> None:
-    options = members(group)
-    if name not in options and not any(mark in name for mark in "[/"):  # a list, a folder of members
-        near = nearest(name, options)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise UsageError(f"{group}={name} does not exist{hint}\n  {group} can be: {', '.join(options)}")
 
 
 def _refuse_in_run(line: CommandLine) -> None:
