@@ -253,3 +253,12 @@ def test_what_is_monitored_is_logged_and_its_best_the_better(shell, tmp_path, wo
     code, _, err = shell(*STOPPING, *words, f"run_dir={tmp_path}/run")
     assert code == 2 and all(part in err for part in said), err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_images_too_small_for_a_network_are_named(shell, tmp_path):
+    code, _, err = shell(
+        "model=cnn", "data.image_size=1", "trainer=cpu", "data.num_workers=0", f"run_dir={tmp_path}/run"
+    )
+    assert code == 1 and "data.image_size (1) is too small" in err, err
+    assert not (tmp_path / "run").exists()
