@@ -39,6 +39,7 @@ SHARED_MEMORY = (
     "shared memory (/dev/shm) is exhausted, through which worker processes hand over their batches: try "
     "data.num_workers=0, or give it more (docker run --shm-size=2g)"
 )
+TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")  # of torch
 ONE_VALUE = (
     "a batch norm has one value per channel to normalise by: one image at a time, and feature maps of 1×1. "
     "Set data.batch_size to at least 2 on each device, a larger data.image_size, or a model with another "
@@ -108,6 +109,9 @@ def explain(error: BaseException, *, config: Any = None) -> str:
     text = str(cause).strip() or type(cause).__name__
     if text.startswith("Expected more than 1 value per channel when training"):
         return ONE_VALUE
+    if any(words in text for words in TOO_SMALL):
+        found = "" if config is None else f" ({config.data.image_size})"
+        return f"data.image_size{found} is too small for this network, which halves it more often: raise it"
     key = config_path(error)
     if type(cause).__module__.split(".")[0] in ("hydra", "omegaconf"):
         text = "; ".join(line.strip() for line in text.splitlines() if not line.strip().startswith(INSIDE))

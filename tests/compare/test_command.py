@@ -46,7 +46,10 @@ def logs(tmp_path):
 def test_everything_is_written_and_the_table_printed(call, logs, tmp_path):
     found, said = call(f"runs={logs}", *QUIET)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {f"compare.{e}" for e in ("md", "csv", "tex", "html", "json")} | {"figures"}
+    assert names == {f"compare.{e}" for e in ("md", "csv", "tex", "html", "json")} | {
+        "figures",
+        ".compare_files",
+    }
     assert [row["model"] for row in found["rows"]] == ["mlp", "cnn"]
     assert (
         found["baseline"] == "mlp" and found["tests"][0]["p"] < 0.001 and found["tests"][0]["difference"] < 0
@@ -170,10 +173,14 @@ def test_another_task_has_tables_but_no_part_of_its_own(call, tmp_path):
 def test_figures_of_an_earlier_comparison_go(call, logs, tmp_path):
     call(f"runs={logs}", *QUIET)
     figures = tmp_path / "out" / "figures"
-    for name in ("effect_old.png", "own.png"):
-        (figures / name).touch()
+    others = {figures / "effect_own.png", figures / "own_right_x_wrong.png", tmp_path / "own.png"}
+    for file in (figures / "effect_old.png", *others):
+        file.touch()
+    listing = tmp_path / "out" / ".compare_files"
+    assert (figures / "curves.png").is_file() and "figures/curves.png" in listing.read_text()
+    listing.write_text(f"{listing.read_text()}figures/effect_old.png\n../own.png\n")
     call(f"runs={logs}", *QUIET)
-    assert not (figures / "effect_old.png").exists() and (figures / "own.png").exists()
+    assert not (figures / "effect_old.png").exists() and all(file.exists() for file in others)
 
 
 @pytest.mark.slow

@@ -232,3 +232,33 @@ def test_an_error_in_every_process_is_said_once(tmp_path):
     assert err.count("error: every process is broken\n") == 1, err
     assert err.count("every process is broken") == 1 and err.count("is frozen;") == 1
     assert not run_dir.exists()  # nothing was trained
+
+
+STOPPING = ["experiment=mlp_digits", "callbacks=early_stopping", "trainer=cpu"]
+MONITORS = [
+    (["metrics.monitor=val/nonsense"], ["metrics.monitor=val/nonsense", "val/acc", "train/loss"]),
+    (["checkpoint.monitor=x"], ["checkpoint.monitor=x", "val/acc"]),
+    (["callbacks.early_stopping.monitor=val/los"], ["callbacks.early_stopping.monitor", "val/loss"]),
+    (["metrics.monitor=val/loss"], ["metrics.mode=min"]),
+    (["checkpoint.monitor=val/loss"], ["checkpoint.mode=min"]),
+    (["metrics.monitor=val/ece"], ["val/ece", "metrics.mode=min"]),
+    (["metrics.mode=min"], ["val/acc", "metrics.mode=max"]),
+    (["trainer.limit_val_batches=0"], ["callbacks.early_stopping.monitor", "limit_val_batches"]),
+    (["experiment=unet_scenes", "metrics.monitor=val/loss_focal"], ["val/loss_dice", "val/iou"]),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), MONITORS)
+def test_what_is_monitored_is_logged_and_its_best_the_better(shell, tmp_path, words, said):
+    code, _, err = shell(*STOPPING, *words, f"run_dir={tmp_path}/run")
+    assert code == 2 and all(part in err for part in said), err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_images_too_small_for_a_network_are_named(shell, tmp_path):
+    code, _, err = shell(
+        "model=cnn", "data.image_size=1", "trainer=cpu", "data.num_workers=0", f"run_dir={tmp_path}/run"
+    )
+    assert code == 1 and "data.image_size (1) is too small" in err, err
+    assert not (tmp_path / "run").exists()

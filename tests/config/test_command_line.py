@@ -28,9 +28,9 @@ def test_every_way_to_ask_for_a_sweep_is_known(flag):
 
 
 def test_swept_experiments_name_their_sweep():
-    words = ["-m", "experiment=base,deep/child"]
+    words = ["-m", "experiment=mlp_digits,deep/child"]
     (name,) = rewrite(words)[2:]
-    assert OverridesParser.create().parse_override(name).value() == "base+deep_child"
+    assert OverridesParser.create().parse_override(name).value() == "mlp_digits+deep_child"
     assert rewrite([*words, "sweep_name=x"]) == [*words, "sweep_name=x"]
 
 
@@ -84,3 +84,60 @@ def test_flags_and_overrides_are_told_apart():
 def test_the_nearest_key_is_found_by_its_last_part():
     assert nearest("learning_rate.lr", ["optimizer.lr", "data.root"])[0] == "optimizer.lr"
     assert nearest("optimzer", ["optimizer", "data"]) == ["optimizer"]
+
+
+def test_a_node_given_whole_replaces_the_one_that_was_there():
+    from hydra import compose, initialize_config_dir
+
+    from fovea.config.paths import CONF
+
+    net = "model.net={_target_:fovea.models.mlp.MLP,num_classes:10,image_size:28,hidden:[8]}"
+    backbone = "model.net.backbone={_target_:fovea.models.fcn.Other,name:x}"
+    for experiment, word in (("vit_digits", net), ("fcn8_scenes", backbone)):
+        words = rewrite([f"experiment={experiment}", word])
+        with initialize_config_dir(str(CONF)):
+            config = compose("train", words)
+        assert {*config.model.net, *config.model.net.get("backbone", ())} >= {"_target_"}
+        found = config.model.net if word is net else config.model.net.backbone
+        assert dict(found) == parse([word]).overrides[0].value()
+        assert rewrite(words) == words
+    merged = rewrite(["model.net={dim:32}", "callbacks={ema:{decay:0.9}}"])
+    assert len(merged) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep=ablation"], ["sweep=ablation", "model.net.batch_norm", "model=vit", "convnet"]),
+        (["sweep=ablation", "model=mlp,cnn"], ["model.net.batch_norm", "model=mlp"]),
+        (["-m", "sweep=vit_size", "~model.name"], []),
+    ],
+)
+def test_a_sweep_is_checked_before_its_first_job(words, said):
+    if said:
+        with pytest.raises(UsageError) as error:
+            rewrite(words)
+        assert all(part in str(error.value) for part in said)
+    else:
+        rewrite(words)
+
+
+def test_what_a_study_sets_is_left_out_where_the_network_has_no_such_option(capsys):
+    words = ["sweep=ablation", "experiment=vgg11_caltech3"]
+    assert rewrite(words) == [*words, "-m", "~model.net.noise=0.0"]
+    assert "model.net.noise is left out" in capsys.readouterr().err
+    assert rewrite(["sweep=ablation", "experiment=convnet_fashion"])[2:] == ["-m"]
+    assert rewrite(["sweep=transfer"]) == ["sweep=transfer", "-m"]
+
+
+def test_a_sweep_of_nothing_is_said(capsys):
+    for words, said in ((["-m"], True), (["-m", "seed=0,1"], False), (["sweep=lr"], False)):
+        rewrite(words)
+        assert ("nothing is swept" in capsys.readouterr().err) == said
+
+
+def test_a_deletion_in_a_sweep_says_what_it_deletes():
+    words = ["-m", "~scheduler.warmup_epochs", "~callbacks.ema", "seed=0,1"]
+    deleted = rewrite(words)[1:3]
+    assert deleted[0] == "~scheduler.warmup_epochs=2" and "decay:0.99" in deleted[1]
+    assert rewrite(["-m", *deleted, "seed=0,1"])[1:3] == deleted

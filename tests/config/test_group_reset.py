@@ -7,10 +7,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from fovea.config import group_reset
 from fovea.config.command_line import rewrite
 from fovea.config.group_reset import SWAPPED
-from fovea.config.groups import groups, member, members
+from fovea.config.groups import composing, groups, member, members
 from fovea.config.paths import CONF
+from fovea.config.signatures import arguments
 
 FILES = {
     "train.yaml": """
@@ -209,23 +211,63 @@ def test_every_experiment_of_the_suite_takes_other_members(experiment):
         assert found == {**mine, **added}, group
 
 
-KINDS = ["vit_digits", "unet_scenes", "colorize_photos", "colorize_scenes", "style_transfer"]
-GLOBAL = ("debug", "experiment", "hydra", "method", "paths", "sweep")  # not members of a run's own config
+OTHERS = ("experiment", "sweep", "hydra", "method", "paths")  # not members beside an experiment
+ROOTS = {"explain": ("method", "model"), "predict": ("model",), "data": ("data", "augment")}
+
+
+def nodes(node, at=""):
+    """Yield what a config builds, and where; the data module takes those options that it has."""
+    if isinstance(node, dict):
+        if "_target_" in node and at != "data":
+            yield at, node
+        for key, value in node.items():
+            yield from nodes(value, f"{at}.{key}".lstrip("."))
+
+
+@pytest.fixture
+def composed_once(monkeypatch):
+    """Compose equal words once: the default experiment is the same beside every member."""
+    kept = {}
+
+    def once(root, words, **options):
+        key = (root, *words, *options)
+        kept[key] = kept[key] if key in kept else compose(root, words, **options)
+        return kept[key]
+
+    monkeypatch.setattr(group_reset, "compose", once)
+    return once
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", KINDS)
-def test_every_member_of_every_group_leaves_nothing_of_another_behind(experiment):
-    """One command takes the next member of every group, until each has been taken."""
-    choices = {g: members(g) for g in groups() if g not in (*GLOBAL, "report", "metrics")}
+def test_every_member_of_every_group_builds_on_the_default_experiment(composed_once):
+    """One command takes the next member of every group; what each node is given, its class takes."""
+    choices, checked = {group: members(group) for group in groups() if group not in OTHERS}, 0
     for picks in zip_longest(*choices.values()):
-        words = [f"{g}={name}" for g, name in zip(choices, picks, strict=True) if name is not None]
-        with initialize_config_dir(str(CONF)):
-            config = compose("train", rewrite([f"experiment={experiment}", *words]))
-        for group in ("callbacks", "logger"):
-            assert all("_target_" in node for node in config[group].values()), words
-        for group in ("data", "optimizer", "scheduler", "finetune", "task", "trainer"):
-            assert "_target_" in config[group] and "_target_" in config.model.net, words
+        words = [f"{group}={name}" for group, name in zip(choices, picks, strict=True) if name is not None]
+        with composing():
+            config = compose("train", rewrite(words))
+        plain = OmegaConf.to_container(config, resolve=False)
+        for collection in ("callbacks", "logger"):
+            assert all("_target_" in node for node in plain[collection].values()), words
+        for at, node in nodes(plain):
+            takes, given = arguments(node["_target_"]), {key for key in node if not key.startswith("_")}
+            assert takes is not None, (words, at, node["_target_"])
+            assert takes.others or given <= {*takes.types}, (words, at, given - {*takes.types})
+            checked += 1
+        for part in ("data", "optimizer", "scheduler", "finetune", "task", "trainer"):
+            assert "_target_" in plain[part] and "_target_" in plain["model"]["net"], words
+    assert checked > 300
+
+
+@pytest.mark.slow
+def test_every_member_of_the_other_commands_composes():
+    with composing():
+        for root, known in ROOTS.items():
+            for group in known:
+                for name in members(group):
+                    needed = [] if group == "data" or root != "data" else ["data=digits"]
+                    config = compose(root, [*needed, f"{group}={name}"])
+                    assert config[group], (root, group, name)
 
 
 @pytest.mark.parametrize(

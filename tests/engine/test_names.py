@@ -42,3 +42,15 @@ def test_names_that_could_be_paths_are_refused(word, tmp_path):
     done = command("train", "experiment=mlp_digits", word, f"run_dir={tmp_path}/run", cwd=tmp_path)
     key = word.partition("=")[0]
     assert done.returncode == 2 and key in done.stderr and not (tmp_path / "run").exists(), done.stderr
+
+
+@pytest.mark.slow
+def test_runs_of_one_experiment_are_told_apart_by_what_they_change(tmp_path):
+    for model in ("mlp", "tiny"):
+        words = ["experiment=mlp_digits", "trainer=cpu", "debug=limit", f"model={model}", "test=false"]
+        done = command("train", *words, f"paths.logs={tmp_path}/logs", cwd=tmp_path)
+        assert done.returncode == 0 and f"model={model}" in done.stdout + done.stderr, done.stderr
+    first, second = sorted((tmp_path / "logs" / "mlp_digits").iterdir(), key=lambda run: run.name[-4:])
+    assert first.name.endswith("_mlp") and second.name.endswith("_tiny")
+    assert json.loads((second / "summary.json").read_text())["name"] == "mlp_digits model=tiny"
+    assert "mlp_digits model=tiny" in (second / "report.html").read_text()

@@ -209,6 +209,13 @@ def test_distributed_jobs_in_a_row_with_one_failing_have_a_directory_each(tmp_pa
 
 
 @pytest.mark.slow
+def test_an_unknown_member_is_all_that_is_said(tmp_path):
+    code, shown = sweep(tmp_path, "-m", *TINY, "model=nope,cnn")
+    assert code == 2 and "model=nope" in shown and "sweep directory" not in shown, shown
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
 def test_a_swept_experiment_that_picks_the_sweeper_is_refused(tmp_path):
     """Hydra chooses sweeper and launcher before it composes swept experiments."""
     (tmp_path / "more/experiment").mkdir(parents=True)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.compare import tables
 from fovea.compare.evaluated import with_eval
 from fovea.compare.examples import PairedExamples
+from fovea.compare.figures import clear
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
 from fovea.compare.remarks import other_metric, remarks
@@ -33,7 +34,7 @@ from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
-from fovea.files import own_folder, printable, results_folder, write_json, write_text
+from fovea.files import printable, results_folder, write_json, write_text
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
     """Return the comparison that `words` ask for; of files only the figures of the task are written."""
     rounds, seconds = count(config, "rounds"), count(config, "seconds")
     found, task = _tested(config, words)
-    _clear(found.folder)
+    clear(found.folder)
     if config.timing:
         from fovea.compare.cost import measure
 
@@ -84,8 +85,8 @@ def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
     if task is not None:
         found = replace(found, table=task.table(found.groups))
         if config.images:
-            pictures, folder = _pictures(found.base.runs[0], config.data_root), found.folder / "figures"
-            found = replace(found, sections=task.sections(found.groups, found.base, pictures, folder))
+            pictures = _pictures(found.base.runs[0], config.data_root)
+            found = replace(found, sections=task.sections(found.groups, found.base, pictures, found.folder))
     return found
 
 
@@ -258,14 +259,6 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
     if none and len(none) < len(groups):
         notes.append(f"Without test predictions, so not tested for significance: {'; '.join(none)}.")
     return notes
-
-
-def _clear(folder: Path) -> None:
-    """Delete the figures of an earlier comparison in the same place, which need not have these names."""
-    figures = own_folder(folder / "figures")
-    for pattern in ("effect_*.png", "*_right_*_wrong.png", "curves.png", "cost.png"):
-        for old in figures.glob(pattern) if (folder / "compare.html").is_file() else ():
-            old.unlink()
 
 
 def _open_net(run_dir: Path) -> tuple[nn.Module, Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fovea.compare.figures import own_figure
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import unique_names
 from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
@@ -111,7 +112,8 @@ class PairedExamples:
         if not items:
             return [heading]
         (file,) = unique_names([f"{good.name} right {bad.name} wrong.png"])
-        sheet(folder / file.replace(" ", "_").replace(",", ""), tiles, columns=len(tiles))
+        path = own_figure(folder, file.replace(" ", "_").replace(",", ""))
+        sheet(path, tiles, columns=len(tiles))
         return [heading, Gallery(items)]
 
 

@@ -86,10 +86,13 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _given(runs: Sequence[Run]) -> str | None:
-    """Return the name that a user gave all runs of a group; None where there is no such one."""
-    names = {run.name for run in runs}
-    name = names.pop() if len(names) == 1 else runs[0].experiment
-    return None if name == runs[0].experiment else name
+    """Return the name that a user gave all runs of a group; None where there is no such one.
+
+    Without one a run is named after its experiment and what it changes of that.
+    """
+    names, experiment = {run.name for run in runs}, runs[0].experiment
+    name = names.pop() if len(names) == 1 else experiment
+    return None if name == experiment or name.startswith(f"{experiment} ") else name
 
 
 def _differences(runs: Sequence[Run]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fovea.compare.effects import Effect, effects
+from fovea.compare.figures import own_figure
 from fovea.compare.settings import format_setting
 from fovea.compare.tables import columns
 from fovea.compare.types import Comparison, ModelGroup
@@ -39,7 +40,7 @@ def curves(comparison: Comparison) -> list[Picture]:
         for i, group in enumerate(groups):
             _curve(axes, group, name, *style(i))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    path = save(figure, comparison.folder / "figures" / "curves.png")
+    path = save(figure, own_figure(comparison.folder, "curves.png"))
     caption = "Values at the end of each epoch, numbered from 0. Thin: single runs; thick: their mean."
     if len(comparison.groups) > DRAWN:
         caption += f" Only the first {DRAWN} models are drawn."
@@ -91,7 +92,7 @@ def against_cost(comparison: Comparison) -> list[Picture]:
                     marker="os^"[i // len(PALETTE) % 3], ms=6.5, capsize=3, lw=1.2,
                 )  # fmt: skip
         _scale(axes, list(of.values()))
-    path = save(figure, comparison.folder / "figures" / "cost.png")
+    path = save(figure, own_figure(comparison.folder, "cost.png"))
     caption = f"{metric} against cost. Bars reach one standard deviation over the runs."
     return [Picture(path, f"{metric} against {' and '.join(costs)}", caption)]
 
@@ -101,7 +102,7 @@ def effect_plots(comparison: Comparison) -> list[Picture]:
     pictures = []
     for one in effects([run for group in comparison.groups for run in group.runs], comparison.metric):
         safe = "".join(c if c.isalnum() else "_" for c in one.key)
-        path = effect_plot(one, comparison.metric, comparison.folder / "figures" / f"effect_{safe}.png")
+        path = effect_plot(one, comparison.metric, own_figure(comparison.folder, f"effect_{safe}.png"))
         caption = "Dots: runs; lines: means of runs that differ in nothing else but the seed."
         if not one.pure:
             caption = "Dots: runs. Other settings vary as well, so this shows no effect by itself."

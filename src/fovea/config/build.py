@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fovea.config.cli import RESULTS, WHITELIST
+from fovea.config.monitors import monitors
 from fovea.errors import UsageError
 from fovea.types import ViewFactory
 
@@ -90,10 +91,12 @@ def task(config: DictConfig, net: nn.Module) -> Task:
         import torch
 
         net = net.to(memory_format=torch.channels_last)
+    metrics = {name: make(node) for name, node in config.metrics.get("values", {}).items()}
+    _check_monitors(config, metrics)
     built = make(
         config.task,
         net=net,
-        metrics={name: make(node) for name, node in config.metrics.get("values", {}).items()},
+        metrics=metrics,
         optimizer=make(config.optimizer),
         scheduler=make(config.scheduler),
         finetune=make(config.finetune),
@@ -103,6 +106,20 @@ def task(config: DictConfig, net: nn.Module) -> Task:
     if config.compile:
         net.compile()  # in place, so that the weights keep their names
     return built
+
+
+def _check_monitors(config: DictConfig, metrics: dict[str, Any]) -> None:
+    """Raise where a monitored metric is not measured on these data, or its worst would count as best."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for key, node, mode in monitors(plain):
+        name = str(node["monitor"]).partition("/")[2]
+        if name in metrics and metrics[name] is None:
+            known = ", ".join(other for other, metric in metrics.items() if metric is not None)
+            raise UsageError(f"{key}.monitor={node['monitor']} is not measured here, only {known}")
+        higher = getattr(metrics.get(name), "higher_is_better", None)
+        best = None if higher is None else "max" if higher else "min"
+        if best is not None and node.get("mode", best) != best:
+            raise UsageError(f"{key}.monitor={node['monitor']} is best at its {best}imum: add {mode}={best}")
 
 
 def _check_task(built: Any) -> None:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fovea import errors
-from fovea.config import resolvers
+from fovea.config import naming, resolvers
 from fovea.config.command_line import bracketed, rewrite
 from fovea.config.paths import CONF
 from fovea.config.values import listed
@@ -100,6 +100,7 @@ def command(name: str) -> None:
             )
         check_words(sys.argv[1:], name=name)
         if name == "train":
+            naming.given[:] = sys.argv[1:]
             sys.argv[1:] = rewrite(sys.argv[1:])
         sys.argv[1:] = bracketed(sys.argv[1:], LISTS.get(name, ()))
         helps = {"-h", "--help"} & set(sys.argv[1:])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from fovea.config.group_reset import own_values
+from fovea.config.node_reset import with_deleted_values, with_whole_nodes
 from fovea.config.overrides import CommandLine, parse, quote
 from fovea.config.paths import CONF
+from fovea.config.study import fitted
 from fovea.errors import UsageError
 
 
@@ -24,9 +27,11 @@ def rewrite(argv: list[str], *, conf: Path = CONF) -> list[str]:
         raise UsageError("sweep= takes one preset at a time; start one command for each")
     if line.multirun or (presets and line.choice("hydra.mode") != "RUN"):
         _refuse_in_sweep(line)
-        return [*argv, *([] if line.multirun else ["-m"]), *_sweep_name(line)]
+        left_out = fitted(line, conf=conf)
+        argv = with_deleted_values(argv, line, conf=conf)
+        return [*argv, *([] if line.multirun else ["-m"]), *_sweep_name(line), *left_out]
     _refuse_in_run(line)
-    return [*argv, *own_values(line, conf=conf)]
+    return [*with_whole_nodes(argv, line, conf=conf), *own_values(line, conf=conf)]
 
 
 def bracketed(argv: list[str], keys: Collection[str]) -> list[str]:
@@ -44,6 +49,12 @@ def _bracketed(word: str) -> str:
 
 
 def _refuse_in_sweep(line: CommandLine) -> None:
+    swept = any(o.is_sweep_override() or o.key_or_group.startswith("hydra.sweeper") for o in line.overrides)
+    if not swept and line.choice("sweep") is None:
+        sys.stderr.write(
+            "warning: nothing is swept, so -m runs one job; give several values, such as "
+            "optimizer.lr=1e-3,1e-2, or a study: sweep=lr\n"
+        )
     if line.given("run_dir"):
         raise UsageError("run_dir= names the directory of one run; a sweep's directory is sweep_dir=DIR")
     if line.given("hydra.sweep"):

@@ -63,16 +63,24 @@ def check(config: object, *, source: Path | str, whole: bool = True) -> None:
     gate.inside_run_dir(config, [training()], "", run_dir=str(config.get("run_dir", "")))
 
 
+class Refused(UsageError):
+    """What a config would do, and at which key, that no config of this suite does."""
+
+    def __init__(self, source: Path | str, what: str, at: str) -> None:
+        self.what, self.at = what, at
+        super().__init__(
+            f"{source} is refused: its config would {what} at {at or 'its root'}, which no config of "
+            "this suite does. Only open runs that this suite wrote; a package of your own is let in with "
+            "FOVEA_PACKAGES=NAME before the command"
+        )
+
+
 class _Gate:
     def __init__(self, source: Path | str, *, own_task: bool) -> None:
         self.source, self.own_task = source, own_task
 
     def refuse(self, what: str, at: str) -> NoReturn:
-        raise UsageError(
-            f"{self.source} is refused: its config would {what} at {at or 'its root'}, which no config of "
-            "this suite does. Only open runs that this suite wrote; a package of your own is let in with "
-            "FOVEA_PACKAGES=NAME before the command"
-        )
+        raise Refused(self.source, what, at)
 
     def bounded(self, config: object) -> None:
         """Refuse what is too large or deep to be walked, and what would be looked up when it is read."""

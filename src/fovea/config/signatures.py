@@ -61,6 +61,8 @@ def _definition(module: str, name: str, depth: int) -> tuple[str, Definition] | 
             return module, node
         if isinstance(node, ast.ImportFrom) and depth:
             for alias in node.names:
+                if alias.name == "*" and (found := _definition(_source(module, node), name, depth - 1)):
+                    return found
                 if (alias.asname or alias.name) == name:
                     return _definition(_source(module, node), alias.name, depth - 1)
     return None

@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config.monitors import check_monitors
 from fovea.errors import UsageError
 from fovea.page.formats import counted
 
@@ -145,7 +146,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def validate(config: DictConfig) -> None:
     """Raise a `UsageError` that names the key, its value and what is allowed."""
-    plain = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     if broken := broken_rule(plain):
         raise UsageError(broken)
     for collection in COLLECTIONS:
@@ -156,6 +157,7 @@ def validate(config: DictConfig) -> None:
                     f"choose the member of {collection.split('.')[0]} that has it"
                 )
     _require_inside(plain)
+    check_monitors(plain)
     require_device(_select(plain, "trainer.accelerator")[1])
     require_cores(_select(plain, "data.num_workers")[1])
     _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])

@@ -19,10 +19,9 @@ from fovea.data.collate import split_boxes
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.recorded import Differences, Recorded, match, record
-from fovea.data.sampling import EvalBatches, TrainBatches
+from fovea.data.sampling import EvalBatches, TrainBatches, fitted_batch_size
 from fovea.data.splits import (
     build_splits,
-    check_batch_size,
     check_classes,
     check_images,
     select_targets,
@@ -92,6 +91,7 @@ class DataModule(L.LightningDataModule):
             fold=fold,
             num_folds=num_folds,
         )
+        self._reduced = train_fraction is not None or limit_per_class is not None
         self.grey = targets is not None and "grey" in targets
         self.targets = None if targets is None else [key for key in targets if key != "grey"]
         self.preprocessing = preprocessing
@@ -125,7 +125,9 @@ class DataModule(L.LightningDataModule):
             self.num_classes = self.num_classes or len(splits["train"].classes)
             if self.recorded is None or stage == "fit":
                 check_classes(splits["train"], num_classes=self.num_classes, name=name)
-                check_batch_size(splits["train"], batch_size=self.batch_size, name=name)
+                self.batch_size = fitted_batch_size(
+                    len(splits["train"]), batch_size=self.batch_size, name=name, reduced=self._reduced
+                )
             if "captions" in splits["train"].targets:
                 self.vocabulary = vocabulary_of(splits["train"])
             for subset in splits.values():

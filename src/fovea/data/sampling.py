@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from fovea.ops import rng
+from fovea.page.formats import counted
 
+log = logging.getLogger(__name__)
 Item = tuple[int, int]  # (epoch, index): a worker learns the epoch from the batch that it is asked for
 _STREAM = 103
 
@@ -72,3 +75,22 @@ class EvalBatches(Sampler[list[Item]]):
 def permutation(size: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return a permutation of 0…size-1, a pure function of (seed, epoch)."""
     return np.argsort(rng.bits(seed, epoch, np.arange(size), n=1, stream=_STREAM)[:, 0], kind="stable")
+
+
+def fitted_batch_size(size: int, *, batch_size: int, name: str, reduced: bool) -> int:
+    """Return the batch size, or the largest power of two that fits where only a part of the images trains.
+
+    ValueError where all of them do not fill one batch.
+    """
+    if not size:
+        raise ValueError(f"{name} has no training image")
+    if batch_size <= size:
+        return batch_size
+    fits = 1 << (size.bit_length() - 1)
+    if not reduced:
+        raise ValueError(
+            f"data.batch_size={batch_size} is more than the {size} training images of {name}: "
+            f"set data.batch_size={fits} or lower"
+        )
+    log.warning("data.batch_size is %d instead of %d, as %s train", fits, batch_size, counted(size, "image"))
+    return fits

@@ -171,18 +171,6 @@ def select_targets(splits: Mapping[str, Subset], targets: Sequence[str] | None, 
         subset.wanted = tuple(wanted)
 
 
-def check_batch_size(train: Subset, *, batch_size: int, name: str) -> None:
-    """Raise ValueError where the training images do not fill one batch."""
-    size = len(train)
-    if not size:
-        raise ValueError(f"{name} has no training image")
-    if batch_size > size:
-        raise ValueError(
-            f"data.batch_size={batch_size} is more than the {size} training images of {name}: "
-            f"set data.batch_size={1 << (size.bit_length() - 1)} or lower"
-        )
-
-
 def stratified_split(
     labels: np.ndarray,
     *,

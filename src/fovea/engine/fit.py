@@ -117,7 +117,8 @@ class Session:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
-        if self.config.trainer.precision == "auto":
+        self.config.data.batch_size = self.datamodule.batch_size  # lower where few images train
+        if self.config.trainer.precision in ("auto", 16, "16", "16-mixed"):
             from fovea.engine import precision
 
             precision.settle(self.config, net, self.datamodule, self.ckpt_path)
@@ -174,7 +175,7 @@ class Session:
                 "device": _device_name(self.trainer.strategy.root_device),
                 "processes": self.trainer.world_size,
             },
-            "config": {"precision": str(self.config.trainer.precision)},
+            "config": {"precision": str(self.trainer.precision), "batch_size": self.config.data.batch_size},
         }
 
     def _timing(self) -> dict[str, Any]:

@@ -27,8 +27,12 @@ PART = 4  # a quarter of a batch tells the ratio in a quarter of the time
 
 
 def settle(config: DictConfig, net: torch.nn.Module, datamodule: DataModule, ckpt_path: Path | None) -> None:
-    """Choose for a new run; a resumed one keeps what its checkpoint says."""
-    if ckpt_path is None:
+    """Choose for a new run; a resumed one keeps what its checkpoint says. On a CPU half precision is bf16."""
+    if config.trainer.precision != "auto":
+        if _device(str(config.trainer.accelerator)).type == "cpu":
+            log.warning("trainer.precision is bf16-mixed instead of 16-mixed, which a CPU has not")
+            config.trainer.precision = "bf16-mixed"
+    elif ckpt_path is None:
         choose(config, net, datamodule)
     else:
         saved = checkpoint.load(ckpt_path)["fovea"]["config"]

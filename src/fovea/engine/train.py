@@ -17,6 +17,7 @@ from fovea import errors
 from fovea.config import build
 from fovea.config.validate import validate
 from fovea.engine import distributed, resume, rundir
+from fovea.engine.cautions import caution
 from fovea.engine.fit import Session, write_report
 from fovea.engine.log import configure
 from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
@@ -71,6 +72,8 @@ def _train(begin: Start) -> float | None:
         remove_drafts(run_dir / name)
     before = rundir.saved_state(run_dir) if begin.claimed else {}
     configure(run_dir)
+    if begin.ckpt_path is None:
+        caution(config)
     summary = Summary(run_dir, config)
     children = ChildProcesses(on_failure=lambda error: _failed(summary, error, config))
     session = Session(begin, summary, children)

@@ -48,6 +48,8 @@ def main(config: DictConfig) -> float:
     sweep_dir, overrides = Path(str(config.sweep_dir)), [o for o in hydra.overrides.task if not _own(o)]
     if (sweep_dir / STOPPED).exists():  # a launcher's process took it up after Ctrl-C
         return math.nan
+    if hydra.job.num == 0:  # the first to start, once Hydra has taken the whole command line
+        log.info("sweep directory: %s", sweep_dir)
     with open_job(sweep_dir, overrides, number=hydra.job.num) as job:
         if job.state == "finished":
             log.info("job %s is finished already: %s", job.name, shlex.join(overrides))
@@ -131,7 +133,6 @@ class SweepReport(Callback):
         self.sweep_dir = Path(str(config.sweep_dir))
         hold(self.sweep_dir)
         (self.sweep_dir / STOPPED).unlink(missing_ok=True)
-        log.info("sweep directory: %s", self.sweep_dir)
         # The processes of a launcher import the suite, which is a script's neighbour and not installed.
         path = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         os.environ["PYTHONPATH"] = os.pathsep.join(p for p in path if p)

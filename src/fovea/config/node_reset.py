@@ -1,0 +1,72 @@
+"""Replace a node that the command line gives whole, where Hydra would merge it with the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import OmegaConf
+
+from fovea.config.groups import REFUSALS, composing
+from fovea.config.overrides import CommandLine, quote
+
+
+def with_whole_nodes(argv: list[str], line: CommandLine, *, conf: Path) -> list[str]:
+    """Return `argv` with what of an old node is not in the one that it gives deleted.
+
+    A node says with `_target_` what it builds: `model.net={_target_:…}` is meant instead of the old one, and
+    the old one's options would be unknown to the new.
+    """
+    whole = {
+        str(o.input_line): (o.key_or_group, node)
+        for o in line.overrides
+        if not o.is_delete() and isinstance(node := o.value(), dict) and "_target_" in node
+    }
+    if not whole:
+        return argv
+    others = [str(o.input_line) for o in line.overrides if o.input_line not in whole]
+    try:
+        with composing(conf):
+            before = compose("train", others)
+    except REFUSALS:  # Hydra will say it of the whole command line
+        return argv
+    gone = []
+    for key, value in whole.values():
+        old = OmegaConf.select(before, key)
+        plain = OmegaConf.to_container(old, resolve=False) if OmegaConf.is_dict(old) else {}
+        gone += [f"~{path}" for path in _lacking(plain, value, key) if not line.given(path)]
+    # ++ as its options are those of another class
+    return [*(f"++{word.lstrip('+')}" if word in whole else word for word in argv), *gone]
+
+
+def with_deleted_values(argv: list[str], line: CommandLine, *, conf: Path) -> list[str]:
+    """Return `argv` with `~KEY` written `~KEY=VALUE`: in a sweep Hydra takes the first for `~KEY=null`."""
+    bare = {str(o.input_line): o.key_or_group for o in line.overrides if o.is_delete() and o.value() is None}
+    if not bare:
+        return argv
+    single = [o for o in line.overrides if o.input_line not in bare and not o.is_sweep_override()]
+    try:
+        with composing(conf):
+            before = compose("train", [str(o.input_line) for o in single])
+    except REFUSALS:
+        return argv
+    plain: Any = OmegaConf.to_container(before, resolve=False)
+    return [f"{word}={quote(_value(plain, bare[word]))}" if word in bare else word for word in argv]
+
+
+def _value(node: Any, key: str) -> Any:
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _lacking(old: Any, new: Any, at: str) -> Iterator[str]:
+    """Yield the paths of `old` that `new` has not."""
+    names = {str(key): value for key, value in new.items()}
+    for key, value in old.items():
+        if key not in names:
+            yield f"{at}.{key}"
+        elif isinstance(value, dict) and isinstance(names[key], dict):
+            yield from _lacking(value, names[key], f"{at}.{key}")
