@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import traceback
 from typing import Any
 
@@ -39,6 +40,7 @@ SHARED_MEMORY = (
     "shared memory (/dev/shm) is exhausted, through which worker processes hand over their batches: try "
     "data.num_workers=0, or give it more (docker run --shm-size=2g)"
 )
+CALL = re.compile(r"^[\w.]+\(\) ")  # how Python begins what is wrong with a call
 TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")  # of torch
 ONE_VALUE = (
     "a batch norm has one value per channel to normalise by: one image at a time, and feature maps of 1×1. "
@@ -116,7 +118,7 @@ def explain(error: BaseException, *, config: Any = None) -> str:
     if type(cause).__module__.split(".")[0] in ("hydra", "omegaconf"):
         text = "; ".join(line.strip() for line in text.splitlines() if not line.strip().startswith(INSIDE))
     elif key is not None and isinstance(cause, TypeError | AttributeError | LookupError | ArithmeticError):
-        text = f"{key} cannot be built with the values given: {text}"
+        text = f"{key} cannot be built with the values given: {CALL.sub('it ', text)}"
     elif not isinstance(cause, ValueError | FileNotFoundError | ProcessFailed) and not _for_users(cause):
         text = f"{type(cause).__name__}: {text}"
     said = key is None or "(in config key: " in text or text.startswith(f"{key} ")

@@ -73,7 +73,8 @@ class Trained:
         from fovea.data.recorded import Recorded
 
         config = moved(self.config, data_root=data_root, num_workers=num_workers)
-        if data_root is not None and config.data.dataset == self.config.data.dataset:
+        elsewhere = data_root is not None and str(data_root) != str(self.config.data.root)
+        if elsewhere and config.data.dataset == self.config.data.dataset:
             raise UsageError(
                 f"data_root={data_root}: the data of this run ({config.data.name}) come with the suite and "
                 "lie in no folder; leave data_root= out"

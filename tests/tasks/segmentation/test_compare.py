@@ -61,7 +61,7 @@ def test_classes_differences_and_pictures(make_row, tmp_path):
     assert "good better than bad by 0.1 or more: 9 of 11 test images" in html
     assert "bad better than good by 0.1 or more: no image." in html
     assert len(asked) == 3 and "cat 0.83 / 0.17" in html
-    assert [p.name for p in tmp_path.glob("*.png")] == ["good_right_bad_wrong.png"]
+    assert [p.name for p in (tmp_path / "figures").glob("*.png")] == ["good_right_bad_wrong.png"]
 
 
 def test_what_cannot_be_read_is_said(make_row, tmp_path):
