@@ -69,13 +69,13 @@ def test_the_folder_alone_predicts_as_the_run_does(run, images, call, tmp_path, 
     call("export", run=run, format=form, rounds=2)
     folder = tmp_path / "elsewhere"
     (run / "export" / form).rename(folder)
-    assert sorted(p.name for p in folder.iterdir()) == sorted(
-        ["README.md", "export.json", "images.py", FORMATS[form].file, "placement.py", "predict_example.py"]
-    )
+    beside = ["images.py", "placement.py", "predict_example.py", "reading.py"]
+    files = {p.name for p in folder.iterdir()}
+    assert files == {"README.md", "export.json", FORMATS[form].file, *beside}
     picture = images / "cat" / "3.png"
     call("predict", run=run, input=picture, annotate=False)
     row = (run / "predict" / "predictions.csv").read_text().splitlines()[1].split(",")
-    for module in ("images.py", "placement.py", "predict_example.py"):
+    for module in beside:
         assert "fovea" not in (folder / module).read_text()
     command = [sys.executable, "-E", "-s", "-W", "ignore", str(folder / "predict_example.py"), str(picture)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fovea import reading
 from fovea.data import images
 from fovea.engine.trained import Trained
 from fovea.export import predict_example
@@ -17,7 +18,7 @@ from fovea.export.formats import Format, leaves
 from fovea.files import write_json, write_text
 from fovea.ops import placement
 
-_OWN = re.compile(r"from fovea\.\w+\.(\w+) import")  # our modules lie beside the example
+_OWN = re.compile(r"from fovea\.(?:\w+\.)?(\w+) import")  # our modules lie beside the example
 
 README = """# {name}, exported as {format}
 
@@ -68,7 +69,7 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     """Write everything beside the network's file."""
     write_json(folder / "export.json", about)
     write_text(folder / "README.md", page(about))
-    for module in (predict_example, images, placement):
+    for module in (predict_example, images, placement, reading):
         text = Path(str(module.__file__)).read_text(encoding="utf-8")
         write_text(folder / Path(str(module.__file__)).name, _OWN.sub(r"from \1 import", text))
 

@@ -1,7 +1,7 @@
 """Predict one image with the exported network of this folder: `python predict_example.py IMAGE`.
 
-Needs numpy, pillow, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2). images.py
-and placement.py, beside it, read and resize as in training.
+Needs numpy, pillow, opencv-python-headless and onnxruntime (for .onnx) or torch (for .pt and .pt2).
+images.py, placement.py and reading.py, beside it, read and resize as in training.
 """
 
 from __future__ import annotations
