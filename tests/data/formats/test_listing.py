@@ -1,9 +1,8 @@
-import os
+from pathlib import Path
 
 import pytest
 
 from fovea.data.datasets.folder import Folder
-from fovea.data.formats import listing
 from fovea.data.formats.listing import list_images, present
 
 
@@ -16,17 +15,8 @@ def test_a_list_without_images_is_not_a_data_set_without_images(subset, tmp_path
         present([], tmp_path, subset=subset, error=error)
 
 
-def test_the_whole_disk_and_what_may_not_be_read_are_told_with_the_way_out(tmp_path, monkeypatch):
+def test_the_whole_disk_is_no_data_set():
     with pytest.raises(ValueError, match=r"^/ is the root of the whole file system: give"):
         Folder.find_classes(root="/")
-    (tmp_path / "cat" / "private").mkdir(parents=True)
-    scandir = os.scandir
-
-    def refusing(path):
-        if str(path).endswith("private/"):
-            raise PermissionError(13, "denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(listing.os, "scandir", lambda path: refusing(f"{path}/"))
-    with pytest.raises(ValueError, match=rf"{tmp_path}/cat/private may not be read.*data\.root"):
-        list_images(tmp_path / "cat", root=tmp_path)
+    with pytest.raises(ValueError, match=r"^/ is the root of the whole file system: give"):
+        list_images(Path("/"), root=Path("/"))
