@@ -67,7 +67,7 @@ def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
 
     from fovea.callbacks.collector import Collector
 
-    run = _measured_as_asked(trained.config, config)
+    run, place = _measured_as_asked(trained.config, config), device(str(config.accelerator))
     task = build.task(run, trained.net)
     datamodule = _data(trained, config, split)
     datamodule.channels_last = bool(run.channels_last)
@@ -76,7 +76,7 @@ def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
     collector = None if view is None else Collector(view=view)
     trainer = L.Trainer(
         accelerator=config.accelerator, devices=1, logger=False,
-        precision=precision(run, device(str(config.accelerator))),  # type: ignore[arg-type]
+        precision=precision(run, place),  # type: ignore[arg-type]
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         use_distributed_sampler=False, callbacks=[] if collector is None else [collector],
     )  # fmt: skip

@@ -68,7 +68,7 @@ class Trained:
         numbers = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
         dtype, mixed = numbers.get(kind, torch.float32), kind in ("16", "bf16") and how != "true"
         weights = torch.float32 if mixed else dtype
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        layout = torch.channels_last if self.config.get("channels_last") else torch.contiguous_format
         net = self.net.to(place, weights)
 
         def run(images: Tensor) -> Tensor:
@@ -162,8 +162,8 @@ def open_run(run: str, name: str) -> Trained:
 
 
 def precision(run: DictConfig, place: torch.device) -> str:
-    """Return the precision in which a run is measured: its own, where the device has that."""
-    name = str(run.trainer.precision)
+    """Return the precision in which a net is measured: its run's own, where the device has that."""
+    name = str(OmegaConf.select(run, "trainer.precision", default="32-true"))
     return "32-true" if place.type == "cpu" and name == "16-mixed" else name
 
 
