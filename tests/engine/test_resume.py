@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,7 @@ def same(whole, resumed):
     a, b = rundir.read_summary(whole), rundir.read_summary(resumed)
     assert b["status"] == "finished"
     for part in ("metrics", "best", "data", "model", "measured", "found"):
-        assert a.get(part) == b.get(part)
+        assert json.dumps(a.get(part)) == json.dumps(b.get(part))  # in the same order, too
 
 
 @slow
@@ -171,9 +172,9 @@ def test_wandb_keeps_the_id_of_the_run(tmp_path):
 
 @slow
 @pytest.mark.alone
-def test_real_command_killed_from_outside(whole, tmp_path):
+def test_real_command_killed_from_outside_and_repeated(whole, tmp_path):
     run_dir = tmp_path / "run"
-    base = [sys.executable, str(runs.ROOT / "src" / "train.py"), f"run_dir={run_dir}"]
+    base = [sys.executable, str(runs.ROOT / "src" / "train.py"), f"run_dir={run_dir}", "resume=auto"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # slow enough to be hit in the middle, and the same training
     command = [*base, *runs.QUICK, "trainer.max_epochs=5", "data.num_workers=2"]
@@ -183,9 +184,7 @@ def test_real_command_killed_from_outside(whole, tmp_path):
         time.sleep(0.005)
     process.kill()
     process.communicate()
-    done = subprocess.run(
-        [*base, "resume=true"], env=environment, capture_output=True, text=True, cwd=tmp_path
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     same(whole("plain"), run_dir)
@@ -207,6 +206,22 @@ def test_refusals(tmp_path):
         resume.start(config, [*given, "optimizer.lrr=1"])
     with pytest.raises(UsageError, match="model= cannot change"):
         resume.start(config, [*given, "model=vit"])
+
+
+def test_a_whole_command_may_be_repeated_but_not_changed(tmp_path):
+    words = ["model=cnn", "callbacks=lr_finder", "optimizer.lr=0.001", "trainer.precision=auto", "seed=3"]
+    command = [*runs.QUICK, *words, f"run_dir={tmp_path}", "resume=auto"]
+    config = runs.compose(command)
+    config.optimizer.lr, config.trainer.precision = 0.0015, "bf16-mixed"
+    rundir.write_config(tmp_path, config)
+    facts = {"command": shlex.join(["python", "src/train.py", *command])}
+    rundir.write_summary(tmp_path, facts | {"found": {"optimizer.lr": {"given": 0.001, "used": 0.0015}}})
+    begin = resume.start(runs.compose(command), command)
+    assert begin.claimed and (begin.config.seed, begin.config.trainer.precision) == (3, "bf16-mixed")
+    assert begin.config.optimizer.lr == 0.001  # no checkpoint yet: it is searched again
+    for changed in ("model=mlp", "callbacks=none", "trainer=auto"):
+        with pytest.raises(UsageError, match=f"{changed.split('=')[0]}= cannot change"):
+            resume.start(runs.compose(command), [*command, changed])
 
 
 def test_auto_starts_anew_where_there_is_nothing_to_resume(tmp_path):

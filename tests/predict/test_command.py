@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from fovea.data.images import read_image
 from fovea.data.preprocess import Preprocess
 from fovea.engine import checkpoint
 from fovea.errors import Interrupted, UsageError
+from helpers import runs
 
 
 @pytest.fixture
@@ -75,6 +77,26 @@ def test_predictions_of_test_images_are_those_of_the_run(trained_run, call, tmp_
         i = int(row["path"].rsplit("/", 1)[-1].removesuffix(".png"))
         np.testing.assert_allclose(probabilities(row, digits), saved["probs"][i], rtol=2e-5, atol=1e-6)
         assert row["true"] == str(saved["target"][i])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_predictions_of_the_test_split_are_those_that_were_counted(precision, call, tmp_path):
+    run_dir = tmp_path / "run"
+    given = [*runs.QUICK, "trainer.max_epochs=1", "trainer.limit_test_batches=1.0", "model=cnn"]
+    code = runs.train([*given, f"trainer.precision={precision}", "channels_last=true"], run_dir=run_dir)
+    assert code == 0, runs.output(run_dir)
+    saved = np.load(run_dir / "predictions" / "test.npz")
+    call("predict", run=run_dir, input="test", output=tmp_path / "out", top_k=10, annotate=False)
+    found, digits = rows(tmp_path / "out"), [str(d) for d in range(10)]
+    assert [row["predicted"] for row in found] == [digits[i] for i in saved["probs"].argmax(1)]
+    np.testing.assert_allclose(
+        [probabilities(r, digits) for r in found], saved["probs"], rtol=2e-5, atol=1e-6
+    )
+    call("eval", run=run_dir)
+    measured = json.loads((run_dir / "eval_test.json").read_text())
+    right = np.mean([row["predicted"] == row["true"] for row in found])
+    assert measured["metrics"]["test/acc"] == pytest.approx(right, abs=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 100])

@@ -67,6 +67,17 @@ def test_a_finished_job_stays_as_it_is(tmp_path):
     assert rundir.read_summary(run_dir)["status"] == "finished"
 
 
+@pytest.mark.parametrize(("report", "state"), [(True, "finished"), (False, "begun")])
+def test_a_job_that_was_killed_before_its_report_is_resumed_to_make_it(tmp_path, report, state):
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
+    finish(run_dir)
+    checkpoint(run_dir)
+    if report:
+        (run_dir / "report.html").write_text("<p>")
+    with job_dir.open_job(tmp_path, ["a=1"], number=0) as job:
+        assert job.state == state
+
+
 def test_a_failed_job_begins_again_and_keeps_its_log(tmp_path):
     run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
     finish(run_dir, "failed")

@@ -18,7 +18,7 @@ from fovea.engine.eval_table import Measurement, tables
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, device, open_run
+from fovea.engine.trained import Trained, device, open_run, precision
 from fovea.errors import UsageError
 from fovea.files import write_json
 
@@ -67,9 +67,7 @@ def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
 
     from fovea.callbacks.collector import Collector
 
-    run = _measured_as_asked(trained.config, config)
-    if device(str(config.accelerator)).type == "cpu" and run.trainer.precision == "16-mixed":
-        run.trainer.precision = "32-true"
+    run, place = _measured_as_asked(trained.config, config), device(str(config.accelerator))
     task = build.task(run, trained.net)
     datamodule = _data(trained, config, split)
     datamodule.channels_last = bool(run.channels_last)
@@ -77,7 +75,8 @@ def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
     view = build.view(run)
     collector = None if view is None else Collector(view=view)
     trainer = L.Trainer(
-        accelerator=config.accelerator, devices=1, precision=run.trainer.precision, logger=False,
+        accelerator=config.accelerator, devices=1, logger=False,
+        precision=precision(run, place),  # type: ignore[arg-type]
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         use_distributed_sampler=False, callbacks=[] if collector is None else [collector],
     )  # fmt: skip

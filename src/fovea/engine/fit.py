@@ -222,8 +222,8 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
 
 
 def _metrics(row: dict[str, float]) -> dict[str, float]:
-    """Return the metrics of an epoch: what is named `split/metric` in its row."""
-    return {k: v for k, v in row.items() if "/" in k}
+    """Return the metrics of an epoch, sorted: what is named `split/metric` in its row, new or read again."""
+    return {k: v for k, v in sorted(row.items()) if "/" in k}
 
 
 def _restoring(error: Exception) -> bool:

@@ -83,11 +83,13 @@ def start(config: DictConfig, given: list[str]) -> Start:
     if missing:
         raise UsageError(_unusable(run_dir, f"is cut off: it lacks {', '.join(missing)}"))
     saved = confirmed(rundir.read_strangers_config(run_dir), config, given, anew=not last.is_file())
+    found = rundir.read_summary(run_dir).get("found")
+    found = found if isinstance(found, dict) else {}
+    given = _without_repeated(given, run_dir, found)
     if last.is_file():
-        found = rundir.read_summary(run_dir).get("found")
-        _refuse_settled(saved, given, [*SETTLED, *(found if isinstance(found, dict) else ())], last)
+        _refuse_settled(saved, given, [*SETTLED, *found], last)
     else:
-        _undo_search(saved, run_dir)
+        _undo_search(saved, found)
     asked = rundir.move(_overridden(saved, given), run_dir)
     return _from(asked, last) if last.is_file() else Start(asked, claimed=True)
 
@@ -114,11 +116,29 @@ def _from(config: DictConfig, last: Path) -> Start:
     return Start(config, last, claimed=True, step=step, ended=ended)
 
 
-def _undo_search(saved: DictConfig, run_dir: Path) -> None:
+def _without_repeated(given: list[str], run_dir: Path, found: dict[str, Any]) -> list[str]:
+    """Leave out what the first command said too and the run has settled since, for a whole command to repeat.
+
+    That is the members of groups, keys that were taken out, and values that the run found or measured itself.
+    """
+    command = rundir.read_summary(run_dir).get("command")
+    try:
+        first = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # a quote that nothing closes
+        first = []
+    settled = {*groups(), *found}
+    return [
+        str(one.input_line)
+        for one in parse([g for g in given if g.split("=")[0] not in FREE]).overrides
+        if one.input_line not in first
+        or not (one.key_or_group in settled or one.is_delete() or one.value() == "auto")
+    ]
+
+
+def _undo_search(saved: DictConfig, found: dict[str, Any]) -> None:
     """Put back the values that a finder replaced, as the run begins anew and searches again."""
-    found = rundir.read_summary(run_dir).get("found")
     for key in ("optimizer.lr", "data.batch_size"):
-        one = found.get(key) if isinstance(found, dict) else None
+        one = found.get(key)
         before = one.get("given") if isinstance(one, dict) else None
         if isinstance(before, int | float):
             OmegaConf.update(saved, key, before)
@@ -171,7 +191,7 @@ def confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: 
 
 def _refuse_settled(saved: DictConfig, given: list[str], settled: list[str], last: Path) -> None:
     """Raise for a value that would be recorded, but not used: the checkpoint goes on with its own."""
-    for override in parse([g for g in given if g.split("=")[0] not in FREE]).overrides:
+    for override in parse(given).overrides:
         key = str(override.key_or_group)
         before = OmegaConf.select(saved, key, default=None)
         if key in groups() or not any(key == one or key.startswith(f"{one}.") for one in settled):
@@ -186,7 +206,7 @@ def _refuse_settled(saved: DictConfig, given: list[str], settled: list[str], las
 def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
     """Put the values of the command line on top of a saved config."""
     OmegaConf.set_struct(saved, True)
-    for override in parse([g for g in given if g.split("=")[0] not in FREE]).overrides:
+    for override in parse(given).overrides:
         key = override.key_or_group
         if key in groups():
             if key == "experiment" and str(override.value()) == str(saved.experiment):

@@ -55,8 +55,8 @@ class Summary:
                 "batch_size": config.data.get("batch_size"),
             },
         }
+        self.write()  # first: a config without its command could not be resumed by repeating that
         rundir.write_config(run_dir, config)
-        self.write()
 
     def set(self, **facts: Any) -> None:
         """Add or replace facts; dicts are merged."""

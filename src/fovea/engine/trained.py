@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from fovea.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from fovea.data.module import DataModule
     from fovea.types import Preprocessing
@@ -55,6 +57,24 @@ class Trained:
     def preprocessing(self) -> Preprocessing:
         """The preprocessing of images."""
         return self.checkpoint["fovea"]["preprocessing"]
+
+    def as_measured(
+        self, place: torch.device
+    ) -> tuple[Callable[[Tensor], Tensor], AbstractContextManager[object]]:
+        """Return the net on a device, and what to run it in, so that it computes as it does for `eval`."""
+        import torch
+
+        kind, _, how = precision(self.config, place).partition("-")
+        numbers = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
+        dtype, mixed = numbers.get(kind, torch.float32), kind in ("16", "bf16") and how != "true"
+        weights = torch.float32 if mixed else dtype
+        layout = torch.channels_last if self.config.get("channels_last") else torch.contiguous_format
+        net = self.net.to(place, weights)
+
+        def run(images: Tensor) -> Tensor:
+            return net(images.to(weights).contiguous(memory_format=layout))
+
+        return run, torch.autocast(place.type, dtype) if mixed else nullcontext()
 
     def datamodule(
         self,
@@ -139,6 +159,12 @@ def open_run(run: str, name: str) -> Trained:
             "Use another checkpoint=best | last | PATH of it, or train with a smaller optimizer.lr"
         )
     return found
+
+
+def precision(run: DictConfig, place: torch.device) -> str:
+    """Return the precision in which a net is measured: its run's own, where the device has that."""
+    name = str(OmegaConf.select(run, "trainer.precision", default="32-true"))
+    return "32-true" if place.type == "cpu" and name == "16-mixed" else name
 
 
 def device(accelerator: str) -> torch.device:

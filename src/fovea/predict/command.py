@@ -184,7 +184,7 @@ def _outputs(
     from fovea.ops.tta import average
 
     preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
-    net, views = trained.net.to(place), trained.config.task.get("tta") or []
+    (net, context), views = trained.as_measured(place), trained.config.task.get("tta") or []
     size = count(config, "batch_size", trained.config.data.batch_size) if view.infer is None else 1
     fit = preprocess.to_array if view.infer is None else np.ascontiguousarray
 
@@ -197,7 +197,7 @@ def _outputs(
         outputs: Iterator[np.ndarray] = iter(())
         if arrays:
             batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(place)
-            with torch.inference_mode():
+            with torch.inference_mode(), context:
                 if view.infer is not None:
                     found = view.infer(net, batch, preprocess)
                 else:

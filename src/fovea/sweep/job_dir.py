@@ -136,10 +136,10 @@ def release(sweep_dir: Path, *, empty: bool) -> None:
 
 
 def _state(run_dir: Path) -> str:
-    status = rundir.read_summary(run_dir)["status"]
-    if status == "finished":
+    status, saved = rundir.read_summary(run_dir)["status"], (run_dir / "checkpoints" / "last.ckpt").is_file()
+    if status == "finished" and ((run_dir / "report.html").is_file() or not saved):
         return "finished"
-    if status != "failed" and (run_dir / "checkpoints" / "last.ckpt").is_file():
+    if status != "failed" and saved:  # of one that was killed before its report, only that is made
         return "begun"
     _clear(run_dir)
     return "new"

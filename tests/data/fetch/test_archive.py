@@ -248,6 +248,15 @@ def test_what_is_no_archive_is_named(tmp_path, content):
     refused(path, tmp_path / "out", "is damaged or no zip or tar file")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["d"] * 3000)])
+def test_names_that_no_disk_takes_are_told(tmp_path, name):
+    refused(write_tar(tmp_path / "x.tar.gz", [member(name, content=b"x")]), tmp_path / "out", "longer name")
+
+
+def test_a_zip_with_a_member_without_a_name_is_told(tmp_path):
+    refused(write_zip(tmp_path / "x.zip", [zip_member("")]), tmp_path / "out", "damaged")
+
+
 def test_encrypted_files_and_names_used_twice_are_refused(tmp_path):
     path = write_zip(tmp_path / "x.zip", [zip_member("secret")])
     data = bytearray(path.read_bytes())

@@ -3,15 +3,21 @@ import http.server
 import logging
 import multiprocessing
 import socket
+import tarfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from fovea.data.datasets.caltech3 import Caltech3
 from fovea.data.datasets.cifar10 import CIFAR10
+from fovea.data.datasets.cifar100 import CIFAR100
+from fovea.data.datasets.coco import COCO
 from fovea.data.datasets.fashion_mnist import FashionMNIST
 from fovea.data.datasets.flowers102 import Flowers102
+from fovea.data.datasets.oxford_pets import OxfordPets
+from fovea.data.datasets.voc import VOC
 from fovea.data.fetch import download, missing, progress
 
 CONTENT = b"some bytes" * 1000
@@ -83,6 +89,33 @@ def test_a_wrong_file_is_never_put_in_place(server, tmp_path):
     with pytest.raises(OSError, match=r"damaged.*expected 0000.*deleted"):
         download.fetch([server + "good"], target, expected="0" * 64)
     assert list(target.parent.iterdir()) == []
+
+
+ARCHIVES = {
+    CIFAR10: "cifar-10-python.tar.gz",
+    CIFAR100: "cifar-100-python.tar.gz",
+    Flowers102: "flowers-102/102flowers.tgz",
+    OxfordPets: "oxford-iiit-pet/images.tar.gz",
+    VOC: "VOCtrainval_11-May-2012.tar",
+    COCO: "coco/train2017.zip",
+    Caltech3: "caltech101/caltech-101.zip",
+}
+
+
+@pytest.mark.parametrize("dataset", ARCHIVES)
+def test_an_archive_placed_by_hand_is_checked_and_stays(tmp_path, monkeypatch, dataset):
+    monkeypatch.setattr(download, "_receive", lambda *args: pytest.fail("it was downloaded"))
+    path = tmp_path / ARCHIVES[dataset]
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("evil"))
+    before, found = path.read_bytes(), download.digest(path, kind="md5")
+    with pytest.raises(
+        ValueError, match=rf"{found}, expected [0-9a-f]{{32}}.*delete it.*download=true"
+    ) as info:
+        dataset.prepare(root=tmp_path)
+    assert str(path) in str(info.value) and path.read_bytes() == before
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
 @pytest.mark.alone

@@ -51,8 +51,7 @@ class CIFAR10(Published, ArrayImages):
         archive = root / official.filename
         if all((cls.folder_in(root) / file).is_file() for file in files):
             return
-        if not archive.is_file():
-            fetch([official.url], archive, expected=official.tgz_md5)
+        fetch([official.url], archive, expected=official.tgz_md5)
         extract(archive, root)
 
     def read_batches(self, files: Sequence[Path], key: str) -> int:

@@ -59,8 +59,7 @@ class Flowers102(PublishedImages):
             is_archive = name.endswith(".tgz")
             if (folder / "jpg").is_dir() if is_archive else (folder / name).is_file():
                 continue
-            if not (folder / name).is_file():
-                fetch([base + name], folder / name, expected=md5)
+            fetch([base + name], folder / name, expected=md5)
             if is_archive:
                 extract(folder / name, folder)
 

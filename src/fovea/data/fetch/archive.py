@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zX": lzma.open}
 DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError,
-    ValueError,
+    ValueError, LookupError,
 )  # fmt: skip
 MEMBERS, BYTES, RATIO = 2_000_000, 1 << 30, 100  # an archive with more, or that swells more, is refused
 BLOCK = 1 << 20
@@ -142,6 +142,8 @@ def _unpack(archive: Path, guard: Guard) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise guard.refuse("is a file and a folder at once") from error
     except (OSError, *DAMAGE) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise guard.refuse("has a longer name than this disk takes") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
         raise ValueError(

@@ -43,16 +43,30 @@ def check(path: Path, *, expected: str, name: str = "") -> None:
         raise ValueError(f"{name or path.name} is damaged: its checksum is {found}, expected {expected}")
 
 
+def _check_placed(path: Path, *, expected: str) -> None:
+    try:
+        check(path, expected=expected, name=str(path))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. It is no copy of the published file, and is not used: delete it, or move it away, and "
+            "data.download=true gets it again"
+        ) from None
+
+
 def fetch(urls: Sequence[str], path: Path, *, expected: str) -> None:
-    """Download the first URL that works and matches its md5 or sha256; OSError when none does.
+    """Download the first URL that works and matches its md5 or sha256, unless the file is there already.
 
     What arrived before a break stays in `<path>.part` and is continued by the next attempt or the next call.
+
+    Raises:
+        OSError: no URL works.
+        ValueError: the file that is there has another checksum; it is somebody's, and stays as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     problems = []
     with _claimed(path) as part:
-        if path.is_file() and digest(path, kind="md5" if len(expected) == 32 else "sha256") == expected:
-            return  # another process has fetched it meanwhile
+        if path.is_file():  # placed by hand, or another process has fetched it meanwhile
+            return _check_placed(path, expected=expected)
         for url in urls:
             try:
                 log.info("downloading %s", url)

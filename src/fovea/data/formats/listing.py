@@ -47,6 +47,7 @@ def visible_folders(folder: Path) -> dict[str, Path]:
 
     Names are compared in one Unicode form: systems differ in how they write an accent.
     """
+    _refuse_all_files(folder)
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if _is_folder(e) and not e.name.startswith(".")]
     system = sorted(name for name in names if is_system(name))
@@ -85,6 +86,7 @@ def list_images(folder: Path, *, root: Path) -> tuple[list[str], int]:
 
     Links are followed, but each folder is read once and none outside that holds this one.
     """
+    _refuse_all_files(folder)
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     files = [prefix + name for name in _walk(folder)]
     images = [name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES]
@@ -154,6 +156,12 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return os.path.splitext(entry.name)[1].lower() in SUFFIXES
 
 
+def _refuse_all_files(folder: Path) -> None:
+    real = os.path.realpath(folder)
+    if os.path.dirname(real) == real:
+        raise ValueError(f"{folder} is the root of the whole file system: give the folder of the images")
+
+
 def _walk(start: Path) -> Iterator[str]:
     """Yield the names, relative to `start`, of all files that are not hidden; errors name the folder."""
     outside, seen, todo = set(Path(os.path.realpath(start)).parents), set(), [""]
@@ -163,8 +171,14 @@ def _walk(start: Path) -> Iterator[str]:
         if real in seen or Path(real) in outside:
             continue  # a link back to a folder that was already read, or up and out
         seen.add(real)
-        with os.scandir(start / below) as entries:
-            visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        try:
+            with os.scandir(start / below) as entries:
+                visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        except PermissionError:
+            raise ValueError(
+                f"{start / below} may not be read: change its permissions, move it away, or give "
+                "another data.root"
+            ) from None
         visible = [e for e in visible if not is_system(e.name)]
         folders = {entry.name for entry in visible if _is_folder(entry)}
         todo += [f"{below}{name}/" for name in sorted(folders, reverse=True)]
