@@ -19,7 +19,8 @@ from helpers import runs
 @pytest.fixture(autouse=True)
 def logging_as_before(monkeypatch):
     monkeypatch.delenv("FOVEA_TRACEBACK", raising=False)
-    monkeypatch.setenv(distributed.VARIABLE, "")  # a run sets it; put it back afterwards
+    for name in (distributed.VARIABLE, distributed.LEADER):
+        monkeypatch.setenv(name, "")  # a run sets it; put it back afterwards
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

@@ -1,10 +1,13 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from fovea.engine import rundir
+from fovea.engine.distributed import LEADER
 from fovea.engine.processes import stop_signals
 from fovea.errors import Interrupted
 from helpers import processes as commands
@@ -107,6 +110,14 @@ if os.environ.get("LOCAL_RANK") == "1":
 from fovea.config.cli import command
 command("train")
 """
+
+
+def test_a_process_whose_leader_died_before_it_looked_ends():
+    code = "from fovea.engine.processes import follow_parent; import time; follow_parent(); time.sleep(60)"
+    leader = subprocess.Popen(["true"])
+    leader.wait()
+    found = os.environ | {"PYTHONPATH": str(runs.ROOT / "src"), LEADER: str(leader.pid)}
+    assert subprocess.run([sys.executable, "-c", code], env=found, timeout=30).returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from fovea.files import write_text
 
 ERROR_NOTE = ".error_of_rank_"
 VARIABLE = "FOVEA_RUN_DIR"
+LEADER = "FOVEA_LEADER"  # the process that starts the others
 INHERITED = (
     "LOCAL_RANK",
     "NODE_RANK",
@@ -19,6 +20,7 @@ INHERITED = (
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
     VARIABLE,
+    LEADER,
 )
 SLURM = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
@@ -35,6 +37,7 @@ def rank() -> int:
 def publish(run_dir: Path) -> None:
     """Publish the run directory to the other processes, once its config is final."""
     os.environ[VARIABLE] = str(run_dir.resolve())
+    os.environ[LEADER] = str(os.getpid())
     if _in_slurm():
         note = _note()
         note.parent.mkdir(parents=True, exist_ok=True)

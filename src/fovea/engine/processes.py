@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from fovea.engine.distributed import error_note
+from fovea.engine.distributed import LEADER, error_note
 from fovea.errors import Interrupted, ProcessFailed
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ class ChildProcesses:
 
 
 def follow_parent() -> None:
-    """End this process when the one that started it is gone."""
-    parent = os.getppid()
+    """End this process when the one that started it is gone, were it before this was called."""
+    parent = int(os.environ.get(LEADER, os.getppid()))
 
     def watch() -> None:
         while os.getppid() == parent:
