@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from fovea.errors import UsageError
+from fovea.models.squeezenet import create as squeezenet
 
 NAMES = ["ant", "bee", "cow", "dog", "emu", "fox", "gnu"]
 
@@ -70,6 +71,31 @@ def test_what_does_not_fit_is_refused(call, own, tmp_path, command, keys, messag
     with pytest.raises(UsageError, match=message):
         call(command, **own | keys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_head_for_other_classes_is_never_drawn_at_random(call, own, tmp_path, command):
+    keys = own | {"model": "squeezenet", "data.num_classes": 5, "data.image_size": 64}
+    del keys["model.name"]
+    state = {f"model.{k}": v for k, v in squeezenet(num_classes=7).state_dict().items()}
+    torch.save(state, tmp_path / "own.pth")
+    with pytest.raises(UsageError, match=r"own\.pth tells 7 classes apart, not 5.*data\.classes"):
+        call(command, **keys)
+    call(command, **keys | {"data.num_classes": 7})
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_net_that_does_not_classify_is_refused(call, own, command):
+    keys = {key: own[key] for key in ("input", "output")}
+    with pytest.raises(UsageError, match=r"model\.name=unet_small .*run=DIR"):
+        call(command, **keys, model="unet_small", **{"data.num_classes": 3, "data.image_size": 32})
+
+
+def test_a_runs_checkpoint_is_opened_as_a_run(call, own, tmp_path):
+    content = torch.load(tmp_path / "own.pth", weights_only=True)
+    torch.save({"state_dict": content, "fovea": {"classes": NAMES}}, tmp_path / "own.pth")
+    with pytest.raises(UsageError, match=r"own\.pth is of a run: .*run=.*own\.pth"):
+        call("predict", **own)
 
 
 def test_predict_wants_a_run_or_a_model(call, own):

@@ -108,6 +108,23 @@ def test_checkpoints_of_tasks_of_other_classes_and_of_backbones_load(tmp_path):
         small(32, checkpoint=str(tmp_path / "x.ckpt"))
 
 
+@pytest.mark.parametrize("begin", ["model.", "module.", "segmenter.model."])
+def test_names_with_another_beginning_load_wholly_the_head_too(begin, tmp_path):
+    trained = awake(16)
+    torch.save(
+        {"state_dict": {f"{begin}{k}": v for k, v in trained.state_dict().items()}}, tmp_path / "x.ckpt"
+    )
+    net = small(16, checkpoint=str(tmp_path / "x.ckpt"))
+    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in net.state_dict().items())
+
+
+def test_what_else_a_file_holds_is_said(tmp_path, caplog):
+    state = {f"backbone.{k}": v for k, v in small_vgg().state_dict().items()}
+    torch.save(state | {"decoder.weight": torch.ones(2)}, tmp_path / "x.pt")
+    small(checkpoint=str(tmp_path / "x.pt"))
+    assert "decoder.weight" in caplog.text and "not loaded" in caplog.text
+
+
 def test_the_head_is_what_no_backbone_has():
     net = small(8)
     assert list(net.head) == ["score32", "up32", "score16", "up16", "score8"]

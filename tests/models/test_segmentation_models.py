@@ -86,6 +86,24 @@ def test_a_file_of_the_whole_net_loads_for_other_classes_too(tmp_path):
     assert len(other.model.segmentation_head[0].weight) == 7
 
 
+@pytest.mark.parametrize("begin", ["", "model.", "module.net.model."])
+def test_names_with_another_beginning_load_wholly_the_decoder_too(begin, tmp_path):
+    saved = built()
+    state = {f"{begin}{k}": v for k, v in saved.model.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "x.ckpt")
+    net = built(checkpoint=str(tmp_path / "x.ckpt"))
+    assert all(torch.equal(v, saved.state_dict()[k]) for k, v in net.state_dict().items())
+
+
+def test_weights_with_the_librarys_own_encoder_give_the_same_logits(tmp_path):
+    theirs = smp.Unet("resnet18", encoder_weights=None, classes=3).eval()
+    torch.save(theirs.state_dict(), tmp_path / "x.pth")
+    net = built(encoder="resnet18", checkpoint=str(tmp_path / "x.pth")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), theirs(x))
+
+
 def test_encoders_of_one_size_are_built_for_it():
     net = built(encoder="swin_tiny_patch4_window7_224", image_size=[60, 33])
     assert net(torch.randn(1, 3, 60, 33)).shape == (1, 3, 60, 33)

@@ -16,6 +16,7 @@ from fovea.config import build
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
+from fovea.engine.start_weights import order_head
 from fovea.engine.summary import Summary
 from fovea.errors import UsageError
 from fovea.page.formats import counted, parameters
@@ -117,6 +118,9 @@ class Session:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        weights = self.config.model.get("checkpoint")
+        if weights is not None and self.ckpt_path is None:
+            order_head(net, str(weights), self.datamodule.classes)
         self.config.data.batch_size = self.datamodule.batch_size  # lower where few images train
         if self.config.trainer.precision in ("auto", 16, "16", "16-mixed"):
             from fovea.engine import precision

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea import errors
 from fovea.config import build
 from fovea.config.paths import CONF
+from fovea.engine.start_weights import classes_of
 from fovea.engine.trained import Trained
 from fovea.errors import UsageError
 
@@ -42,19 +43,22 @@ def open_named(name: str, config: DictConfig) -> NamedNet:
     """
     try:
         config = _filled(name, config)
-        net = build.network(config)
+        net = build.network(config).eval()
+        _require_classifier(name, net, config)
     except Exception as error:
         if isinstance(errors.root_cause(error), ValueError | FileNotFoundError):
             raise UsageError(errors.explain(error)) from error
         raise
     weights = config.model.get("checkpoint")
+    if weights is not None:
+        _require_head(net, str(weights), int(config.data.num_classes))
     if not config.model.pretrained and weights is None:
         log.warning("%s: the weights are random, so it shows the architecture alone", name)
     source = "random weights"
     if weights is not None or config.model.pretrained:
         source = str(weights or "published weights")
     own: Any = _of_timm(config, net) if _is_timm(config) else build.preprocessing(config, net)
-    return NamedNet(net=net.eval(), classes=_classes(config), preprocessing=own, source=source)
+    return NamedNet(net=net, classes=_classes(config), preprocessing=own, source=source)
 
 
 def as_classifier(name: str, config: DictConfig) -> Trained:
@@ -81,6 +85,8 @@ def _filled(name: str, config: DictConfig) -> DictConfig:
     config = config.copy()
     OmegaConf.set_struct(config, False)
     config.model.name, data = name, config.data
+    if (weights := config.model.get("checkpoint")) is not None:
+        _require_foreign(str(weights))
     if data.classes is not None:
         _count_given(data)
     if _is_timm(config):
@@ -98,6 +104,45 @@ def _filled(name: str, config: DictConfig) -> DictConfig:
     for key in ("mean", "std"):
         data[key] = _per_channel(usual[key] if data[key] is None else data[key], int(data.channels))
     return config
+
+
+def _require_foreign(weights: str) -> None:
+    """Refuse a run's checkpoint, whose class names and preprocessing would be passed over."""
+    if classes_of(weights) is not None:
+        raise UsageError(
+            f"model.checkpoint={weights} is of a run: instead of model= give run={weights}, which brings its "
+            "classes and preprocessing"
+        )
+
+
+def _require_classifier(name: str, net: nn.Module, config: DictConfig) -> None:
+    """Refuse a net that does not give a number for each class of an image."""
+    import torch
+
+    if _is_timm(config):
+        return
+    size = config.data.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    with torch.inference_mode():
+        output = net(torch.zeros(1, int(config.data.channels), int(height), int(width)))
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        raise ValueError(
+            f"model.name={name} does not classify images, and model= takes nets that give a number for each "
+            "class: train it, and give its run by run=DIR"
+        )
+
+
+def _require_head(net: nn.Module, weights: str, classes: int) -> None:
+    """Refuse weights of which the head was left out, as it is for another number of classes."""
+    from fovea.models.saved_classes import saved_classes
+    from fovea.optim.finetune_parts import classifier_names
+
+    held = saved_classes(weights, classifier_names(net))
+    if held and classes not in held:
+        raise UsageError(
+            f"{weights} tells {held.pop()} classes apart, not {classes}: set data.num_classes= or "
+            "data.classes=[…]"
+        )
 
 
 def _count_given(data: DictConfig) -> None:

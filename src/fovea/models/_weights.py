@@ -37,7 +37,10 @@ def load_weights(
     (renames, resized embeddings) before they are compared.
     """
     own = net.state_dict()
-    state = _without_prefix(read_state(path), own, path)
+    held = read_state(path)
+    state = _without_prefix(held, own, path)
+    if len(state) < len(held):
+        _say_left_out(held, state, path)
     state = _prepared(state, prepare, path) if prepare else state
     resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
@@ -88,6 +91,11 @@ def read_state(path: str | Path) -> State:
             f"{path} holds no tensors (keys: {list(content)[:SHOWN]}): give a file with a state_dict"
         )
     return _strip(state)
+
+
+def holds(path: str | Path, part: str) -> bool:
+    """Return whether a file has tensors of the module `part`, whatever their names begin with."""
+    return any(f".{part}." in f".{name}" for name in read_state(path))
 
 
 def _read_safetensors(path: Path) -> State:
@@ -150,6 +158,13 @@ def _without_prefix(state: State, own: Iterable[str], path: str | Path) -> State
             f"{path} holds several nets that fit, {prefix}* and {others[0][0]}*: save the state_dict of one"
         )
     return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+
+def _say_left_out(held: State, state: State, path: str | Path) -> None:
+    taken = {id(tensor) for tensor in state.values()}
+    others = [name for name, tensor in held.items() if id(tensor) not in taken]
+    more = f" … and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    log.warning("%s: beside the net it holds %s%s, not loaded", path, ", ".join(others[:SHOWN]), more)
 
 
 def _beginnings(name: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fovea.models._checks import check_images
 from fovea.models._inner_nets import Numbering, matcher
-from fovea.models._weights import State, load_weights, read_state
+from fovea.models._weights import State, holds, load_weights
 from fovea.models.vgg import STATISTICS, VGG, vgg16
 from fovea.ops.mirror import on_multiples
 
@@ -50,7 +50,7 @@ class FCN(nn.Module):
         if stride not in STRIDES:
             raise ValueError(f"stride={stride}: an FCN ends at 32, 16 or 8")
         self.num_classes, self.in_channels, self.stride = num_classes, in_channels, stride
-        trained = checkpoint is not None and any(k.startswith("backbone.") for k in read_state(checkpoint))
+        trained = checkpoint is not None and holds(checkpoint, "head.score32")
         net: Any = backbone(
             in_channels=in_channels,
             pretrained=pretrained and not trained,

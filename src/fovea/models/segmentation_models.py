@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.models._checks import check_images
-from fovea.models._weights import load_weights, read_state
+from fovea.models._weights import State, holds, load_weights
 from fovea.models.strided_maps import copy_values, fixed_size, numbers, whole_net
 from fovea.ops.mirror import on_multiples
 
@@ -22,7 +22,8 @@ class EncoderDecoder(nn.Module):
     Args:
         arch: such as `segmentation_models_pytorch.Unet`, with its options for the decoder.
         encoder: may carry the tag of its weights: `mobilenetv2_100.tv_in1k`, `resnet34.a1_in1k`.
-        checkpoint: a file of this whole net, perhaps for other classes, or of the encoder's net alone.
+        checkpoint: a file of this whole net, perhaps for other classes or with the library's own encoder,
+            or of the encoder's net alone.
         image_size: the size of the images, for encoders that are built for one.
     """
 
@@ -37,7 +38,7 @@ class EncoderDecoder(nn.Module):
         checkpoint: str | None = None,
         image_size: int | Sequence[int] | None = None,
     ) -> None:
-        saved = checkpoint is not None and any(k.startswith("model.encoder.") for k in read_state(checkpoint))
+        saved = checkpoint is not None and holds(checkpoint, "segmentation_head")
         size = fixed_size(encoder, image_size)
         whole = whole_net(
             encoder,
@@ -55,7 +56,8 @@ class EncoderDecoder(nn.Module):
         copy_values(whole, part)
         self._numbers = numbers(whole, part)
         if saved:
-            load_weights(self, checkpoint, head=["model.segmentation_head"])  # type: ignore[arg-type]
+            head = ["segmentation_head"]
+            load_weights(self.model, checkpoint, head=head, prepare=_as_of_timm)  # type: ignore[arg-type]
 
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """Return decoder and last layer: all that is new where the encoder is trained already."""
@@ -70,6 +72,14 @@ class EncoderDecoder(nn.Module):
         """Map images (B, C, H, W) to logits (B, num_classes, H, W)."""
         check_images(x, net="this net", channels=self.in_channels, smallest=1)
         return on_multiples(self.model, x, multiple=32)
+
+
+def _as_of_timm(state: State) -> State:
+    """Rename the tensors of the library's own encoders, `encoder.*`, to timm's: `encoder.model.*`."""
+    if any(name.startswith("encoder.model.") for name in state):
+        return state
+    return {f"encoder.model.{k.removeprefix('encoder.')}" if k.startswith("encoder.") else k: v
+            for k, v in state.items()}  # fmt: skip
 
 
 def _build(arch: Callable[..., Any], encoder: str, **options: Any) -> nn.Module:

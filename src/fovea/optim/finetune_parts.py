@@ -27,14 +27,15 @@ def head_parameters(net: nn.Module, head: Sequence[str] = ()) -> set[str]:
                 f"finetune.head={unknown} has no parameters in the net; its children are {children}"
             )
         return parameter_names(net, head)
-    found = parameter_names(net, _classifier_names(net))
+    found = parameter_names(net, classifier_names(net))
     if found:
         return found
     children = [name for name, child in net.named_children() if any(True for _ in child.parameters())]
     return parameter_names(net, children[-1:])
 
 
-def _classifier_names(net: nn.Module) -> list[str]:
+def classifier_names(net: nn.Module) -> list[str]:
+    """Return the paths of the modules that the net calls its classifier."""
     get = getattr(net, "get_classifier", None)
     found = get() if callable(get) else ()
     heads = {id(m) for m in (found if isinstance(found, (tuple, list)) else (found,))}

@@ -171,6 +171,14 @@ def test_below_the_class_token_every_token_is_a_patch(reg_tokens):
     assert torch.equal(to_grid(net, tokens).flatten(2), tokens[:, 1 + reg_tokens :].transpose(1, 2))
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (32, 48), (64, 96), (120, 40)])
+def test_convolutions_without_a_border_make_maps_of_another_shape(shape):
+    net, x = LeNet(num_classes=3).eval(), torch.randn(1, 3, *shape)
+    assert cam_layer(net, x) == "c3"
+    found = GradCAM()(net, x)
+    assert found.shape == (1, *shape)
+
+
 class Queries(nn.Module):
     """A few learned queries attend to the patches of an image of any size, as in Perceiver."""
 

@@ -66,6 +66,11 @@ def prefix_counts(net: nn.Module) -> tuple[int, ...]:
     return tuple(dict.fromkeys((int(first_attribute(net, "num_prefix_tokens", default=0)), 0, 1, 2)))
 
 
+def has_shape(grid: Sequence[int] | None, sizes: Sequence[Size]) -> bool:
+    """Return whether a grid has the shape of one of the sizes, but for what padding and rounding move."""
+    return grid is not None and min(grid) > 1 and any(_misfit((grid[0], grid[1]), s) < NEAR for s in sizes)
+
+
 def _misfit(grid: Size, size: Size) -> float:
     """Return by how many rows or columns a grid misses the shape of the image."""
     stride = sqrt(size[0] * size[1] / (grid[0] * grid[1]))

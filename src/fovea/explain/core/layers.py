@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fovea.explain.core.attention import attention_modules
-from fovea.explain.core.grid import find_grid, first_attribute
+from fovea.explain.core.grid import find_grid, first_attribute, has_shape
 from fovea.explain.core.latents import latent_layers
 from fovea.explain.core.method import explaining, first_tensor
 from fovea.models.adapt_input import AdaptInput
@@ -134,13 +134,11 @@ def _trace_of_features(net: nn.Module, image: Tensor) -> tuple[_Trace, bool]:
 
 
 def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trace:
-    steps: list[_Step] = []
-    begun: dict[str, int] = {}
+    found = _Trace(steps=[], begun={}, shrinks={}, keeps={}, output=None)
     took: dict[str, tuple[int, int]] = {}
-    shrinks: dict[str, tuple[int, int]] = {}
-    keeps: dict[str, tuple[int, int]] = {}
     pooled: list[Tensor] = []
     sizes = [(image.shape[2], image.shape[3])]  # of the image, and as the first convolution sees it
+    convolved: list[tuple[int, int]] = []  # what convolutions made of them, perhaps without a border
 
     def begin(path: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         if isinstance(module, nn.Conv2d) and len(sizes) == 1 and args and args[0].ndim == 4:
@@ -148,19 +146,22 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
         if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
             took[path] = (args[0].shape[2], args[0].shape[3])
         if path in attention:
-            begun[path] = len(steps)
+            found.begun[path] = len(found.steps)
 
     def end(path: str, module: nn.Module, output: Any) -> None:
         if "Pool" in type(module).__name__ or isinstance(module, nn.Dropout):
             pooled.append(output)
         known = isinstance(output, Tensor) and len(output) == 2 and not any(output is p for p in pooled)
-        prefix, grid = (find_grid(net, output, module=module, sizes=sizes) if known else None) or (0, None)
+        if known and isinstance(module, nn.Conv2d) and has_shape(took.get(path), [*sizes, *convolved]):
+            convolved.append((output.shape[2], output.shape[3]))
+        shapes = [*sizes, *convolved] if known and output.ndim == 4 else sizes
+        prefix, grid = (find_grid(net, output, module=module, sizes=shapes) if known else None) or (0, None)
         if grid and path in took:
             if took[path] != grid:
-                shrinks[path] = took[path]
+                found.shrinks[path] = took[path]
             elif grid != sizes[0]:
-                keeps[path] = grid
-        steps.append(_Step(path, module, grid if grid and min(grid) > 1 else None, prefix))
+                found.keeps[path] = grid
+        found.steps.append(_Step(path, module, grid if grid and min(grid) > 1 else None, prefix))
 
     attention = attention_modules(net)
     with contextlib.ExitStack() as stack:
@@ -170,8 +171,7 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
                 stack.callback(module.register_forward_hook(lambda m, _, out, p=path: end(p, m, out)).remove)
         stack.enter_context(explaining(net))
         stack.enter_context(torch.no_grad())
-        output = run(image)
-        return _Trace(steps, begun, shrinks, keeps, output)
+        return replace(found, output=run(image))
 
 
 def _image_shape(net: nn.Module) -> tuple[int, ...]:
