@@ -7,7 +7,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fovea.config.command_line import rewrite
 from fovea.config.overrides import nearest, parse, quote
+from fovea.config.validate import validate
 from fovea.errors import UsageError
+from helpers import runs
 
 
 def test_no_member_is_reset_in_a_sweep_before_its_jobs():
@@ -141,3 +143,29 @@ def test_a_deletion_in_a_sweep_says_what_it_deletes():
     deleted = rewrite(words)[1:3]
     assert deleted[0] == "~scheduler.warmup_epochs=2" and "decay:0.99" in deleted[1]
     assert rewrite(["-m", *deleted, "seed=0,1"])[1:3] == deleted
+
+
+@pytest.mark.parametrize(
+    ("target", "gone"),
+    [
+        ("torch.optim.RAdam", {"fused"}),
+        ("torch.optim.Adagrad", {"betas"}),
+        ("timm.optim.Lamb", {"fused"}),
+        ("torch.optim.AdamW", set()),
+        ("my_package.Optimizer", set()),
+    ],
+)
+def test_another_class_is_built_without_the_options_that_it_does_not_take(target, gone, capsys):
+    line = ["experiment=mlp_digits", f"optimizer._target_={target}", "optimizer.lr=0.1"]
+    found = rewrite(line)
+    assert {word for word in found if word.startswith("~")} == {f"~optimizer.{name}" for name in gone}
+    assert all(name in capsys.readouterr().err for name in gone)
+    assert rewrite(found) == found  # a distributed run repeats it
+
+
+@pytest.mark.parametrize("words", [["callbacks=[]"], ["~callbacks"], ["logger=[]"], ["augment=[]"]])
+def test_a_group_without_members_is_empty(words):
+    config = runs.compose(["experiment=mlp_digits", *words])
+    validate(config)
+    assert not any(config.callbacks.values()) and not any(config.logger.values())
+    assert not config.augment.sample and not config.augment.batch

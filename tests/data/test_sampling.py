@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fovea.data.sampling import EvalBatches, TrainBatches, permutation
+from fovea.data.sampling import EvalBatches, TrainBatches, fitted_batch_size, permutation
 
 
 def indices(batches):
@@ -102,3 +102,18 @@ def test_overfitting_asks_for_the_same_order_every_epoch():
     for epoch in (0, 3):
         sampler.set_epoch(epoch)
         assert indices(sampler) == order and epochs(sampler) == {epoch}
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "fits"), [(70, 1, 64), (70, 2, 32), (15, 2, 4), (2, 2, 1), (128, 2, 64)]
+)
+def test_a_batch_is_lowered_to_the_share_of_a_process(size, processes, fits):
+    found = fitted_batch_size(size, batch_size=64, name="toy", reduced=True, processes=processes)
+    assert found == fits
+    batches = TrainBatches(size=size, batch_size=found, seed=0, world=processes)
+    assert batches.batch_size == found and len(batches) >= 1
+
+
+def test_a_batch_that_no_process_fills_is_refused_with_one_that_fits():
+    with pytest.raises(ValueError, match=r"data.batch_size=64 .*35 .*2 processes.*data.batch_size=32"):
+        fitted_batch_size(70, batch_size=64, name="toy", reduced=False, processes=2)

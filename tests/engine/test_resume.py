@@ -29,6 +29,7 @@ VARIANTS = {
     "dropout": ["model.net.dropout=0.5"],
     "augment": ["augment=standard", "data.image_size=20"],
     "every_second": ["trainer.check_val_every_n_epoch=2"],
+    "within_epochs": ["+trainer.val_check_interval=1", "optimizer.lr=0.02", *EMA],
     "max_steps": ["trainer.max_steps=18", "trainer.check_val_every_n_epoch=2", "scheduler=plateau"],
     "lr_finder": ["callbacks=lr_finder"],
     "batch_size_finder": ["callbacks=batch_size_finder", "scheduler=one_cycle"],

@@ -163,14 +163,14 @@ def _arm(moment: str, epoch: int) -> None:
     build.callbacks = lambda *args, **kwargs: [*original(*args, **kwargs), Kill()]
     save, copy = checkpoint.BestAndLast._save, checkpoint._copy
 
-    def half_written(self: Any, trainer: Any) -> None:
-        def write(path: Path, **options: Any) -> None:
-            path.write_bytes(b"PK half a checkpoint")
+    def half_written(self: Any, trainer: Any, path: Path) -> None:
+        def write(draft: Path, **options: Any) -> None:
+            draft.write_bytes(b"PK half a checkpoint")
             _die()
 
         if trainer.current_epoch == epoch:
             trainer.save_checkpoint = write
-        save(self, trainer)
+        save(self, trainer, path)
 
     def not_copied(source: Path, target: Path) -> None:
         if torch.load(source, weights_only=True)["epoch"] == epoch:

@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 class BestAndLast(Checkpoint):
     """Write `last.ckpt` after every epoch and `best.ckpt` when the monitored metric improves.
 
-    An epoch without a validation is never best, unless the run never validates.
+    Every validation counts, also in the middle of an epoch (`trainer.val_check_interval`); weights that were
+    not validated are never best, unless the run never validates.
 
-    Ties go to the lower `tie_break` loss, then to the earlier epoch. Files are moved into place whole, so a
+    Ties go to the lower `tie_break` loss, then to the earlier weights. Files are moved into place whole, so a
     kill at any moment leaves the previous ones readable. Without the monitored metric the last epoch is best.
     """
 
@@ -43,8 +44,8 @@ class BestAndLast(Checkpoint):
         self.every_n_epochs = every_n_epochs
         self.best: dict[str, Any] | None = None
         self._stage = "fit"
-        self._validated = False
-        self.saved: int | None = None  # the epoch that the last checkpoint holds
+        self._measured: int | None = None  # the step of the last validation
+        self.saved: int | None = None  # the step of the last checkpoint
         self.stopped = False  # whether another callback ended training with that epoch
 
     @property
@@ -58,7 +59,7 @@ class BestAndLast(Checkpoint):
         return self.dirpath / "last.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch so far, the epoch of this checkpoint, and whether training ended with it."""
+        """Return the best so far, the step of the last checkpoint, and whether training ended with it."""
         return {"best": self.best, "saved": self.saved, "stopped": self.stopped}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -66,7 +67,7 @@ class BestAndLast(Checkpoint):
         self._stage = stage
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best epoch so far."""
+        """Restore what was best so far."""
         if self._stage != "fit":
             return
         self.best, self.saved = state_dict["best"], state_dict["saved"]
@@ -75,16 +76,18 @@ class BestAndLast(Checkpoint):
         """Finish what a kill cut short: delete half a file, copy the last checkpoint where it is best."""
         if trainer.is_global_zero:
             remove_drafts(self.dirpath)
-        if self.best is not None and self.best["epoch"] == self.saved and trainer.is_global_zero:
+        if self.best is not None and self.best["step"] == self.saved and trainer.is_global_zero:
             _copy(self.last_path, self.best_path)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the validation of the epoch before."""
-        self._validated = False
-
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that the weights were measured."""
-        self._validated = True
+        """Save the best in the middle of an epoch; what its last batch leads to is saved at its end."""
+        if self._stage != "fit" or trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
+            return
+        self._measured = trainer.global_step
+        between = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        measured = self.monitor in trainer.callback_metrics and not self.monitor.startswith("train/")
+        if between and measured and self._improved(trainer):
+            self._save(trainer, self.best_path)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, once every other callback has seen the epoch."""
@@ -98,14 +101,16 @@ class BestAndLast(Checkpoint):
         )
         if not improved and not ends and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        self._save(trainer)
+        self.saved, self.stopped = trainer.global_step, bool(trainer.should_stop)
+        self._save(trainer, self.last_path)
         if improved and trainer.is_global_zero:
             _copy(self.last_path, self.best_path)
 
     def _improved(self, trainer: L.Trainer) -> bool:
-        metrics, epoch = trainer.callback_metrics, trainer.current_epoch
+        metrics = trainer.callback_metrics
+        when = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         validates = trainer.enable_validation and _has_validation_images(trainer)
-        if validates and not self._validated and not self.monitor.startswith("train/"):
+        if validates and self._measured != trainer.global_step and not self.monitor.startswith("train/"):
             return False
         if self.monitor not in metrics:
             if validates and self.best is None:
@@ -115,7 +120,7 @@ class BestAndLast(Checkpoint):
                     self.monitor,
                     known,
                 )
-            self.best = {"monitor": self.monitor, "value": None, "tie": None, "epoch": epoch}
+            self.best = {"monitor": self.monitor, "value": None, "tie": None, "metrics": {}, **when}
             return True
         sign = 1.0 if self.mode == "max" else -1.0
         value = float(metrics[self.monitor])
@@ -124,13 +129,13 @@ class BestAndLast(Checkpoint):
         best = self.best
         if best is not None and best["value"] is not None and key <= (sign * best["value"], -best["tie"]):
             return False
-        self.best = {"monitor": self.monitor, "value": value, "tie": tie, "epoch": epoch}
+        found = {name: float(one) for name, one in metrics.items() if name.startswith("val/")}
+        self.best = {"monitor": self.monitor, "value": value, "tie": tie, "metrics": found, **when}
         return True
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, path: Path) -> None:
         own_folder(self.dirpath)
-        self.saved, self.stopped = trainer.current_epoch, bool(trainer.should_stop)
-        writes = replacing(self.last_path) if trainer.is_global_zero else nullcontext(self.last_path)
+        writes = replacing(path) if trainer.is_global_zero else nullcontext(path)
         with writes as draft:  # every process takes part in saving, the first writes
             trainer.save_checkpoint(draft, weights_only=False)
         trainer.strategy.barrier("fovea_checkpoint")

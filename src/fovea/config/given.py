@@ -11,8 +11,7 @@ from fovea.config.groups import groups, members
 from fovea.config.help import compose_choices
 from fovea.config.kinds import fits, in_words
 from fovea.config.overrides import for_shell, nearest, parse
-from fovea.config.signatures import arguments
-from fovea.config.unread import built_around
+from fovea.config.signatures import arguments, built_around
 from fovea.config.validate import RULES
 from fovea.errors import UsageError
 
@@ -52,8 +51,9 @@ def _same_task(choices: Mapping[str, Any]) -> None:
         chosen = str(choices.get(group))
         others = {name.split("_")[0] for name in members("task")} - {task.split("_")[0]}
         if chosen.split("_")[0] in others:
+            own = max((name for name in members("task") if chosen.startswith(name)), key=len)
             raise UsageError(
-                f"{group}={chosen} is not for task={task}: leave {group}= out, or choose task={chosen}"
+                f"{group}={chosen} is not for task={task}: leave {group}= out, or choose task={own}"
             )
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config.groups import REFUSALS, composing, groups, members
 from fovea.config.overrides import for_shell, nearest, parse
 from fovea.config.paths import CONF
+from fovea.config.signatures import arguments, built_around
 from fovea.errors import explain
 
 
@@ -32,7 +34,13 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, argv: list[str]) -> str:
-    known = sorted(keys(compose_choices(argv)))
+    composed = compose_choices(argv)
+    plain: Any = OmegaConf.to_container(composed, resolve=False)
+    above, name, node = built_around(key, plain)
+    takes = arguments(str(node["_target_"])) if node is not None else None
+    if takes is not None and key == f"{above}.{name}" and name in takes.types:
+        return f"{key} has no value in conf/: write +{key}=VALUE, with a plus, to give it one"
+    known = sorted(keys(composed))
     near = nearest(key, known)
     if near:
         return f"unknown key {key!r}; nearest: {', '.join(near)}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fovea.errors import UsageError
 
 OWN = ("fovea.", "torchmetrics.")  # what others log is known once they have
-PARTS: dict[str, Sequence[str]] = {
-    "fovea.tasks.style_transfer.task.StyleTransfer": ("content", "style", "tv")
-}  # of the loss
+WEIGHT = "_weight"  # a task with `x_weight` logs the part `loss_x` of its loss
 
 
 def check_monitors(config: dict[str, Any]) -> None:
@@ -33,7 +30,8 @@ def logged(config: dict[str, Any]) -> list[str] | None:
     if not all(str(node.get("_target_")).startswith(OWN) for node in (task, *nodes.values())):
         return None
     parts = [name for name, one in (task.get("losses") or {}).items() if one and one.get("weight", 1)]
-    losses = ["loss", *(f"loss_{part}" for part in parts or PARTS.get(task["_target_"], ()))]
+    parts += [key.removesuffix(WEIGHT) for key in task if key.endswith(WEIGHT)]
+    losses = ["loss", *(f"loss_{part}" for part in parts)]
     followed = task.get("train_metrics", [n for n in nodes if n not in (task.get("eval_only") or ())])
     validated = [f"val/{name}" for name in (*losses, *nodes)]
     return [*validated, *(f"train/{name}" for name in (*losses, *followed))]

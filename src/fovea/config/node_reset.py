@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from fovea.config.groups import REFUSALS, composing
 from fovea.config.overrides import CommandLine, quote
+from fovea.config.signatures import arguments
 
 
 def with_whole_nodes(argv: list[str], line: CommandLine, *, conf: Path) -> list[str]:
@@ -24,7 +26,12 @@ def with_whole_nodes(argv: list[str], line: CommandLine, *, conf: Path) -> list[
         for o in line.overrides
         if not o.is_delete() and isinstance(node := o.value(), dict) and "_target_" in node
     }
-    if not whole:
+    other = {
+        o.key_or_group.removesuffix("._target_"): str(o.value())
+        for o in line.overrides
+        if o.key_or_group.endswith("._target_") and not o.is_delete() and not o.is_sweep_override()
+    }
+    if not whole and not other:
         return argv
     others = [str(o.input_line) for o in line.overrides if o.input_line not in whole]
     try:
@@ -37,8 +44,23 @@ def with_whole_nodes(argv: list[str], line: CommandLine, *, conf: Path) -> list[
         old = OmegaConf.select(before, key)
         plain = OmegaConf.to_container(old, resolve=False) if OmegaConf.is_dict(old) else {}
         gone += [f"~{path}" for path in _lacking(plain, value, key) if not line.given(path)]
+    for key, target in other.items():
+        old = OmegaConf.select(before, key)
+        names = [str(name) for name in old] if OmegaConf.is_dict(old) else []
+        gone += [f"~{key}.{name}" for name in _not_taken(names, target) if not line.given(f"{key}.{name}")]
     # ++ as its options are those of another class
     return [*(f"++{word.lstrip('+')}" if word in whole else word for word in argv), *gone]
+
+
+def _not_taken(names: list[str], target: str) -> list[str]:
+    """Return the options of another class that a class does not take, and say that they are left out."""
+    takes = arguments(target)
+    if takes is None or takes.others:
+        return []
+    gone = [name for name in names if not name.startswith("_") and name not in takes.types]
+    if gone:
+        sys.stderr.write(f"{target} does not take {', '.join(gone)}, which is left out\n")
+    return gone
 
 
 def with_deleted_values(argv: list[str], line: CommandLine, *, conf: Path) -> list[str]:

@@ -71,7 +71,12 @@ def for_shell(key: str, value: object) -> str:
     if re.fullmatch(r"[\w./:+%@-]+", text, flags=re.ASCII):
         return f"{key}={text}"
     word = f"{key}={quote(value)}"
-    return f'"{word}"' if not re.search(r'["$`\\!]', word) else shlex.quote(word)
+    if not re.search(r'["$`\\!]', word):
+        return f'"{word}"'
+    # in double quotes for Hydra, as the shell's are single
+    return shlex.quote(
+        f"{key}={QuotedString(value, Quote.double).with_quotes()}" if isinstance(value, str) else word
+    )
 
 
 def nearest(word: str, known: list[str], *, n: int = 3) -> list[str]:

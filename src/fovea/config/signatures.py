@@ -36,6 +36,18 @@ def arguments(target: str) -> Arguments | None:
     return None if found is None else _arguments(*found, DEPTH)
 
 
+def built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
+    """Return the path of the innermost node with a `_target_` around a key, the argument, the node."""
+    parts = key.split(".")
+    found: tuple[str, str, dict[str, Any] | None] = ("", key, None)
+    node: Any = plain
+    for i, part in enumerate(parts):
+        if isinstance(node, dict) and "_target_" in node:
+            found = (".".join(parts[:i]), part, node)
+        node = node.get(part) if isinstance(node, dict) else None
+    return found
+
+
 @cache
 def _file(module: str) -> Path | None:
     package, *parts = module.split(".")

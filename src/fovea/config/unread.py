@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config.groups import groups
 from fovea.config.help import compose_choices, keys
 from fovea.config.overrides import nearest, parse
-from fovea.config.signatures import arguments
+from fovea.config.signatures import arguments, built_around
 from fovea.config.validate import COLLECTIONS
 from fovea.errors import UsageError
 
@@ -47,15 +47,3 @@ def _refuse(key: str, plain: dict[str, Any], known: list[str], allowed: list[str
     near = nearest(key, list(dict.fromkeys([*(f"{above}.{t}" for t in takes), *known])))
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise UsageError(f"unknown key {key!r}: nothing reads it{hint}")
-
-
-def built_around(key: str, plain: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
-    """Return the path of the innermost node with a `_target_` around a key, the argument, the node."""
-    parts = key.split(".")
-    found: tuple[str, str, dict[str, Any] | None] = ("", key, None)
-    node: Any = plain
-    for i, part in enumerate(parts):
-        if isinstance(node, dict) and "_target_" in node:
-            found = (".".join(parts[:i]), part, node)
-        node = node.get(part) if isinstance(node, dict) else None
-    return found

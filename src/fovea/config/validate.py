@@ -24,6 +24,7 @@ PRECISIONS = (
     "auto", "32", "32-true", "16", "16-mixed", "16-true", "bf16", "bf16-mixed", "bf16-true",
     "64", "64-true", "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
+TO_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")  # callbacks that measure for loggers alone
 COLLECTIONS = ("callbacks", "logger", "metrics.values", "augment.sample", "augment.batch")  # nodes by name
 LABEL = re.compile(r"[\w.,:+=()@#-][\w .,:+=()@#-]{0,99}")
 LABEL_RULE = "up to 100 letters, digits, blanks and .,:+-=_()@#"
@@ -156,6 +157,7 @@ def validate(config: DictConfig) -> None:
                     f"{collection}.{name} builds nothing: it has no _target_; leave the key out, or "
                     f"choose the member of {collection.split('.')[0]} that has it"
                 )
+    _require_logger(plain)
     _require_inside(plain)
     check_monitors(plain)
     require_device(_select(plain, "trainer.accelerator")[1])
@@ -170,6 +172,18 @@ def broken_rule(plain: object) -> str | None:
         if found and not allowed(value):
             return f"{key} is {value!r}; allowed: {text}"
     return None
+
+
+def _require_logger(plain: Any) -> None:
+    """Raise for a callback that writes to loggers where there is none."""
+    if any(plain.get("logger", {}).values()):
+        return
+    for name, node in plain.get("callbacks", {}).items():
+        if node and str(node["_target_"]).rpartition(".")[2] in TO_LOGGERS:
+            raise UsageError(
+                f"callbacks.{name} writes to a logger, and this run has none: add logger=tensorboard or "
+                "logger=wandb, or leave it out (metrics.csv has the learning rate of each epoch)"
+            )
 
 
 def _require_inside(plain: object) -> None:

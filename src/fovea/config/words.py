@@ -123,7 +123,8 @@ def _parsed(word: str, *, name: str) -> Override:
         pass
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}")) and value[:1] in "[{":
         raise UsageError(f"{word}: a bracket is not closed; a list is {key}=[a,b], a mapping {key}={{a:1}}")
-    raise UsageError(f"{word} cannot be read; quote its value: {for_shell(key, value)}")
+    parts = [part.strip().strip("'\"") for part in value[1:-1].split(",")] if value[:1] == "[" else value
+    raise UsageError(f"{word} cannot be read; quote its value: {for_shell(key, parts)}")
 
 
 def _check_sign(key: str, override: Override, word: str, *, train: bool) -> None:

@@ -1,11 +1,7 @@
-"""Provide the one LightningDataModule: splits, batches, augmentation and normalisation.
-
-It is long as the Trainer calls all hooks of the data on one object; what they do stands in modules beside it.
-"""
+"""Provide the one LightningDataModule: splits, batches, augmentation and normalisation."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +12,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from fovea.data.collate import split_boxes
+from fovea.data.left_out import LeftOut
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
 from fovea.data.recorded import Differences, Recorded, match, record
@@ -34,8 +31,6 @@ from fovea.types import Batch, ImageDataset, Preprocessing
 
 if TYPE_CHECKING:
     from fovea.data.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
 
 
 class DataModule(L.LightningDataModule):
@@ -103,7 +98,7 @@ class DataModule(L.LightningDataModule):
         self.vocabulary: Vocabulary | None = None
         self.recorded: Recorded | None = None  # by the run whose data these are
         self.differences = Differences()
-        self.skipped: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
+        self.left_out = LeftOut()
         self._batches: dict[str, TensorBatches | SampleBatches] = {}
 
     def prepare_data(self) -> None:
@@ -125,14 +120,20 @@ class DataModule(L.LightningDataModule):
             self.num_classes = self.num_classes or len(splits["train"].classes)
             if self.recorded is None or stage == "fit":
                 check_classes(splits["train"], num_classes=self.num_classes, name=name)
-                self.batch_size = fitted_batch_size(
-                    len(splits["train"]), batch_size=self.batch_size, name=name, reduced=self._reduced
-                )
             if "captions" in splits["train"].targets:
                 self.vocabulary = vocabulary_of(splits["train"])
             for subset in splits.values():
                 subset.reduce(self.preprocess.enough)
             self.splits = splits
+            if self.recorded is None or stage == "fit":
+                self._fit_batch_size()
+
+    def _fit_batch_size(self, processes: int = 1) -> None:
+        """Lower a batch size that the training images of each process do not fill."""
+        self.batch_size = fitted_batch_size(
+            len(self.train), batch_size=self.batch_size, name=str(self.name), reduced=self._reduced,
+            processes=processes,
+        )  # fmt: skip
 
     @property
     def train(self) -> Subset:
@@ -170,14 +171,7 @@ class DataModule(L.LightningDataModule):
         source = getattr(self.train.dataset, "source", "real")
         about = {"num_classes": self.num_classes, "classes": self.classes}
         found = {"name": self.name, "source": source, **counts, **about}
-        if not self.skip:
-            return found
-        skipped = {
-            name: sorted(self.splits[name].name(i) for i in rows) for name, rows in self.skipped.items()
-        }
-        lines = {line for subset in self.splits.values() for line in getattr(subset.dataset, "left_out", ())}
-        found |= {"left_out": sorted(lines)} if lines else {}
-        return found | {"num_skipped": sum(map(len, skipped.values())), "skipped": skipped}
+        return found | self.left_out.summary(self.splits) if self.skip else found
 
     def record(self) -> dict[str, str]:
         """Return which images train, validate and test, for the checkpoint."""
@@ -191,16 +185,14 @@ class DataModule(L.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """Learn what the other processes left out."""
-        if self.skip and dist.is_available() and dist.is_initialized():
-            everywhere: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(everywhere, self.skipped)
-            for found in everywhere:
-                for split, indices in found.items():
-                    self.skipped[split] |= indices
+        if self.skip:
+            self.left_out.gather()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Serve shuffled full batches; with overfit_batches the same ones every epoch."""
         rank, world = self._ranks()
+        if world > 1:
+            self._fit_batch_size(world)
         shuffle = not getattr(self.trainer, "overfit_batches", 0)
         size, seed = len(self.train), self.seed
         return self._loader(
@@ -232,7 +224,7 @@ class DataModule(L.LightningDataModule):
         try:
             self.splits[split].load(index)
         except (OSError, ValueError):
-            self._leave_out(split, index)
+            self.left_out.add(split, index, subset=self.splits[split])
             return False
         return True
 
@@ -289,13 +281,7 @@ class DataModule(L.LightningDataModule):
             return
         split = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
         for index in batch["skipped"]:
-            self._leave_out(split, index)
-
-    def _leave_out(self, split: str, index: int) -> None:
-        """Note an image that cannot be read, and say so once."""
-        if index not in self.skipped[split]:
-            self.skipped[split].add(index)
-            log.warning("left out, since it cannot be read: %s", self.splits[split].name(index))
+            self.left_out.add(split, index, subset=self.splits[split])
 
     def finish_batch(self, batch: Batch, *, training: bool) -> Batch:
         """Turn a batch of the loader into inputs and targets: augmented, normalised, boxes by image."""

@@ -77,20 +77,24 @@ def permutation(size: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.argsort(rng.bits(seed, epoch, np.arange(size), n=1, stream=_STREAM)[:, 0], kind="stable")
 
 
-def fitted_batch_size(size: int, *, batch_size: int, name: str, reduced: bool) -> int:
+def fitted_batch_size(size: int, *, batch_size: int, name: str, reduced: bool, processes: int = 1) -> int:
     """Return the batch size, or the largest power of two that fits where only a part of the images trains.
 
-    ValueError where all of them do not fill one batch.
+    It counts the images of one process, each of which has its share. ValueError where all of them do not
+    fill one batch.
     """
     if not size:
         raise ValueError(f"{name} has no training image")
-    if batch_size <= size:
+    each = size // processes
+    if batch_size <= each or not each:  # fewer images than processes: the batches themselves refuse that
         return batch_size
-    fits = 1 << (size.bit_length() - 1)
+    fits = 1 << (each.bit_length() - 1)
+    shared = f" for each of {processes} processes" if processes > 1 else ""
     if not reduced:
         raise ValueError(
-            f"data.batch_size={batch_size} is more than the {size} training images of {name}: "
+            f"data.batch_size={batch_size} is more than the {each} training images of {name}{shared}: "
             f"set data.batch_size={fits} or lower"
         )
-    log.warning("data.batch_size is %d instead of %d, as %s train", fits, batch_size, counted(size, "image"))
+    images = counted(each, "image")
+    log.warning("data.batch_size is %d instead of %d, as %s train%s", fits, batch_size, images, shared)
     return fits

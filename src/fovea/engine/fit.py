@@ -144,15 +144,19 @@ class Session:
             self._started()
 
     def _started(self) -> None:
-        """Record what a finder chose as what this run trains with."""
+        """Record what finders chose, and a batch lowered to the share of a process, as what ran."""
         found: dict[str, Any] = {}
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             found |= getattr(callback, "found", {})
-        for key, one in found.items():
-            OmegaConf.update(self.config, key, one["used"])
+        used = {key: one["used"] for key, one in found.items()}
+        used["data.batch_size"] = self.datamodule.batch_size
+        changed = {key: value for key, value in used.items() if OmegaConf.select(self.config, key) != value}
+        for key, value in changed.items():
+            OmegaConf.update(self.config, key, value)
         self.task.meta["config"] = OmegaConf.to_container(self.config, resolve=True)
-        if self.summary is not None and found:
-            self.summary.set(found=found, config={"batch_size": self.config.data.batch_size})
+        if self.summary is not None and (found or changed):
+            self.summary.set(config={"batch_size": self.config.data.batch_size})
+            self.summary.set(**({"found": found} if found else {}))
             self.summary.write()  # first: what was given is what a run without a checkpoint starts from
             rundir.write_config(self.run_dir, self.config)
 
@@ -208,7 +212,7 @@ class Session:
         best = self.checkpointer.best
         for row in self.record.rows:
             if best is not None and row["epoch"] == best["epoch"]:
-                summary.set(metrics=_metrics(row))
+                summary.set(metrics=_metrics(row) | best["metrics"])  # other than the row's in mid-epoch
         summary.finish("finished")
         if not self.config.trainer.get("fast_dev_run"):
             write_report(self.run_dir, self.config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fovea.config.groups import groups
 from fovea.config.help import keys
 from fovea.config.offline import switches
-from fovea.config.overrides import nearest, parse
+from fovea.config.overrides import for_shell, nearest, parse
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
@@ -146,8 +145,8 @@ def _undo_search(saved: DictConfig, found: dict[str, Any]) -> None:
 
 def _unusable(run_dir: Path, why: str) -> str:
     kept = [name for name in ("best", "last") if (run_dir / "checkpoints" / f"{name}.ckpt").is_file()]
-    where = shlex.quote(str(run_dir))
-    use = f"python src/eval.py run={where} checkpoint={kept[0]} measures what was trained; " if kept else ""
+    where = for_shell("run", str(run_dir))
+    use = f"python src/eval.py {where} checkpoint={kept[0]} measures what was trained; " if kept else ""
     return f"{run_dir / 'config.yaml'} {why}, so the run cannot be resumed; {use}to train, start a new run"
 
 

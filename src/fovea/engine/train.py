@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
 from fovea.engine.resume import Start
 from fovea.engine.summary import Summary
 from fovea.files import append, remove_drafts, write_text
+from fovea.runs.commands import override
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def plain(config: DictConfig) -> DictConfig:
     """Return the config of one run: every value resolved, without Hydra's part and the sweep's."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
+    for group in ("augment", "callbacks", "logger"):  # taken away, or chosen as []
+        config[group] = config.get(group) or ({"sample": None, "batch": None} if group == "augment" else {})
     if config.data.get("num_classes", 0) is None:
         build.count_classes(config)
     if config.data.get("keep_aspect") and isinstance(config.data.image_size, int):
@@ -121,7 +123,7 @@ def _other_process(begin: Start) -> float | None:
 def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
     name = signal.Signals(stop.signum).name
     summary.finish("interrupted", error=f"stopped by {name}")
-    again = f"python src/train.py run_dir={shlex.quote(str(summary.run_dir))} resume=true"
+    again = f"python src/train.py {override('run_dir', str(summary.run_dir))} resume=true"
     log.warning("stopped by %s; continue with: %s", name, again)
 
 

@@ -134,7 +134,13 @@ class Task(L.LightningModule):
         """Build the optimizer over named parameter groups and its schedule, stepped once per update."""
         if self._optimizer is None:
             return None
-        optimizer = self._optimizer(self._groups())
+        groups = self._groups()
+        if len(groups) > 1 and issubclass(getattr(self._optimizer, "func", object), torch.optim.LBFGS):
+            raise ValueError(
+                "optimizer=lbfgs takes all parameters alike, and this task has groups of them; "
+                "it is for experiment=style_transfer and its kind: choose another, such as optimizer=adamw"
+            )
+        optimizer = self._optimizer(groups)
         if self._scheduler is None:
             return optimizer
         if math.isinf(self.trainer.estimated_stepping_batches):

@@ -81,6 +81,11 @@ class Classification(Task):
         """Raise where the head has another number of classes; on a GPU the error would not say why."""
         classes = label.shape[1] if label.ndim == 2 else self._classes
         if logits.ndim != 2 or (classes and logits.shape[1] != classes):
+            if isinstance(logits, Tensor) and logits.ndim == 4:
+                raise ValueError(
+                    f"the net answers each pixel (its output is {list(logits.shape)}), but classification "
+                    "is about whole images: choose another model=, or task=segmentation with masks"
+                )
             have = f"one of {logits.shape[1]} classes" if logits.ndim == 2 else f"shape {list(logits.shape)}"
             raise ValueError(
                 f"the data have {classes} classes, the net's output is {have}: "

@@ -117,6 +117,11 @@ class StyleTransfer(Task):
 
 
 def _check(weights: dict[str, float], net: Any) -> None:
+    if not hasattr(net, "content_layers"):
+        raise ValueError(
+            "task=style_transfer paints an image, which model= does not hold: start from "
+            "experiment=style_transfer, or choose model=pixel_image"
+        )
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):
             raise ValueError(f"task.{name}_weight={weight} must be a number of at least 0")

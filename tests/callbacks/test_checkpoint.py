@@ -1,0 +1,42 @@
+"""The best checkpoint is that of the best validation, wherever in an epoch it lies."""
+
+import pytest
+import torch
+
+from fovea.callbacks.checkpoint import BestAndLast
+from helpers.toys import Toy, loader, net, trainer
+
+FIT = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
+
+
+class Scripted(Toy):
+    """Log these values, one a validation."""
+
+    def __init__(self, values):
+        super().__init__(net())
+        self.values = iter(values)
+
+    def on_validation_epoch_end(self):
+        self.log("val/acc", torch.tensor(next(self.values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "interval", "best", "epoch"),
+    [
+        ([0.1, 0.9, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 1, 2, 0),  # four batches an epoch
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 0.6, 0.7], 1, 6, 1),
+        ([0.1, 0.2, 0.3, 0.9, 0.5, 0.9, 0.6, 0.7], 1, 4, 0),
+        ([0.1, 0.2, 0.3, 0.9], 2, 8, 1),
+        ([0.3, 0.2], 3, 3, 0),  # the last batch of an epoch follows its only validation
+        ([0.1, 0.2], 3, 7, 1),
+    ],
+)
+def test_best_is_the_best_validation_also_within_an_epoch(tmp_path, values, interval, best, epoch):
+    keep = BestAndLast(dirpath=str(tmp_path), monitor="val/acc")
+    run = trainer(tmp_path, keep, max_epochs=2, val_check_interval=interval, **FIT)
+    run.fit(Scripted(values), loader(), loader())
+    saved = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert (saved["global_step"], saved["epoch"]) == (best, epoch)
+    assert keep.best["step"] == best and keep.best["value"] == pytest.approx(max(values))
+    assert keep.best["metrics"]["val/acc"] == pytest.approx(max(values))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
