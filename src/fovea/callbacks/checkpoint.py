@@ -84,7 +84,8 @@ class BestAndLast(Checkpoint):
         if self._stage != "fit" or trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
             return
         self._measured = trainer.global_step
-        between = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        ends = trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step  # and the epoch with it
+        between = not ends and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         measured = self.monitor in trainer.callback_metrics and not self.monitor.startswith("train/")
         if between and measured and self._improved(trainer):
             self._save(trainer, self.best_path)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
+from fovea.config.overrides import for_shell
 from fovea.config.validate import validate
 from fovea.engine import distributed, resume, rundir
 from fovea.engine.cautions import caution
@@ -23,7 +24,6 @@ from fovea.engine.processes import ChildProcesses, follow_parent, stop_signals
 from fovea.engine.resume import Start
 from fovea.engine.summary import Summary
 from fovea.files import append, remove_drafts, write_text
-from fovea.runs.commands import override
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def _other_process(begin: Start) -> float | None:
 def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
     name = signal.Signals(stop.signum).name
     summary.finish("interrupted", error=f"stopped by {name}")
-    again = f"python src/train.py {override('run_dir', str(summary.run_dir))} resume=true"
+    again = f"python src/train.py {for_shell('run_dir', str(summary.run_dir))} resume=true"
     log.warning("stopped by %s; continue with: %s", name, again)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fovea.config.overrides import for_shell
 from fovea.engine import rundir
 from fovea.files import replacing_text
 from fovea.page.formats import MISSING, metric
 from fovea.page.text_table import text_table
-from fovea.runs.commands import override
 from fovea.sweep.job_dir import job_overrides
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def _compare(sweep_dir: Path) -> None:
     """Write the page that compares the jobs; a failure is only a warning."""
     from fovea.compare.command import compare_sweep
 
-    again = f"python src/compare.py {override('runs', str(sweep_dir))}"
+    again = f"python src/compare.py {for_shell('runs', str(sweep_dir))}"
     try:
         log.info("%s\n  with the speed of each network: %s", compare_sweep(sweep_dir), again)
     except Exception as error:  # whatever it is, the jobs are done
@@ -109,4 +109,4 @@ def write_csv(file: Path, rows: Sequence[Row]) -> None:
 def continue_command(argv: Sequence[str], sweep_dir: Path) -> str:
     """Return the command that repeats what did not finish."""
     words = [a for a in argv if not a.startswith("sweep_dir=")]
-    return f"{shlex.join(['python', 'src/train.py', *words])} {override('sweep_dir', str(sweep_dir))}"
+    return f"{shlex.join(['python', 'src/train.py', *words])} {for_shell('sweep_dir', str(sweep_dir))}"
