@@ -49,9 +49,12 @@ def own_process():
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    """Give every test the same random numbers, alone as after others."""
+def same_start():
+    """Give every test the same random numbers and level of the log, alone as after others."""
     torch.manual_seed(int(os.environ.get("FOVEA_TEST_SEED", "0")))
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ def logging_as_before(monkeypatch):
     yield
     for handler in set(root.handlers) - set(handlers):
         handler.close()
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(level)
     logging.captureWarnings(False)
 
 

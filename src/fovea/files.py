@@ -94,7 +94,7 @@ def own_folder(path: Path, *, below: Path | None = None) -> Path:
     _refuse_links(path, below=below or path.parent)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise ValueError(f"{path} cannot be made ({error.strerror}); choose another folder") from None
     return path
 

@@ -7,11 +7,12 @@ from omegaconf import OmegaConf
 
 from fovea.config import build
 from fovea.config.groups import member, members
-from fovea.config.validate import RULES, validate
+from fovea.config.validate import INTERPOLATIONS, RESIZES, RULES, validate
 from fovea.engine.fit import Session
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.resume import Start
 from fovea.errors import UsageError
+from fovea.ops.placement import INTERPOLATION, RESIZE
 from helpers import runs
 
 VALUES = {  # of each key: a part of the remedy, what a user may type by mistake, the last values that pass
@@ -50,7 +51,7 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "trainer.limit_val_batches": ("share", "-0.1 all", "0.0 7"),
     "trainer.limit_test_batches": ("share", "-1 x", "1"),
     "trainer.overfit_batches": ("share", "-1 null 2.5", "0.0 3"),
-    "trainer.check_val_every_n_epoch": ("at least 1", "0 1.5 null", "1"),
+    "trainer.check_val_every_n_epoch": ("at least 1", "0 1.5", "1 null"),
     "+trainer.val_check_interval": ("above 0", "0 -1 1.5 x", "1 0.25 null"),
     "trainer.log_every_n_steps": ("at least 1", "0 x", "1"),
     "trainer.num_nodes": ("at least 1", "0 1.5", "1"),
@@ -142,3 +143,7 @@ def test_a_device_that_is_absent_is_refused_with_the_way_out(key, built, why, mo
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"trainer.accelerator={key}.*{why}.*trainer=cpu"):
         validate(runs.compose([*runs.QUICK, f"trainer.accelerator={key}"]))
+
+
+def test_choices_are_those_of_what_is_built():
+    assert (RESIZES, set(INTERPOLATIONS)) == (RESIZE, set(INTERPOLATION))

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fovea.files import DRAFT
-from fovea.runs.commands import override
+from fovea.runs.quoting import override
 from fovea.runs.read import UNFINISHED, read_metrics, read_run
 from fovea.runs.report import write_report
 from fovea.runs.sections import message

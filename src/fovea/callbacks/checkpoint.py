@@ -84,22 +84,17 @@ class BestAndLast(Checkpoint):
         if self._stage != "fit" or trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
             return
         self._measured = trainer.global_step
-        ends = trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step  # and the epoch with it
-        between = not ends and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        between = not _stops(trainer) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         measured = self.monitor in trainer.callback_metrics and not self.monitor.startswith("train/")
         if between and measured and self._improved(trainer):
             self._save(trainer, self.best_path)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, once every other callback has seen the epoch."""
-        if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         improved = self._improved(trainer)
-        ends = (
-            trainer.should_stop
-            or trainer.current_epoch + 1 == trainer.max_epochs
-            or 0 < trainer.max_steps <= trainer.global_step
-        )
+        ends = _stops(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         if not improved and not ends and (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         self.saved, self.stopped = trainer.global_step, bool(trainer.should_stop)
@@ -140,6 +135,11 @@ class BestAndLast(Checkpoint):
         with writes as draft:  # every process takes part in saving, the first writes
             trainer.save_checkpoint(draft, weights_only=False)
         trainer.strategy.barrier("fovea_checkpoint")
+
+
+def _stops(trainer: L.Trainer) -> bool:
+    """Whether training ends now, and the epoch with it."""
+    return trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step
 
 
 def _has_validation_images(trainer: L.Trainer) -> bool:

@@ -96,16 +96,16 @@ class BatchSize(BatchSizeFinder):
         """Search, unless the run is a resumed one."""
         if trainer.ckpt_path is not None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        before = int(trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        before = int(data.batch_size)
         super().on_fit_start(trainer, pl_module)
         _not_resumed(trainer)
         size = int(self.optimal_batch_size or self._init_val)
-        images = len(trainer.datamodule.train)  # type: ignore[attr-defined]
-        while size > max(1, min(self.max_val, images)):
+        while size > max(1, min(self.max_val, len(data.train))):
             size //= 2
         self._found = self.optimal_batch_size = size
         self.found = {"data.batch_size": {"given": before, "used": size}}
-        trainer.datamodule.batch_size = size  # type: ignore[attr-defined]
+        data.batch_size = size
         trainer.fit_loop._combined_loader = None
         trainer.fit_loop.setup_data()
         trainer.strategy.setup_optimizers(trainer)  # a larger batch means fewer steps for the schedule

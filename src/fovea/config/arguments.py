@@ -15,8 +15,8 @@ from fovea.errors import UsageError
 
 FORMATS = ("onnx", "torchscript", "torch_export")
 SOURCES = {
-    "input": "a file, a folder, a quoted glob, or a split of the run's data: test",
-    "runs": "a directory that is searched for runs, or a list of them: [a,b]",
+    "predict": {"input": "a file, a folder, a quoted glob, or a split of the run's data: test"},
+    "compare": {"runs": "a directory that is searched for runs, or a list of them: [a,b]"},
 }
 
 
@@ -62,24 +62,24 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def check_arguments(config: DictConfig, given: list[str]) -> None:
-    """Raise a `UsageError` for a run that is not there, and for values that no run makes sense of."""
+def check_arguments(config: DictConfig, given: list[str], *, name: str) -> None:
+    """Raise a `UsageError` for what the command `name` cannot use: a run that is not there, odd values."""
     values: Any = {key: config[key] for key in config if not OmegaConf.is_missing(config, str(key))}
     if values.get("output") is not None:
         _check_output(str(values["output"]))
     if "run" in list(config):
         require(config, "run")
         _check_runs(values["run"], optional="model" in config)
-    for key in ("input", "runs"):
-        if key in values and (values[key] is None or not str(values[key]).strip()) and _needed(key, config):
-            raise UsageError(f"{key}= is empty: give {key}=PATH, {SOURCES[key]}")
-    rules = RULES | {"images": (_count, AT_LEAST_1) if "format" in config else (_truth, YES_NO)}
+    for key, sources in SOURCES.get(name, {}).items():
+        if key in values and (values[key] is None or not str(values[key]).strip()):
+            raise UsageError(f"{key}= is empty: give {key}=PATH, {sources}")
+    rules = RULES | {"images": (_count, AT_LEAST_1) if name == "export" else (_truth, YES_NO)}
     for key, (allowed, text) in rules.items():
         value = OmegaConf.select(config, key) if key in values or key.partition(".")[0] in values else None
         asked = key in values or (value is not None and "." in key)
         if asked and not allowed(value):
             raise UsageError(f"{key} is {value!r}; allowed: {text}")
-    broken = broken_rule({"data": OmegaConf.to_container(config.data)}) if "action" in config else None
+    broken = broken_rule({"data": OmegaConf.to_container(config.data)}) if name == "data" else None
     if broken:
         raise UsageError(broken)
     for key in ("data_root", "truth"):
@@ -133,11 +133,6 @@ def _check_files(value: Any) -> None:
             )
 
 
-def _needed(key: str, config: DictConfig) -> bool:
-    """Whether a command needs a key: explain, which takes several runs, has images of its own choice."""
-    return key == "runs" or "number" not in config
-
-
 def _check_output(output: str) -> None:
     if not output.strip():
         raise UsageError("output= is empty: name a folder for the results")
@@ -145,5 +140,5 @@ def _check_output(output: str) -> None:
     if path.exists() and not path.is_dir():
         raise UsageError(f"output={output} is a file; name a folder for the results")
     above = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK) or above == Path("/proc"):
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"output={output} cannot be made in {above}; name a folder where you may write")

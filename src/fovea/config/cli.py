@@ -153,7 +153,7 @@ def _run(name: str) -> None:
             if name != "train":
                 from fovea.config.arguments import check_arguments
 
-                check_arguments(config, given)
+                check_arguments(config, given, name=name)
             return importlib.import_module(code).main(config)
         except (Exception, errors.Interrupted) as error:
             if sweeping:  # perhaps in a launcher's process: only Hydra can carry it to the sweep's

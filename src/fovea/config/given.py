@@ -13,9 +13,9 @@ from fovea.config.kinds import fits, in_words
 from fovea.config.overrides import for_shell, nearest, parse
 from fovea.config.signatures import arguments, built_around
 from fovea.config.validate import RULES
+from fovea.config.values import ABSENT, at
 from fovea.errors import UsageError
 
-ABSENT = object()
 NEEDED_NODES = ("model.net", "data.dataset", "checkpoint")
 OF_TASK = ("metrics", "report")  # groups whose members are named after the task that they are for
 
@@ -36,7 +36,7 @@ def check_given(config: DictConfig, given: list[str], *, choices: Mapping[str, A
     for key in keys:
         if key in RULES and not key.startswith("model."):
             continue
-        value, default = OmegaConf.select(config, key), _select(own, key)
+        value, default = OmegaConf.select(config, key), at(own, key, ABSENT)
         value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         _node(key, value, default)
         _read_of_model(key, value, default, config, str(choices.get("model")))
@@ -119,11 +119,3 @@ def _type_of(default: Any) -> Any:
     if isinstance(default, list):
         return list[float] if default and all(isinstance(one, int | float) for one in default) else list
     return Any
-
-
-def _select(node: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return ABSENT
-        node = node[part]
-    return node

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import REFUSALS, composing
 from fovea.config.overrides import CommandLine, quote
+from fovea.config.values import ABSENT
 
 # Every group of an experiment but `trainer`: how long and how precisely it trains is not a member's affair.
 SWAPPED = (
@@ -18,7 +19,6 @@ SWAPPED = (
     "callbacks", "logger",
 )  # fmt: skip
 KEPT = ("batch_size",)  # of the data: it belongs to the learning rate, and to the memory that the net takes
-ABSENT = object()
 Node = dict[str, Any]
 
 

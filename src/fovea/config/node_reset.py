@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from fovea.config.groups import REFUSALS, composing
 from fovea.config.overrides import CommandLine, quote
 from fovea.config.signatures import arguments
+from fovea.config.values import at
 
 
 def with_whole_nodes(argv: list[str], line: CommandLine, *, conf: Path) -> list[str]:
@@ -75,13 +76,7 @@ def with_deleted_values(argv: list[str], line: CommandLine, *, conf: Path) -> li
     except REFUSALS:
         return argv
     plain: Any = OmegaConf.to_container(before, resolve=False)
-    return [f"{word}={quote(_value(plain, bare[word]))}" if word in bare else word for word in argv]
-
-
-def _value(node: Any, key: str) -> Any:
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
+    return [f"{word}={quote(at(plain, bare[word]))}" if word in bare else word for word in argv]
 
 
 def _lacking(old: Any, new: Any, at: str) -> Iterator[str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
+from fovea.runs.quoting import override
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -67,16 +69,12 @@ def quote(value: object) -> str:
 
 def for_shell(key: str, value: object) -> str:
     """Write `key=value` as a user pastes it: quoted for Hydra's grammar, then for the shell where need be."""
-    text = str(value) if isinstance(value, str) else quote(value)
-    if re.fullmatch(r"[\w./:+%@-]+", text, flags=re.ASCII):
-        return f"{key}={text}"
+    if isinstance(value, str):
+        return override(key, value)
     word = f"{key}={quote(value)}"
-    if not re.search(r'["$`\\!]', word):
-        return f'"{word}"'
-    # in double quotes for Hydra, as the shell's are single
-    return shlex.quote(
-        f"{key}={QuotedString(value, Quote.double).with_quotes()}" if isinstance(value, str) else word
-    )
+    if re.fullmatch(r"[\w./:+%@=-]+", word, flags=re.ASCII):
+        return word
+    return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
 
 
 def nearest(word: str, known: list[str], *, n: int = 3) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.monitors import check_monitors
+from fovea.config.values import ABSENT, at
 from fovea.errors import UsageError
 from fovea.page.formats import counted
 
@@ -116,7 +117,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.limit_val_batches": (_batches, BATCHES),
     "trainer.limit_test_batches": (_batches, BATCHES),
     "trainer.overfit_batches": (lambda v: v is not None and _batches(v), BATCHES),
-    "trainer.check_val_every_n_epoch": (lambda v: _is_int(v, 1), "an integer of at least 1"),
+    "trainer.check_val_every_n_epoch": (
+        lambda v: v is None or _is_int(v, 1),
+        "null or an integer of at least 1",
+    ),
     "trainer.val_check_interval": (
         lambda v: v is None or _is_int(v, 1) or (isinstance(v, float) and 0 < v <= 1),
         "a number of batches from 1, or a share of an epoch above 0, up to 1.0",
@@ -151,7 +155,7 @@ def validate(config: DictConfig) -> None:
     if broken := broken_rule(plain):
         raise UsageError(broken)
     for collection in COLLECTIONS:
-        for name, node in (_select(plain, collection)[1] or {}).items():
+        for name, node in (at(plain, collection) or {}).items():
             if node is not None and not (isinstance(node, dict) and "_target_" in node):
                 raise UsageError(
                     f"{collection}.{name} builds nothing: it has no _target_; leave the key out, or "
@@ -160,16 +164,16 @@ def validate(config: DictConfig) -> None:
     _require_logger(plain)
     _require_inside(plain)
     check_monitors(plain)
-    require_device(_select(plain, "trainer.accelerator")[1])
-    require_cores(_select(plain, "data.num_workers")[1])
-    _require_devices(_select(plain, "trainer.devices")[1], _select(plain, "trainer.accelerator")[1])
+    require_device(at(plain, "trainer.accelerator"))
+    require_cores(at(plain, "data.num_workers"))
+    _require_devices(at(plain, "trainer.devices"), at(plain, "trainer.accelerator"))
 
 
 def broken_rule(plain: object) -> str | None:
     """Say which key of a resolved config has which value that is not allowed; None where all are."""
     for key, (allowed, text) in RULES.items():
-        found, value = _select(plain, key)
-        if found and not allowed(value):
+        value = at(plain, key, ABSENT)
+        if value is not ABSENT and not allowed(value):
             return f"{key} is {value!r}; allowed: {text}"
     return None
 
@@ -188,7 +192,7 @@ def _require_logger(plain: Any) -> None:
 
 def _require_inside(plain: object) -> None:
     """Raise for checkpoints outside the run directory, where no command would look for them."""
-    run_dir, folder = _select(plain, "run_dir")[1], _select(plain, "checkpoint.dirpath")[1]
+    run_dir, folder = at(plain, "run_dir"), at(plain, "checkpoint.dirpath")
     if (
         run_dir
         and folder
@@ -231,14 +235,6 @@ def _require_devices(devices: object, accelerator: object) -> None:
             f"trainer.devices={devices}, but this machine has {counted(there, what)}; "
             f"use trainer.devices=auto or at most {there}"
         )
-
-
-def _select(node: object, key: str) -> tuple[bool, Any]:
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return False, None
-        node = node[part]
-    return True, node
 
 
 def require_device(accelerator: object, *, key: str = "trainer.accelerator") -> None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
+
+ABSENT = object()
+
+
+def at(node: Any, key: str, default: Any = None) -> Any:
+    """Return the value of a dotted key in plain nested dicts, `default` where there is none."""
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return default
+        node = node[part]
+    return node
 
 
 def require(config: DictConfig, *keys: str) -> None:

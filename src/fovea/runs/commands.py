@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from pathlib import Path
 
 from fovea.page.blocks import Block, Code, Section, Text
+from fovea.runs.quoting import override
 from fovea.runs.read import Run
 from fovea.types import TaskView
 
@@ -48,14 +47,6 @@ def resumed(run: Run) -> list[str]:
     """Return the commands that resumed a run, each once."""
     commands = run.summary.get("resumed")
     return list(dict.fromkeys(map(str, commands))) if isinstance(commands, list) else []
-
-
-def override(key: str, value: str) -> str:
-    """Quote `key=value` for Hydra's grammar, then for the shell."""
-    if re.fullmatch(r"[\w./:+%@-]+", value, flags=re.ASCII):
-        return f"{key}={value}"
-    inner = re.sub(r'(\\+)(?="|$)', r"\1\1", value).replace('"', '\\"')
-    return shlex.quote(f'{key}="{inner}"')
 
 
 def relative(path: Path) -> str:

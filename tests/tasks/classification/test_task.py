@@ -149,6 +149,13 @@ def test_a_head_for_other_classes_is_refused(tmp_path, classes):
         task(linear(classes)).step(mixed)
 
 
+def test_a_dict_in_place_of_logits_is_refused(tmp_path):
+    net = linear(CLASSES)
+    net.register_forward_hook(lambda net, given, logits: {"logits": logits})
+    with pytest.raises(ValueError, match=r"gives a dict.*one tensor.*model="):
+        trainer(tmp_path).fit(task(net), Data())
+
+
 def test_a_map_in_place_of_logits_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"output is \[7, 6, 8, 8\].*task=segmentation"):
         trainer(tmp_path).fit(task(nn.Conv2d(1, CLASSES, 1)), Data())

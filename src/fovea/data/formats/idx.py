@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -22,7 +23,7 @@ def read_idx(path: Path, *, ndim: int) -> np.ndarray:
     data = read_bytes(path)
     if path.suffix == ".gz":
         try:
-            with gzip.open(path) as file:
+            with gzip.open(io.BytesIO(data)) as file:
                 data = file.read(LARGEST + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is damaged ({error}): delete it and get it again") from error

@@ -61,10 +61,10 @@ class Classification(Task):
     def step(self, batch: Batch) -> Output:
         """Return the loss, the logits and the label of each image."""
         logits, label = self._logits(batch["image"]), batch["label"]
+        self._check_head(logits, label)
         logits = logits.to(
             torch.promote_types(logits.dtype, torch.float32)
         )  # half precision would round the loss
-        self._check_head(logits, label)
         soft = label.to(logits.dtype) if label.ndim == 2 else label
         weight = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         smoothing = self.label_smoothing if self.training else 0.0
@@ -80,8 +80,13 @@ class Classification(Task):
     def _check_head(self, logits: Tensor, label: Tensor) -> None:
         """Raise where the head has another number of classes; on a GPU the error would not say why."""
         classes = label.shape[1] if label.ndim == 2 else self._classes
+        if not isinstance(logits, Tensor):
+            raise ValueError(
+                f"the net gives a {type(logits).__name__}, but classification needs one tensor, with a "
+                "number for each class: choose another model="
+            )
         if logits.ndim != 2 or (classes and logits.shape[1] != classes):
-            if isinstance(logits, Tensor) and logits.ndim == 4:
+            if logits.ndim == 4:
                 raise ValueError(
                     f"the net answers each pixel (its output is {list(logits.shape)}), but classification "
                     "is about whole images: choose another model=, or task=segmentation with masks"
