@@ -47,6 +47,7 @@ class ConvNet(Classifier):
             leave of 32 pixels, so that the maps of 28 and 32 pixels are seen as they are.
         dropout: rate before the dense layer and before the head.
         noise: standard deviation of Gaussian noise on what batch norm gives, or the convolution without it.
+            Later batch norms keep the statistics of noisy maps, and a test has no noise: keep it small.
     """
 
     def __init__(
