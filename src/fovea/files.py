@@ -111,7 +111,7 @@ def _refuse_links(path: Path, *, below: Path) -> None:
 def remove_drafts(folder: Path) -> None:
     """Delete the drafts that a killed process left in a folder, which is no link."""
     for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
-        if DRAFT.fullmatch(path.name):
+        if DRAFT.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):
             path.unlink(missing_ok=True)
 
 
@@ -182,8 +182,13 @@ def written(folder: Path, listing: str) -> set[Path]:
     file, top = folder / listing, folder.resolve()
     if not file.is_file():
         return set()
-    found = {(folder / line).resolve() for line in file.read_text(encoding="utf-8").splitlines() if line}
-    return {path for path in found if top in path.parents}  # also where somebody edited the list
+    found = set()
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # no name, or links in a circle
+            path = (folder / line).resolve()
+            if top in path.parents and path.is_file():  # also where somebody edited the list
+                found.add(path)
+    return found
 
 
 def remove_written(folder: Path, listing: str) -> None:
@@ -263,7 +268,10 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
             unfolded = sum(entry.file_size for entry in archive.zip.infolist())
             if unfolded > LARGEST_ARRAYS:
                 raise ValueError(f"it unfolds to {unfolded} bytes")
-            return {key: archive[key] for key in keys or archive.files}
+            found = {key: archive[key] for key in keys or archive.files}
+            if odd := [key for key, value in found.items() if not isinstance(value, np.ndarray)]:
+                raise ValueError(f"{odd[0][:80]} is no array")
+            return found
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
         raise Unreadable(f"{path} cannot be read ({error})") from error
 
