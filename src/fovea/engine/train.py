@@ -91,11 +91,12 @@ def _train(begin: Start) -> float | None:
             note.unlink(missing_ok=True)
         if isinstance(error, errors.Interrupted):
             _interrupted(summary, error)
+            _report(run_dir, config)
         elif session.stepped or errors.FILE in os.environ:  # a sweep keeps what it has to say of each job
             _failed(summary, error, config)
+            _report(run_dir, config)
         else:
             _never_began(begin, before, error)
-        _report(run_dir, config)
         if error is caught:
             raise
         raise error from None

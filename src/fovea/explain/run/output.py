@@ -61,10 +61,12 @@ class ResultFolder:
             self._table.writerow(row)
 
     def close(self) -> None:
-        """End the table, and note which files this call wrote."""
-        self._stack.close()
-        own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
-        write_text(self.path / LIST, "\n".join([*own, ""]))
+        """End the table, and note which files this call wrote, also where it ends for lack of room."""
+        try:
+            self._stack.close()
+        finally:
+            own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
+            write_text(self.path / LIST, "\n".join([*own, ""]))
 
     def _file(self, record: ImageAttributions, one: Attribution) -> Path:
         parts = [self.names[record.id], one.method]
