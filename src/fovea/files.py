@@ -63,9 +63,8 @@ def _is_full(error: Exception) -> bool:
     """Whether a file found no room; torch, which writes archives itself, has only words for it."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return isinstance(error, RuntimeError) and (
-        "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-    )
+    words = ("PytorchStreamWriter", "inline_container")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 @contextlib.contextmanager
@@ -179,14 +178,11 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 def written(folder: Path, listing: str) -> set[Path]:
     """Return the files in a folder, resolved, that a listing in it names as written by an earlier call."""
-    file, top = folder / listing, folder.resolve()
-    if not file.is_file():
-        return set()
-    found = set()
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(OSError, RuntimeError, ValueError):  # no name, or links in a circle
-            path = (folder / line).resolve()
-            if top in path.parents and path.is_file():  # also where somebody edited the list
+    file, top, found = folder / listing, folder.resolve(), set()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    for line in lines:
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # an edited list
+            if top in (path := (folder / line).resolve()).parents and path.is_file():
                 found.add(path)
     return found
 
@@ -269,8 +265,8 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
             if unfolded > LARGEST_ARRAYS:
                 raise ValueError(f"it unfolds to {unfolded} bytes")
             found = {key: archive[key] for key in keys or archive.files}
-            if odd := [key for key, value in found.items() if not isinstance(value, np.ndarray)]:
-                raise ValueError(f"{odd[0][:80]} is no array")
+            if not all(isinstance(value, np.ndarray) for value in found.values()):
+                raise ValueError(f"not all of it are arrays: {', '.join(found)}")
             return found
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
         raise Unreadable(f"{path} cannot be read ({error})") from error
