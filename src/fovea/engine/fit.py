@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from omegaconf import DictConfig, OmegaConf
 
-from fovea import errors
 from fovea.config import build
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
@@ -134,14 +134,20 @@ class Session:
         try:
             self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
         except Exception as error:
-            if path is None or isinstance(error, UsageError) or not _restoring(error):
+            if path is None or isinstance(error, UsageError) or not (_restoring(error) or self._odd(error)):
                 raise
             raise UsageError(
-                f"{path} does not continue this run ({errors.explain(error)}): it is damaged or was edited; "
+                f"{path} does not continue this run{_detail(error)}: it is damaged or was edited; "
                 "copy best.ckpt over it if that is intact, or start a new run"
             ) from error
         if self.record.began is None:  # the checkpoint was the last one
             self._started()
+
+    def _odd(self, error: Exception) -> bool:
+        """Whether the first step failed within the optimizer, on the state that the checkpoint holds."""
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        inside = [frame.filename for frame in takewhile(lambda frame: "/torch/" in frame.filename, frames)]
+        return not self.stepped and any("/torch/optim/" in file for file in inside)
 
     def _started(self) -> None:
         """Record what finders chose, and a batch lowered to the share of a process, as what ran."""
@@ -232,6 +238,12 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
 def _metrics(row: dict[str, float]) -> dict[str, float]:
     """Return the metrics of an epoch, sorted: what is named `split/metric` in its row, new or read again."""
     return {k: v for k, v in sorted(row.items()) if "/" in k}
+
+
+def _detail(error: Exception) -> str:
+    """Quote what is said to people; a missing key or a wrong type is told in the words of the program."""
+    speaks = isinstance(error, ValueError | RuntimeError)
+    return f" ({' '.join(str(error).split())[:200]})" if speaks else ""
 
 
 def _restoring(error: Exception) -> bool:

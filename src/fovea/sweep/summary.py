@@ -34,7 +34,8 @@ def row(run_dir: Path) -> Row:
         "directory": str(run_dir),
         "error": summary.get("error"),
     }
-    return facts | (summary.get("metrics") or {})
+    metrics = summary.get("metrics") or {}
+    return facts | {name: value for name, value in metrics.items() if name not in facts}
 
 
 def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) -> int:

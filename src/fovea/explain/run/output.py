@@ -61,10 +61,19 @@ class ResultFolder:
             self._table.writerow(row)
 
     def close(self) -> None:
-        """End the table, and note which files this call wrote."""
-        self._stack.close()
-        own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
-        write_text(self.path / LIST, "\n".join([*own, ""]))
+        """End the table, and note which files this call wrote; without room for that none of them stays."""
+        try:
+            self._stack.close()
+        finally:
+            own = sorted(set(self._files()) - self.before)
+            try:
+                write_text(
+                    self.path / LIST, "\n".join([*(p.relative_to(self.path).as_posix() for p in own), ""])
+                )
+            except OSError:
+                for path in own:
+                    path.unlink(missing_ok=True)
+                raise
 
     def _file(self, record: ImageAttributions, one: Attribution) -> Path:
         parts = [self.names[record.id], one.method]
