@@ -14,6 +14,7 @@ import numpy as np
 from fovea.explain.core.class_choice import SelectedClass
 from fovea.explain.view.attribution import Attribution, ImageAttributions
 from fovea.files import own_folder, remove_written, replacing_text, unique_names, write_npy, write_text
+from fovea.page.formats import no_formula
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
 COLUMNS = (
@@ -58,7 +59,7 @@ class ResultFolder:
                 own_folder(file.parent, below=self.path)
                 write_npy(file, one.map)
                 row["map"] = file.relative_to(self.path).as_posix()
-            self._table.writerow(row)
+            self._table.writerow({name: no_formula(cell) for name, cell in row.items()})
 
     def close(self) -> None:
         """End the table, and note which files this call wrote; without room for that none of them stays."""
