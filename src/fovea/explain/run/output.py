@@ -109,7 +109,8 @@ def _row(record: ImageAttributions, one: Attribution) -> dict[str, Any]:
     if selected is not None:
         row |= {"index": selected.label, "class": selected.name, "probability": f"{selected.probability:.6f}"}
     if one.map is not None:
-        y, x = np.unravel_index(np.abs(one.map).argmax(), one.map.shape)
         row |= {"lowest": f"{one.map.min():.6g}", "highest": f"{one.map.max():.6g}"}
-        row |= {"peak_x": int(x), "peak_y": int(y)}
+        if one.map.min() < one.map.max():  # a map that is the same everywhere has no peak
+            y, x = np.unravel_index(np.abs(one.map).argmax(), one.map.shape)
+            row |= {"peak_x": int(x), "peak_y": int(y)}
     return row
