@@ -165,6 +165,7 @@ def validate(config: DictConfig) -> None:
     _require_inside(plain)
     check_monitors(plain)
     _require_gpus(at(plain, "trainer.strategy"), at(plain, "trainer.accelerator"))
+    _require_slurm(at(plain, "trainer.plugins"))
     require_device(at(plain, "trainer.accelerator"))
     require_cores(at(plain, "data.num_workers"))
     _require_devices(at(plain, "trainer.devices"), at(plain, "trainer.accelerator"))
@@ -227,6 +228,15 @@ def _require_gpus(strategy: object, accelerator: object) -> None:
             f"trainer.strategy={name.rpartition('.')[2]} divides a network among GPUs, but "
             "trainer.accelerator is 'cpu'; use trainer=ddp trainer.accelerator=cpu, or "
             "trainer.accelerator=gpu"
+        )
+
+
+def _require_slurm(plugins: Any) -> None:
+    """Raise for what asks Slurm which process this is, where Slurm did not start it."""
+    names = [str(node.get("_target_")) for node in plugins or () if isinstance(node, dict)]
+    if any(name.endswith("SLURMEnvironment") for name in names) and "SLURM_NODEID" not in os.environ:
+        raise UsageError(
+            "trainer=slurm is for the tasks of a Slurm job: start it there with srun, or use trainer=ddp"
         )
 
 
