@@ -262,3 +262,26 @@ def test_images_too_small_for_a_network_are_named(shell, tmp_path):
     )
     assert code == 1 and "data.image_size (1) is too small" in err, err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.net={_target_:fovea.models.mlp.MLP}"], "+model.net.num_classes="),
+        (["+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping}"], "+callbacks.x.monitor="),
+        (["+augment.sample.x={_target_:albumentations.Resize,height:8}"], "+augment.sample.x.width="),
+        (["data.dataset={_target_:fovea.data.datasets.folder.Folder}"], "_partial_: true"),
+        (["--config-dir", "own", "optimizer=mine"], "optimizer is built when"),
+        (["--config-dir", "own", "callbacks=mine"], "+callbacks.stop.monitor="),
+    ],
+)
+def test_a_node_that_lacks_an_argument_is_refused_before_a_directory_is_made(shell, tmp_path, words, said):
+    for group, text in {
+        "optimizer": "{_target_: torch.optim.SGD, lr: 0.1}",
+        "callbacks": "{stop: {_target_: lightning.pytorch.callbacks.EarlyStopping}}",
+    }.items():
+        (tmp_path / "own" / group).mkdir(parents=True)
+        (tmp_path / "own" / group / "mine.yaml").write_text(text)
+    code, _, err = shell(*words, "run_dir=run")
+    assert code == 2 and said in err, err
+    assert not (tmp_path / "run").exists()

@@ -71,6 +71,7 @@ WHITELIST = [
     "lightning.pytorch.profilers.*",
     "lightning.pytorch.strategies.*",
     "lightning.pytorch.plugins.*",
+    "lightning.fabric.plugins.environments.*",  # what those of lightning.pytorch are
     "optuna.samplers.*",
     "hydra_plugins.*",
     "hydra._internal.core_plugins.*",
