@@ -126,6 +126,7 @@ class Session:
             from fovea.engine import precision
 
             precision.settle(self.config, net, self.datamodule, self.ckpt_path)
+        _unfuse_to_clip(self.config)
         rundir.write_config(self.run_dir, self.config)
         distributed.publish(self.run_dir)
 
@@ -233,6 +234,14 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
 
     parts = [build.make(node) for node in config.report.get("sections") or []]
     report.write_report(run_dir, *parts, view=build.view(config))
+
+
+def _unfuse_to_clip(config: DictConfig) -> None:
+    """Take the plain optimizer where mixed precision clips gradients: Lightning refuses a fused one there."""
+    mixed = str(config.trainer.precision) in ("16", "16-mixed", "bf16", "bf16-mixed")
+    if mixed and config.trainer.gradient_clip_val and config.optimizer.get("fused"):
+        log.info("optimizer.fused=false, since gradients are clipped in mixed precision")
+        config.optimizer.fused = False
 
 
 def _metrics(row: dict[str, float]) -> dict[str, float]:
