@@ -84,3 +84,13 @@ def test_holm_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 10])
+def test_bootstrap_of_few_images_claims_no_more_than_their_signs(count):
+    gaps = 0.6 + np.arange(count) / 100
+    exact = stats.permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert exact == pytest.approx(2.0 ** (1 - count))
+    for some in (gaps, np.append(gaps, np.zeros(3))):
+        assert paired_bootstrap(some)[2] >= exact
+    assert paired_bootstrap(gaps[:1])[2] == paired_bootstrap(np.zeros(3))[2] == 1
