@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from fovea import errors
 from fovea.config import build, cli
 from fovea.config.cli import fold
+from fovea.config.groups import member
 from fovea.engine import train
 from helpers import processes, runs
 
@@ -103,7 +104,14 @@ def test_exit_codes_and_one_message(shell, monkeypatch, error, code, message):
 
 
 @pytest.mark.parametrize(
-    ("given", "packages"), [("a, b.c ,", ["a.*", "b.c.*"]), ("a/b", None), ("*", None), ("a b", None)]
+    ("given", "packages"),
+    [
+        ("json, os.path ,", ["json.*", "os.path.*"]),
+        ("a/b", None),
+        ("*", None),
+        ("a b", None),
+        ("not_there.a", None),
+    ],
 )
 def test_packages_let_in_by_the_environment(given, packages):
     code = "from fovea.config import cli; print(*cli.PACKAGES); cli.command('train')"
@@ -113,6 +121,7 @@ def test_packages_let_in_by_the_environment(given, packages):
     )
     if packages is None:
         assert done.returncode == 2 and "FOVEA_PACKAGES" in done.stderr
+        assert ("PYTHONPATH=" in done.stderr) == given.startswith("not_there")
     else:
         assert done.returncode == 0 and done.stdout.splitlines()[0].split() == packages
 
@@ -285,3 +294,20 @@ def test_a_node_that_lacks_an_argument_is_refused_before_a_directory_is_made(she
     code, _, err = shell(*words, "run_dir=run")
     assert code == 2 and said in err, err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("way", ["--config-dir={}", "--config-dir {}", "hydra.searchpath=[file://{}]"])
+def test_a_member_from_outside_has_its_own_values_too(shell, tmp_path, way):
+    (tmp_path / "more" / "model").mkdir(parents=True)
+    (tmp_path / "more" / "model" / "mine.yaml").write_text(
+        "name: mine\npretrained: false\nnet: {_target_: M}\n"
+    )
+    (tmp_path / "more" / "optimizer").mkdir()
+    (tmp_path / "more" / "optimizer" / "own.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.25\n")
+    words = way.format(tmp_path / "more").split()
+    code, out, err = shell(*words, "model=mine", "optimizer=own", "--cfg", "job")
+    config = OmegaConf.create(out)
+    assert code == 0, err
+    assert config.model.net == {"_target_": "M"} and config.optimizer.lr == 0.25
+    code, out, err = shell(*words, "model=mine", "optimizer=sgd", "--cfg", "job")
+    assert OmegaConf.create(out).optimizer.lr == member("optimizer", "sgd")["lr"]

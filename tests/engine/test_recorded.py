@@ -132,7 +132,9 @@ def test_the_number_of_images_stands_beside_the_figures(tmp_path):
 @pytest.mark.parametrize("given", ["trainer.fast_dev_run=true", "trainer.max_epochs=0"])
 def test_a_debug_run_says_so(given, tmp_path):
     summary = trained(tmp_path / "run", given)
-    assert given in summary["debug"] and "debug run" in runs.output(tmp_path / "run")
+    text = runs.output(tmp_path / "run")
+    assert given in summary["debug"] and "debug run" in text
+    assert f"{'1 epoch' if 'fast' in given else '0 epochs'} on " in text  # not those of the experiment
 
 
 @pytest.mark.parametrize(

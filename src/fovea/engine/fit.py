@@ -97,13 +97,14 @@ class Session:
 
     def _announce(self, facts: dict[str, Any]) -> None:
         """Say before the first epoch what is about to be trained on what, and where it goes."""
-        data, limits = facts["data"], self.config.trainer
+        data, limits = facts["data"], self.trainer
         images = ", ".join(f"{data[f'num_{name}']:,} {name}" for name in ("train", "val", "test"))
+        epochs = -1 if limits.max_epochs is None else limits.max_epochs
         steps = f"up to {counted(limits.max_steps, 'step')}, " if (limits.max_steps or -1) > 0 else ""
         log.info(
             "%s (%s parameters) on %s (images: %s); %s%s on %s; %s",
             facts["model"]["name"], parameters(facts["model"]), data["name"], images, steps,
-            counted(limits.max_epochs, "epoch") if limits.max_epochs != -1 else "no limit of epochs",
+            counted(epochs, "epoch") if epochs != -1 else "no limit of epochs",
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
