@@ -157,3 +157,20 @@ def test_images_that_were_measured():
     facts = {"measured": {"test": 128, "val": 750}, "data": {"num_test": 750, "num_val": 750}}
     assert images(facts, "test") == "128 of 750 images" and images(facts, "val") == "750 images"
     assert images({}, "test") == ""
+
+
+@pytest.mark.slow
+def test_a_file_alone_neither_downloads_data_nor_fetches_weights_at_a_resume(tmp_path):
+    run = tmp_path / "run"
+    trained(run, "trainer.max_epochs=1")
+    file, again = run / "config.yaml", ["resume=true", "trainer.max_epochs=2"]
+    honest = file.read_text()
+    file.write_text(honest.replace("download: false", "download: true"))
+    done = command(f"run_dir={run}", *again, cwd=tmp_path)
+    assert done.returncode == 0 and "data.download=True is not taken from" in done.stderr, done.stderr
+    assert OmegaConf.load(file).data.download is False
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    file.write_text(honest.replace("pretrained: false", "pretrained: true"))
+    done = command(f"run_dir={run}", *again, cwd=tmp_path)
+    assert done.returncode == 2 and "give model.pretrained=" in done.stderr, done.stderr
