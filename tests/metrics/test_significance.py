@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fovea.metrics.significance import holm, mcnemar, paired_bootstrap, t_interval, wilson
+from fovea.metrics.significance import (
+    holm,
+    mcnemar,
+    over_images_and_seeds,
+    paired_bootstrap,
+    t_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("values", [[0.91, 0.93], [0.5, 0.7, 0.65, 0.61], list(np.linspace(0, 1, 17))])
@@ -94,3 +101,10 @@ def test_bootstrap_of_few_images_claims_no_more_than_their_signs(count):
     for some in (gaps, np.append(gaps, np.zeros(3))):
         assert paired_bootstrap(some)[2] >= exact
     assert paired_bootstrap(gaps[:1])[2] == paired_bootstrap(np.zeros(3))[2] == 1
+
+
+def test_a_difference_that_is_the_same_everywhere_is_no_surer_than_the_number_of_images():
+    ours, theirs = np.full((2, 5), 0.5), np.full((2, 5), 0.25)
+    low, high, p = over_images_and_seeds(ours, theirs, same_seeds=True)
+    assert (low, high) == (0.25, 0.25) and p == 2 / 2**5
+    assert over_images_and_seeds(ours, ours, same_seeds=True)[2] == 1

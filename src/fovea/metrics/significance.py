@@ -90,7 +90,7 @@ def over_images_and_seeds(
         parts.append((means.var(ddof=1) / len(means), len(means) - 1))
     mean, variance = float(images.mean()), sum(part for part, _ in parts)
     if variance == 0:
-        return mean, mean, float(mean == 0)
+        return mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(images))  # as likely as equal signs
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
     half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
     return mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))
