@@ -219,7 +219,9 @@ def test_a_wrong_start_frees_its_directory_and_closed_streams_do_not_matter(tmp_
     run_dir = tmp_path / "run"
     words = [*runs.QUICK, "trainer.max_epochs=1", f"run_dir={run_dir}"]
     done = command("train", *words, "data.fold=7", "data.num_folds=5")
-    assert done.returncode == 1 and "data.num_folds" in done.stderr and not run_dir.exists()
+    assert done.returncode == 2 and "data.num_folds" in done.stderr and not run_dir.exists()
+    done = command("train", "data=folder", f"data.root={tmp_path}/nowhere", *words[1:])
+    assert done.returncode == 2 and "nowhere" in done.stderr and not run_dir.exists()
     script = runs.ROOT / "src" / "train.py"
     closed = 'exec "$@" <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", closed, "sh", sys.executable, str(script), *words]).returncode == 0

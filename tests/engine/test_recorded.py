@@ -100,7 +100,7 @@ def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
 
 def test_a_training_without_end_is_refused(tmp_path):
     done = command(*SMALL, "trainer.max_epochs=-1", f"run_dir={tmp_path}/run", cwd=tmp_path)
-    assert done.returncode == 1 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
+    assert done.returncode == 2 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -116,7 +116,9 @@ def command(name: str) -> None:
     except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
         _fail(error, code=2)
     except Exception as error:
-        _fail(error, code=1 if errors.config_path(error) is None else 2)
+        before_training = name == "train" and isinstance(error, ValueError | FileNotFoundError)
+        wrong = before_training or errors.config_path(error) is not None
+        _fail(error, code=getattr(error, "fovea_code", 2 if wrong else 1))
 
 
 def _check_packages() -> None:

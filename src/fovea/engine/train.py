@@ -131,6 +131,7 @@ def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
 def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:
     message = errors.explain(error, config=config)
     summary.finish("failed", error=message)
+    error.fovea_code = 1  # type: ignore[attr-defined]  # not what was asked for is wrong, but the work
     file = logging.getLogger("traceback")  # reaches train.log, not the terminal
     file.info("%s", errors.details(error))
     if not errors.wants_traceback():
