@@ -157,7 +157,8 @@ def test_ctrl_c_while_importing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(errors.UsageError("say it so"), 2), (ValueError("it broke"), 1)]
+    ("error", "code"),
+    [(errors.UsageError("say it so"), 2), (ValueError("no such"), 2), (errors.ProcessFailed("it broke"), 1)],
 )
 def test_a_traceback_on_request_only(shell, monkeypatch, error, code):
     def main(config):
@@ -237,7 +238,7 @@ def test_an_error_in_every_process_is_said_once(tmp_path):
         script=script,
     )
     err = process.communicate(timeout=120)[1]
-    assert process.returncode == 1 and "Traceback" not in err
+    assert process.returncode == 2 and "Traceback" not in err  # no step was made
     assert err.count("error: every process is broken\n") == 1, err
     assert err.count("every process is broken") == 1 and err.count("is frozen;") == 1
     assert not run_dir.exists()  # nothing was trained
