@@ -93,12 +93,12 @@ def datamodule(batch_size=20):
     )  # fmt: skip
 
 
-def fit(tmp_path, module, *callbacks, data=None, epochs=2, keep=None, ckpt_path=None):
+def fit(tmp_path, module, *callbacks, data=None, epochs=2, keep=None, ckpt_path=None, accumulate=1):
     probe = Probe(tmp_path, keep)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=0, accumulate_grad_batches=accumulate,
         callbacks=[EpochSeeding(seed=0), *callbacks, probe], default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, datamodule=data or datamodule(), ckpt_path=ckpt_path, weights_only=True)
@@ -171,6 +171,15 @@ def test_without_a_suggestion_the_rate_stays(tmp_path, caplog):
         _, probe = fit(tmp_path, module, search, epochs=1)
     assert module.lr == 1e-3 and set(probe.groups.values()) == {1e-3}
     assert "optimizer.lr=0.001 stays" in caplog.text
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_accumulated_batches_change_neither_the_losses_nor_the_order_of_the_rate(tmp_path, accumulate):
+    search, module = LRFinder(min_lr=1e-6, max_lr=1.0, num_training_steps=60), task()
+    fit(tmp_path, module, search, epochs=1, accumulate=accumulate)
+    curve = search.found["optimizer.lr"]["curve"]
+    assert np.mean(curve["loss"][:8]) == pytest.approx(np.log(CLASSES), rel=0.3)
+    assert 1e-3 < module.lr < 1.0
 
 
 def test_the_largest_batch_that_was_tried_and_fits(tmp_path, caplog):

@@ -8,6 +8,8 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 
+from fovea.optim.range_test import single_losses, steepest
+
 log = logging.getLogger(__name__)
 
 
@@ -17,7 +19,7 @@ class LRFinder(LearningRateFinder):
     _found: float | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(update_attr=False, **kwargs)
         self.found: dict[str, dict[str, Any]] = {}  # by config key: the value given, the one used, the curve
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -45,22 +47,30 @@ class LRFinder(LearningRateFinder):
         finally:
             trainer.fit_loop.max_epochs = epochs
             _not_resumed(trainer)
-        if self.optimal_lr is None or self.optimal_lr.suggestion() is None:
+        self._take(trainer, pl_module, before)
+        # Lightning sets one rate for every group and leaves the schedule's own; both follow the new rate so
+        trainer.strategy.setup_optimizers(trainer)
+
+    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule, before: float) -> None:
+        """Train with the rate at which the loss fell most steeply, and record the curve."""
+        searched = {} if self.optimal_lr is None else self.optimal_lr.results
+        rates = [float(rate) for rate in searched.get("lr", [])]
+        losses = single_losses(searched.get("loss", []), accumulated=trainer.accumulate_grad_batches)
+        suggested = steepest(rates, losses)
+        if suggested is None:
             log.warning(
                 "the learning-rate finder found no slope to suggest from; optimizer.lr=%g stays", before
             )
-        else:
-            self._found = float(f"{pl_module.lr:.4g}")  # what is printed is what is used
-            pl_module.lr = self._found  # type: ignore[assignment]
-            curve = {name: [float(v) for v in values] for name, values in self.optimal_lr.results.items()}
-            self.found = {"optimizer.lr": {"given": before, "used": self._found, "curve": curve}}
-            log.info(
-                "the learning-rate finder suggests optimizer.lr=%g; training uses it instead of %g",
-                self._found,
-                before,
-            )
-        # Lightning sets one rate for every group and leaves the schedule's own; both follow the new rate so
-        trainer.strategy.setup_optimizers(trainer)
+            return
+        self._found = float(f"{suggested:.4g}")  # what is printed is what is used
+        pl_module.lr = self._found  # type: ignore[assignment]
+        curve = {"lr": rates, "loss": losses}
+        self.found = {"optimizer.lr": {"given": before, "used": self._found, "curve": curve}}
+        log.info(
+            "the learning-rate finder suggests optimizer.lr=%g; training uses it instead of %g",
+            self._found,
+            before,
+        )
 
 
 class BatchSize(BatchSizeFinder):

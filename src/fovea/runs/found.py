@@ -45,5 +45,5 @@ def _curve(run: Run, rate: Mapping[str, Any]) -> Picture:
     axes.set_xscale("log")
     axes.set_xlabel("learning rate", fontsize=8, color=SOFT)
     path = save(figure, run.dir / "figures" / "lr_search.png")
-    text = f"Smoothed loss while the learning rate grows; dotted: {rate['used']:g}, the steepest descent."
+    text = f"Loss of each step while the learning rate grows; dotted: {rate['used']:g}, the steepest descent."
     return Picture(path, "Learning-rate range test", text)
