@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Required, TypedDict
 
 import numpy as np
 
-from fovea.data.fetch.missing import not_found
+from fovea.data.fetch.missing import FAILED, not_found
 from fovea.data.formats.home import find_home
 from fovea.page.formats import counted
 from fovea.types import Sample
@@ -194,7 +194,7 @@ class Published:
             explained = isinstance(error, FileNotFoundError) and error.errno is None  # by `missing`
             if explained or not cls.offered:
                 raise
-            raise cls.missing(Path(root) / cls.home, f"Download failed: {error}.") from error
+            raise cls.missing(Path(root) / cls.home, f"{FAILED}: {error}.") from error
 
     @classmethod
     def fetch_files(cls, root: Path, **options: Any) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Unpack
 import numpy as np
 
 from fovea.data.fetch.download import install
-from fovea.data.fetch.missing import not_found
+from fovea.data.fetch.missing import FAILED, not_found
 from fovea.data.formats.home import find_home, plain
 from fovea.data.formats.listing import present
 from fovea.data.formats.masks import read_mask
@@ -105,7 +105,7 @@ class VOC(PublishedImages):
                 source = DATASET_YEAR_DICT[name]
                 install(source["url"], root / source["filename"], expected=source["md5"], folder=root)
         except OSError as error:
-            raise cls.missing(root / "VOCdevkit" / f"VOC{year}", f"Download failed: {error}.") from error
+            raise cls.missing(root / "VOCdevkit" / f"VOC{year}", f"{FAILED}: {error}.") from error
 
     @classmethod
     def missing(cls, path: Path, reason: str = "") -> FileNotFoundError:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from textwrap import dedent, indent
 
+FAILED = "Download failed"  # how the reason begins where a download was tried
 SHOWN, LISTED = 8, 2000  # entries named in a message, and read to find the first of them
 
 
@@ -16,6 +17,8 @@ def not_found(
     """Build the one error for missing data: what, where, what is there, how to get it, what runs without."""
     expected = f"  expected:\n{indent(dedent(layout).strip(), ' ' * 6)}\n" if layout else ""
     how = "  download it:    add data.download=true\n  or by hand:     " if download else "  get it by hand: "
+    if reason.startswith(FAILED):
+        how = "  try again:      this command, where there is a network\n  or by hand:     "
     return FileNotFoundError(
         f"{name} not found: looked for {path}.{f' {reason}' if reason else ''}\n"
         f"  found:          {_around(Path(path))}\n"
