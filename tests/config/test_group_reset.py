@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from fovea.config import group_reset
 from fovea.config.command_line import rewrite
+from fovea.config.given import check_given
 from fovea.config.group_reset import SWAPPED
 from fovea.config.groups import composing, groups, member, members
 from fovea.config.paths import CONF
@@ -209,6 +210,14 @@ def test_every_experiment_of_the_suite_takes_other_members(experiment):
         added = {k: v for k, v in found.items() if group == "callbacks" and k not in mine}
         assert all("_target_" in node for node in added.values())
         assert found == {**mine, **added}, group
+
+
+def test_another_model_than_the_experiments_own_is_not_held_to_what_it_is_named():
+    words = rewrite(["experiment=folder", "model=tiny"])
+    with initialize_config_dir(str(CONF)):
+        config = compose("train", words)
+    assert "model.name='tiny'" in words
+    check_given(config, words, choices={"task": "classification", "model": "tiny"})
 
 
 OTHERS = ("experiment", "sweep", "hydra", "method", "paths")  # not members beside an experiment

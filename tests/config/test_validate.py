@@ -39,7 +39,7 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "model.pretrained": ("true or false", "maybe 0", "false"),
     "optimizer.lr": ("above 0", "0 -0.001 fast null nan inf", "1e-9"),
     "optimizer.weight_decay": ("at least 0", "-0.1 none", "0"),
-    "trainer.devices": ("auto", "0 -2 null 1.5 abc [] true", "1 -1 auto [0]"),
+    "trainer.devices": ("auto", "0 -2 null 1.5 abc [] true", "1 auto"),
     "name": ("letters", "'' null a/b", "x 7 a-b.c"),
     "tags": ("a list", "x null ['a/b'] [[]]", "[] [a,week3] [3]"),
     "run_dir": ("directory", "'' null", "x"),
@@ -59,6 +59,8 @@ VALUES = {  # of each key: a part of the remedy, what a user may type by mistake
     "trainer.max_epochs": ("-1: no limit", "-2 1.5 ten", "-1 0"),
     "trainer.precision": ("bf16-mixed", "fp32 8", "32"),
     "trainer.accelerator": ("cuda, mps", "cudaa null", "cpu"),
+    "trainer.strategy": ("auto, ddp", "magic null ddp_spwan", "ddp_find_unused_parameters_true"),
+    "trainer.profiler": ("simple", "nope true", "null simple"),
     "trainer.accumulate_grad_batches": ("at least 1", "0 1.5", "1"),
     "trainer.gradient_clip_val": ("above 0", "0 -1.0", "0.5 null"),
     "metrics.mode": ("'min' or 'max'", "maximum null", "min"),
@@ -137,7 +139,7 @@ def test_constructors_refuse_before_data_is_read(override, remedy, tmp_path, mon
 def test_a_device_that_is_absent_is_refused_with_the_way_out(key, built, why, monkeypatch):
     import torch
 
-    monkeypatch.setattr("fovea.config.validate.may_have_gpu", lambda: True)
+    monkeypatch.setattr("fovea.config.machine.may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -147,3 +149,10 @@ def test_a_device_that_is_absent_is_refused_with_the_way_out(key, built, why, mo
 
 def test_choices_are_those_of_what_is_built():
     assert (RESIZES, set(INTERPOLATIONS)) == (RESIZE, set(INTERPOLATION))
+
+
+def test_strategies_are_those_of_lightning():
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    allowed, _ = RULES["trainer.strategy"]
+    assert [name for name in StrategyRegistry.available_strategies() if not allowed(name)] == []

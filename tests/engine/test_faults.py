@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from fovea import errors, files
-from fovea.config.validate import number_of_cores, validate
+from fovea.config.machine import number_of_cores
+from fovea.config.validate import validate
 from fovea.engine import resume, rundir
 from fovea.engine.log import configure
 from fovea.errors import UsageError

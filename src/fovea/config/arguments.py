@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.validate import ACCELERATORS, broken_rule, require_cores
+from fovea.config.machine import require_cores
+from fovea.config.validate import ACCELERATORS, broken_rule
 from fovea.config.values import require
 from fovea.errors import UsageError
 
@@ -87,9 +88,19 @@ def check_arguments(config: DictConfig, given: list[str], *, name: str) -> None:
             raise UsageError(f"{key}={values[key]}: there is no such path; give one, or leave {key}= out")
     require_cores(values.get("num_workers"), key="num_workers")
     _check_checkpoints(values.get("checkpoint", "best"))
+    check_weights(config)
     if "run" in values and values["run"] is not None:
         _check_unread(given)
         _check_files(values["run"])
+
+
+def check_weights(config: DictConfig) -> None:
+    """Raise for weights to begin with that are not there."""
+    weights = OmegaConf.select(config, "model.checkpoint")
+    if weights is not None and not Path(str(weights)).is_file():
+        raise UsageError(
+            f"model.checkpoint={weights}: there is no such file; give a file of weights, or leave it out"
+        )
 
 
 def _check_checkpoints(chosen: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.groups import groups, members
+from fovea.config.groups import groups, member, members
 from fovea.config.help import compose_choices
 from fovea.config.kinds import fits, in_words
 from fovea.config.overrides import for_shell, nearest, parse
@@ -102,6 +102,8 @@ def _read_of_model(key: str, value: Any, default: Any, config: DictConfig, model
     """Raise for a key of the model that its net is not built with."""
     group, _, name = key.partition(".")
     if group != "model" or "." in name or name == "net" or value in (default, None):
+        return
+    if model in members(group) and value == member(group, model).get(name):  # not the experiment's, its own
         return
     text = OmegaConf.to_yaml(config, resolve=False)
     if f"${{{key}" in text or f"oc.select:{key}" in text:

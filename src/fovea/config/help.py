@@ -15,12 +15,14 @@ from fovea.config.groups import REFUSALS, composing, groups, members
 from fovea.config.overrides import for_shell, nearest, parse
 from fovea.config.paths import CONF
 from fovea.config.signatures import arguments, built_around
-from fovea.errors import explain
+from fovea.errors import explain, root_cause
+
+JOINED = ("callbacks", "logger", "augment")  # groups of which a run takes several members
 
 
 def advice(error: BaseException, argv: list[str]) -> str:
     """Return the message for an error raised before a run has its own log."""
-    text = str(error)
+    text = f"{error}\n{root_cause(error)}"
     for pattern, say in SAYINGS:
         if found := re.search(pattern, text):
             return say(*found.groups(), argv)
@@ -59,10 +61,25 @@ def _unknown_member(group: str, member: str, argv: list[str]) -> str:
 
 
 def _several(key: str, values: str, argv: list[str]) -> str:
-    given = f"{key}={values}"
-    return (
-        f"{given} is several values: add -m to run one after the other, or quote it: {for_shell(key, values)}"
-    )
+    parts = [part.strip() for part in values.split(",")]
+    if key in JOINED or OmegaConf.is_list(OmegaConf.select(compose_choices(argv), key)):
+        other = f", or give a list: {for_shell(key, parts)}"
+    else:
+        other = "; a run takes one" if key in groups() else f", or quote it: {for_shell(key, values)}"
+    return f"{key}={values} is several values: add -m to run one after the other{other}"
+
+
+def _other_container(argv: list[str]) -> str:
+    composed = compose_choices(argv)
+    for word in argv:
+        key, _, value = word.partition("=")
+        default = OmegaConf.select(composed, key)
+        if OmegaConf.is_list(default) and value.startswith("{"):
+            return f"{word}: {key} takes a list: {key}=[a,b]"
+        if OmegaConf.is_dict(default) and value.startswith("["):
+            inside = ", ".join(f"{key}.{name}=" for name in default)
+            return f"{word}: {key} takes no list; set a key inside it: {inside}"
+    return "a list was given where keys belong, or keys where a list does"
 
 
 def _not_chosen(group: str, argv: list[str]) -> str:
@@ -134,4 +151,5 @@ SAYINGS: list[tuple[str, Callable[..., str]]] = [
     (r"Interpolation key '([^']+)' not found", _no_reference),
     (r"Unsupported interpolation type ([\w.]+)", _no_resolver),
     (r"Config group override must be a string", _not_a_name),
+    (r"Cannot merge incompatible container types", _other_container),
 ]

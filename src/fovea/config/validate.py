@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fovea.config.machine import check_machine
 from fovea.config.monitors import check_monitors
 from fovea.config.values import ABSENT, at
 from fovea.errors import UsageError
-from fovea.page.formats import counted
 
 PRECISIONS = (
     "auto", "32", "32-true", "16", "16-mixed", "16-true", "bf16", "bf16-mixed", "bf16-true",
@@ -33,6 +31,11 @@ RESIZES = ("crop", "pad", "stretch")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "area")
 BATCHES = "a number of batches from 0, or a share from 0.0 to 1.0"
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+STRATEGY = re.compile(  # of Lightning
+    r"auto|single_(device|xla|tpu)|xla(_debug)?|fsdp(_cpu_offload)?|deepspeed(_stage_[123](_offload(_nvme)?)?)?|"
+    r"ddp(_spawn|_fork|_notebook)?(_find_unused_parameters_(true|false))?"
+)
+PROFILERS = ("simple", "advanced", "pytorch", "xla")
 
 
 def _is_int(value: object, least: int) -> bool:
@@ -61,6 +64,14 @@ def _devices(value: object) -> bool:
 
 def _batches(value: object) -> bool:
     return value is None or _is_int(value, 0) or (isinstance(value, float) and 0 <= value <= 1)
+
+
+def _built(value: object) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def _strategy(value: object) -> bool:
+    return _built(value) or (isinstance(value, str) and STRATEGY.fullmatch(value) is not None)
 
 
 def _betas(value: object) -> bool:
@@ -131,6 +142,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.max_epochs": (lambda v: v == -1 or _is_int(v, 0), "an integer of at least 0 (-1: no limit)"),
     "trainer.precision": (lambda v: str(v) in PRECISIONS, ", ".join(PRECISIONS)),
     "trainer.accelerator": (lambda v: v in ACCELERATORS, ", ".join(ACCELERATORS)),
+    "trainer.strategy": (_strategy, "auto, ddp, ddp_find_unused_parameters_true, ddp_spawn, fsdp, deepspeed"),
+    "trainer.profiler": (
+        lambda v: v is None or v in PROFILERS or _built(v),
+        f"null, {', '.join(PROFILERS)}",
+    ),
     "trainer.accumulate_grad_batches": (lambda v: _is_int(v, 1), "an integer of at least 1"),
     "trainer.gradient_clip_val": (
         lambda v: v is None or (_is_number(v) and v > 0),
@@ -164,11 +180,7 @@ def validate(config: DictConfig) -> None:
     _require_logger(plain)
     _require_inside(plain)
     check_monitors(plain)
-    _require_gpus(at(plain, "trainer.strategy"), at(plain, "trainer.accelerator"))
-    _require_slurm(at(plain, "trainer.plugins"))
-    require_device(at(plain, "trainer.accelerator"))
-    require_cores(at(plain, "data.num_workers"))
-    _require_devices(at(plain, "trainer.devices"), at(plain, "trainer.accelerator"))
+    check_machine(plain)
 
 
 def broken_rule(plain: object) -> str | None:
@@ -204,81 +216,3 @@ def _require_inside(plain: object) -> None:
             f"checkpoint.dirpath={folder} lies outside run_dir={run_dir}, where eval and resume look for "
             "checkpoints; choose the place of the whole run with run_dir=DIR"
         )
-
-
-def require_cores(workers: object, *, key: str = "data.num_workers") -> None:
-    """Raise a `UsageError` for more worker processes than this machine has cores."""
-    cores = number_of_cores()
-    if isinstance(workers, int) and workers > max(2, cores):
-        raise UsageError(
-            f"{key}={workers}, but this machine has {cores} CPU cores; use {key}=auto or at most {cores}"
-        )
-
-
-def number_of_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _require_gpus(strategy: object, accelerator: object) -> None:
-    """Raise for a strategy that divides a network among GPUs where there is to be none."""
-    name = str(strategy.get("_target_") if isinstance(strategy, dict) else strategy)
-    if accelerator == "cpu" and re.search("fsdp|deepspeed", name, flags=re.IGNORECASE):
-        raise UsageError(
-            f"trainer.strategy={name.rpartition('.')[2]} divides a network among GPUs, but "
-            "trainer.accelerator is 'cpu'; use trainer=ddp trainer.accelerator=cpu, or "
-            "trainer.accelerator=gpu"
-        )
-
-
-def _require_slurm(plugins: Any) -> None:
-    """Raise for what asks Slurm which process this is, where Slurm did not start it."""
-    names = [str(node.get("_target_")) for node in plugins or () if isinstance(node, dict)]
-    if any(name.endswith("SLURMEnvironment") for name in names) and "SLURM_NODEID" not in os.environ:
-        raise UsageError(
-            "trainer=slurm is for the tasks of a Slurm job: start it there with srun, or use trainer=ddp"
-        )
-
-
-def _require_devices(devices: object, accelerator: object) -> None:
-    """Raise for more processes than cores, or more GPUs than there are; one is always there."""
-    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 2:
-        return
-    there, what = number_of_cores(), "CPU core"
-    if accelerator != "cpu" and (accelerator == "mps" or may_have_gpu()):
-        import torch
-
-        if torch.cuda.is_available():
-            there, what = torch.cuda.device_count(), "GPU"
-        elif accelerator == "mps":
-            there, what = 1, "GPU"
-    if devices > max(there, 2 if what == "CPU core" else 1):
-        raise UsageError(
-            f"trainer.devices={devices}, but this machine has {counted(there, what)}; "
-            f"use trainer.devices=auto or at most {there}"
-        )
-
-
-def require_device(accelerator: object, *, key: str = "trainer.accelerator") -> None:
-    """Raise a `UsageError` where this machine has no such device."""
-    if accelerator not in ("gpu", "cuda", "mps"):
-        return
-    choose = key.removesuffix(".accelerator")
-    remedy = f"use {choose}=cpu or {choose}=auto"
-    if accelerator != "mps" and not may_have_gpu():
-        raise UsageError(f"{key}={accelerator}, but no CUDA device was found; {remedy}")
-    import torch
-
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        why = "this machine has no Apple GPU"
-    elif accelerator != "mps" and not torch.cuda.is_available():
-        why = "no CUDA device was found" if torch.backends.cuda.is_built() else "this torch build has no CUDA"
-    else:
-        return
-    raise UsageError(f"{key}={accelerator}, but {why}; {remedy}")
-
-
-def may_have_gpu() -> bool:
-    """Whether a GPU that torch's CUDA could use is worth asking torch for: its driver has made a device."""
-    devices = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")  # NVIDIA, Jetson, Windows' Linux, AMD
-    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in devices)

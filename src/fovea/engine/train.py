@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
+from fovea.config.arguments import check_weights
 from fovea.config.overrides import for_shell
 from fovea.config.validate import validate
 from fovea.engine import distributed, resume, rundir
@@ -56,6 +57,8 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
     """Run one training from its resolved config; return the best monitored value."""
     begin = resume.start(config, given)
     validate(begin.config)
+    if begin.ckpt_path is None:
+        check_weights(begin.config)
     if distributed.rank() > 0:
         return _other_process(begin)
     if not begin.claimed:

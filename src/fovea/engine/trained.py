@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
+from fovea.config.machine import require_device
 from fovea.config.offline import offline
-from fovea.config.validate import ACCELERATORS, require_device
+from fovea.config.validate import ACCELERATORS
 from fovea.engine import rundir
 from fovea.errors import UsageError
 
