@@ -214,3 +214,8 @@ def test_a_job_of_a_sweep_keeps_what_it_has_to_say(tmp_path, monkeypatch):
     assert rundir.read_summary(tmp_path / "run")["status"] == "failed"
     assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
     json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_libraries_that_find_no_room_are_no_fault_of_the_installation():
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert re.search("memory.*raise the limit", errors.explain(error))

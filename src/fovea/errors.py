@@ -40,6 +40,10 @@ SHARED_MEMORY = (
     "shared memory (/dev/shm) is exhausted, through which worker processes hand over their batches: try "
     "data.num_workers=0, or give it more (docker run --shm-size=2g)"
 )
+LIBRARIES = (
+    "memory does not suffice to load torch and the libraries beside it: raise the limit (ulimit -v "
+    "unlimited), or ask for more memory where the job is submitted"
+)
 CALL = re.compile(r"^[\w.]+\(\) ")  # how Python begins what is wrong with a call
 TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")  # of torch
 ONE_VALUE = (
@@ -54,6 +58,7 @@ REMEDIES = {
     errno.EROFS: f"the file system is read-only; {ELSEWHERE}",
     errno.EACCES: f"permission denied; change its permissions, or {ELSEWHERE}",
     errno.EPERM: f"permission denied; change its permissions, or {ELSEWHERE}",
+    errno.ENOTDIR: f"what stands above it is a file, no folder; {ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
     errno.EIO: "the disk fails; copy what is there, and go on elsewhere",
 }
@@ -95,6 +100,8 @@ def explain(error: BaseException, *, config: Any = None) -> str:
     cause = root_cause(error)
     if is_shared_memory(cause):
         return SHARED_MEMORY
+    if isinstance(cause, ImportError) and "failed to map segment" in str(cause):
+        return LIBRARIES
     if isinstance(cause, OSError) and cause.errno in FULL:
         return disk_full(cause.filename)
     if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:

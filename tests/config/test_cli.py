@@ -174,6 +174,16 @@ def test_a_traceback_on_request_only(shell, monkeypatch, error, code):
     assert "Traceback" not in shell("experiment=mlp_digits")[2]
 
 
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    gone = tmp_path / "gone"
+    script = (
+        f"cd {gone} && rmdir {gone} && exec {sys.executable} {runs.ROOT}/src/train.py experiment=mlp_digits"
+    )
+    gone.mkdir()
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2 and "deleted or renamed" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_the_message_reaches_the_file_that_a_sweep_reads(shell, monkeypatch, tmp_path):
     monkeypatch.setenv(errors.FILE, str(tmp_path / "message"))
     shell("optimizer.lrr=1")

@@ -157,3 +157,19 @@ def test_two_runs_in_one_second_get_a_directory_each(tmp_path, monkeypatch):
         process.join(120)
         assert process.exitcode == 0
     assert [rundir.read_summary(tmp_path / n)["status"] for n in ("run", "run_2")] == ["finished"] * 2
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_stands_in_the_way_of_all_runs_is_named(tmp_path, kind):
+    logs = tmp_path / "logs"
+    logs.write_text("notes") if kind == "file" else logs.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=rf"{logs} is a {kind}.*paths\.logs=DIR"):
+        rundir.claim(logs / "vit" / "today", fixed=False)
+
+
+def test_a_directory_in_which_a_run_is_being_set_up_is_said_to_be(tmp_path):
+    run_dir = rundir.claim(tmp_path / "run", fixed=True)
+    with rundir.hold(run_dir), pytest.raises(UsageError, match="is being set up; wait"):
+        rundir.claim(run_dir, fixed=True)
+    with pytest.raises(UsageError, match=r"already holds a run.*resume=true"):
+        rundir.claim(run_dir, fixed=True)

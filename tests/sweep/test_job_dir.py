@@ -64,6 +64,17 @@ def test_claims_at_the_same_time_share_nothing_but_the_same_job(tmp_path, same):
         worker.join()
     assert len(set(names)) == (1 if same else 6)
     assert len(job_dir.jobs(tmp_path)) == len(set(names))
+    assert job_dir.claimed(tmp_path) == set(names)
+
+
+def test_a_sweep_that_is_started_again_begins_with_no_job_claimed(tmp_path):
+    job_dir.claim(tmp_path, ["lr=x"], number=0)
+    job_dir.hold(tmp_path)
+    os.close(job_dir._held.pop())
+    assert job_dir.claimed(tmp_path) == set()
+    assert job_dir.claim(tmp_path, ["lr=1"], number=0).name == "1"
+    assert job_dir.claim(tmp_path, ["lr=2"], number=1).name == "2"
+    assert job_dir.claimed(tmp_path) == {"1", "2"}
 
 
 def test_a_finished_job_stays_as_it_is(tmp_path):

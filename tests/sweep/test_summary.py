@@ -72,7 +72,16 @@ def test_a_job_alone_shows_its_overrides():
 )
 def test_the_exit_code_says_whether_all_finished(tmp_path, statuses, code):
     rows = sweep_of(tmp_path, *(([f"seed={i}"], s, 0.1, None) for i, s in enumerate(statuses)))
-    assert summary.conclude(tmp_path, rows, mode="max", stopped=False) == code
+    assert summary.conclude(tmp_path, rows, asked={"0", "1"}, mode="max", stopped=False) == code
+
+
+def test_jobs_of_earlier_commands_are_told_apart(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "lr=1,2", "sweep_dir=s"])
+    rows = sweep_of(tmp_path, (["lr=1"], "finished", 0.1, None), (["lr=x"], "failed", None, "lr is 'x'"))
+    with caplog.at_level(logging.INFO):
+        assert summary.conclude(tmp_path, rows, asked={"0"}, mode="max", stopped=False) == 0
+    assert "repeat" not in caplog.text and "job 1 failed" not in caplog.text
+    assert "earlier commands" in caplog.text and f"{tmp_path / '1'}; delete" in caplog.text
 
 
 def test_the_best_job_follows_the_mode(tmp_path):
@@ -86,7 +95,7 @@ def test_the_command_to_continue_is_shown(tmp_path, monkeypatch, caplog):
     sweep_dir = tmp_path / "my sweep"
     rows = sweep_of(sweep_dir, (["seed=0"], "interrupted", None, None))
     with caplog.at_level(logging.INFO):
-        summary.conclude(sweep_dir, rows, mode="max", stopped=True)
+        summary.conclude(sweep_dir, rows, asked={"0"}, mode="max", stopped=True)
     words = shlex.split(next(m for m in caplog.messages if "continue it" in m).splitlines()[-1])
     assert words[:5] == ["python", "src/train.py", "-m", "seed=0,1", "+n='a b'"]
     assert parse(words[2:]).choice("sweep_dir") == str(sweep_dir)

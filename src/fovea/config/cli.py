@@ -96,6 +96,7 @@ def command(name: str) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
     try:
+        _check_folder()
         _check_packages()
         check_words(sys.argv[1:], name=name)
         groups.beside[:] = folders_beside(sys.argv[1:])
@@ -119,6 +120,16 @@ def command(name: str) -> None:
         before_training = name == "train" and isinstance(error, ValueError | FileNotFoundError)
         wrong = before_training or errors.config_path(error) is not None
         _fail(error, code=getattr(error, "fovea_code", 2 if wrong else 1))
+
+
+def _check_folder() -> None:
+    """Raise where the folder of the command is gone, from which every relative path would be read."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise errors.UsageError(
+            "the folder you are in was deleted or renamed: cd to one that is there"
+        ) from None
 
 
 def _check_packages() -> None:

@@ -44,8 +44,11 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            why = f"{error.filename}: {error.strerror}"
-            raise UsageError(f"run_dir={path} cannot be made ({why}); choose another run_dir") from None
+            why = _in_the_way(run_dir) or f"{error.filename}: {error.strerror}"
+            raise UsageError(
+                f"run_dir={path} cannot be made ({why}); choose another run_dir, or another place for all "
+                "runs by paths.logs=DIR"
+            ) from None
         taken = [n for n in (*FILES, *FOLDERS) if n != "config.yaml" and os.path.lexists(run_dir / n)]
         if fixed and taken and not os.path.lexists(run_dir / "config.yaml"):
             raise UsageError(
@@ -56,10 +59,21 @@ def claim(path: str | Path, *, fixed: bool) -> Path:
             return run_dir
         except FileExistsError:
             if fixed:
+                with hold(run_dir):  # says so where it is running
+                    pass
                 raise UsageError(
                     f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir"
                 ) from None
             n += 1
+
+
+def _in_the_way(path: Path) -> str | None:
+    """Say what on the way to a directory is none."""
+    for place in (path, *path.absolute().parents):
+        if os.path.lexists(place):
+            kind = "a link to nothing" if place.is_symlink() and not place.exists() else "a file"
+            return None if place.is_dir() else f"{place} is {kind}"
+    return None
 
 
 @contextlib.contextmanager

@@ -58,20 +58,33 @@ def open_job(sweep_dir: Path, overrides: list[str], *, number: int) -> Iterator[
 
 
 def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
-    """Return the directory of the job with these overrides; make it where there is none."""
+    """Return the directory of the job with these overrides; make it where there is none. Note its name."""
     sweep_dir.mkdir(parents=True, exist_ok=True)
     append(sweep_dir / CLAIMS, "")
     with (sweep_dir / CLAIMS).open("r+") as claims:
         fcntl.flock(claims, fcntl.LOCK_EX)
-        for known in jobs(sweep_dir):
-            if sorted(job_overrides(known)) == sorted(overrides):
-                return known
-        while os.path.lexists(sweep_dir / str(number)):
-            number += 1
-        run_dir = sweep_dir / str(number)
-        run_dir.mkdir()
-        write_text(run_dir / RECIPE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        run_dir = _find_or_make(sweep_dir, overrides, number=number)
+        claims.seek(0, os.SEEK_END)
+        claims.write(f"{run_dir.name}\n")
         return run_dir
+
+
+def _find_or_make(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
+    for known in jobs(sweep_dir):
+        if sorted(job_overrides(known)) == sorted(overrides):
+            return known
+    while os.path.lexists(sweep_dir / str(number)):
+        number += 1
+    run_dir = sweep_dir / str(number)
+    run_dir.mkdir()
+    write_text(run_dir / RECIPE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    return run_dir
+
+
+def claimed(sweep_dir: Path) -> set[str]:
+    """Return the names of the jobs that the running sweep has taken up: none of earlier commands."""
+    file = sweep_dir / CLAIMS
+    return set(file.read_text(encoding="utf-8").split()) if file.is_file() else set()
 
 
 def jobs(sweep_dir: Path) -> list[Path]:
@@ -103,6 +116,7 @@ def hold(sweep_dir: Path) -> None:
     if not try_lock(directory):
         raise UsageError(f"a sweep is running in {sweep_dir}; wait for it, or choose another sweep_dir")
     _held.append(directory)
+    (sweep_dir / CLAIMS).unlink(missing_ok=True)  # of a sweep that was killed
 
 
 def stop(sweep_dir: Path, signum: int, *, seconds: float) -> None:

@@ -6,7 +6,7 @@ import csv
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,10 @@ def row(run_dir: Path) -> Row:
     return facts | {name: value for name, value in metrics.items() if name not in facts}
 
 
-def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) -> int:
-    """Write and print the results of a sweep's jobs; return the exit code."""
+def conclude(
+    sweep_dir: Path, rows: Sequence[Row], *, asked: Collection[str], mode: str, stopped: bool
+) -> int:
+    """Write and print the results of a sweep's jobs; return the exit code, that of those `asked` for."""
     file = sweep_dir / "sweep.csv"
     write_csv(file, rows)
     log.info("\n%s\n%s", table(rows), file)
@@ -48,15 +50,23 @@ def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) 
         log.info("best: job %s, %s %.4f, %s", best["job"], best["monitor"], best["value"], best["directory"])
     if sum(r["status"] == "finished" for r in rows) > 1:
         _compare(sweep_dir)
-    for failed in [r for r in rows if r["status"] == "failed"]:
+    mine = [r for r in rows if r["job"] in asked]
+    for failed in [r for r in mine if r["status"] == "failed"]:
         log.warning("job %s failed: %s", failed["job"], " ".join(str(failed["error"]).split()))
-    unfinished = sum(r["status"] != "finished" for r in rows)
+    unfinished = sum(r["status"] != "finished" for r in mine)
     again = continue_command(sys.argv[1:], sweep_dir)
     if stopped:
         log.warning("the sweep was stopped; continue it with:\n  %s", again)
     elif unfinished:
         log.warning(
-            "%d of %d jobs did not finish; repeat only those with:\n  %s", unfinished, len(rows), again
+            "%d of %d jobs did not finish; repeat only those with:\n  %s", unfinished, len(mine), again
+        )
+    left = [r["directory"] for r in rows if r["status"] != "finished" and r["job"] not in asked]
+    if left and not stopped:
+        log.info(
+            "begun by earlier commands with other values, not finished, and not among the jobs of this one: "
+            "%s; delete what you do not want",
+            ", ".join(left),
         )
     return 1 if unfinished else 0
 

@@ -25,7 +25,7 @@ from fovea.engine import rundir
 from fovea.engine.log import configure
 from fovea.files import printable
 from fovea.sweep import job_process, optuna, summary
-from fovea.sweep.job_dir import STOPPED, JobDir, hold, jobs, open_job, release, settle, stop
+from fovea.sweep.job_dir import STOPPED, JobDir, claimed, hold, jobs, open_job, release, settle, stop
 
 log = logging.getLogger(__name__)
 OWN = ("sweep", "sweep_dir", "sweep_name", "hydra")
@@ -158,9 +158,10 @@ class SweepReport(Callback):
         if stopped:  # jobs in a launcher's processes end in their own time
             settle(self.sweep_dir, seconds=20)
         rows = [summary.row(run_dir) for run_dir in jobs(self.sweep_dir)]
+        asked = claimed(self.sweep_dir)
         release(self.sweep_dir, empty=not rows)
         if rows:
             mode = OmegaConf.select(config, "metrics.mode", default="max")
-            exit_code = summary.conclude(self.sweep_dir, rows, mode=mode, stopped=stopped)
+            exit_code = summary.conclude(self.sweep_dir, rows, asked=asked, mode=mode, stopped=stopped)
             if isinstance(cause, ValueError) and "n_trials" in config.hydra.sweeper and exit_code:
                 raise SystemExit(exit_code)  # Optuna, which has no best trial when none finished
