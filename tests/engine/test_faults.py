@@ -122,6 +122,18 @@ def test_damaged_files_name_what_is_intact(run_dir):
     assert re.search("config.yaml is not readable as YAML .*restore it", refused(run_dir))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_log_that_a_full_disk_does_not_take_stops_nothing(tmp_path):
+    configure(tmp_path)
+    (file,) = (h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler))
+    file.stream.close()
+    file.stream = open("/dev/full", "w")  # noqa: SIM115 - the handler closes it
+    logging.getLogger("fovea").info("what is lost")
+    file.stream.write("what is left to write")
+    configure(None)
+    assert file not in logging.getLogger().handlers and file.stream is None
+
+
 def test_a_full_disk_names_the_file_and_leaves_no_draft(tmp_path):
     for fault in (OSError(errno.ENOSPC, "full"), RuntimeError("PytorchStreamWriter failed writing file")):
         with pytest.raises(OSError) as error, files.replacing(tmp_path / "last.ckpt"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -42,6 +43,11 @@ class _File(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay silent: what could not be logged is no reason to say something else."""
+
+    def close(self) -> None:
+        """Close the file; what a full disk does not take of it is lost."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class _Printable(logging.Formatter):
