@@ -152,7 +152,7 @@ def _on_host(error: BaseException) -> bool:
 
 def is_shared_memory(error: BaseException) -> bool:
     """Whether worker processes ran out of shared memory: torch says so in several ways."""
-    text = str(error)
+    text = f"{error} {error.__cause__}"  # of several workers that end, the cause tells how
     full = "unable to write to file </torch_" in text or "unable to allocate shared memory" in text
     return full or "out of shared memory" in text or ("DataLoader worker" in text and "Bus error" in text)
 

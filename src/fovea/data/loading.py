@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +22,7 @@ from fovea.data.preprocess import Preprocess
 from fovea.data.sampling import Item
 from fovea.data.subset import Subset
 from fovea.data.transforms import SampleTransform
+from fovea.errors import is_shared_memory
 from fovea.types import Batch, Sample
 
 
@@ -241,6 +245,17 @@ def start_worker(worker: int) -> None:
     gc.freeze()
     one_thread_each()
     sys.excepthook = _report
+    Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
+
+
+def _end(error: BaseException, batch: object) -> None:
+    """End a worker that cannot hand over a batch: Python would drop that, and the training wait for ever."""
+    if isinstance(error, EOFError | ConnectionError):  # the training has stopped
+        return
+    full = is_shared_memory(error)
+    if not full:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    os.kill(os.getpid(), signal.SIGBUS if full else signal.SIGABRT)  # as where memory itself is not there
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
