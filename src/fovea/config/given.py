@@ -27,7 +27,7 @@ def check_given(config: DictConfig, given: list[str], *, choices: Mapping[str, A
 
     `choices` are the members of groups that were chosen. Nothing that would be built is imported.
     """
-    _same_task(choices)
+    _same_task(choices, given)
     for group, name in choices.items():
         unlisted = group in BUILT and str(name) not in members(group)  # a member of a user's own
         if unlisted and OmegaConf.is_dict(config.get(group)):
@@ -51,7 +51,7 @@ def check_given(config: DictConfig, given: list[str], *, choices: Mapping[str, A
             _kind(key, value, default, plain)
 
 
-def _same_task(choices: Mapping[str, Any]) -> None:
+def _same_task(choices: Mapping[str, Any], given: list[str]) -> None:
     """Raise for metrics or a report that are named after another task."""
     task = str(choices.get("task"))
     for group in OF_TASK if task in members("task") else ():  # one of a user's own takes what it likes
@@ -59,9 +59,9 @@ def _same_task(choices: Mapping[str, Any]) -> None:
         others = {name.split("_")[0] for name in members("task")} - {task.split("_")[0]}
         if chosen.split("_")[0] in others:
             own = max((name for name in members("task") if chosen.startswith(name)), key=len)
-            raise UsageError(
-                f"{group}={chosen} is not for task={task}: leave {group}= out, or choose task={own}"
-            )
+            asked = any(word.startswith(f"{group}=") for word in given)
+            other = f"leave {group}= out" if asked else f"add {group}={task} to what the experiment sets"
+            raise UsageError(f"{group}={chosen} is not for task={task}: {other}, or choose task={own}")
 
 
 def _node(key: str, value: Any, default: Any) -> None:
