@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.groups import groups, members
+from fovea.config.groups import groups, member, members
 from fovea.config.help import compose_choices
 from fovea.config.kinds import fits, in_words
 from fovea.config.overrides import for_shell, nearest, parse
@@ -106,6 +106,8 @@ def _read_of_model(key: str, value: Any, default: Any, config: DictConfig, model
     text = OmegaConf.to_yaml(config, resolve=False)
     if f"${{{key}" in text or f"oc.select:{key}" in text:
         return
+    if model in members("model") and member("model", model).get(name) == value:
+        return  # its own, brought back after an experiment that chose another
     advice = {
         "name": f"choose the net with model=NAME, one of timm's with model=timm {for_shell(key, value)}; "
         f"the run is named with {for_shell('name', value)}",
