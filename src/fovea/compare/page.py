@@ -61,7 +61,9 @@ def _headline(comparison: Comparison) -> Facts:
     pairs, best = [], comparison.groups[0]  # groups come in the order of the metric
     if runs := len(best.values(comparison.metric)):
         mean, _, std = mean_and_std(best, comparison.metric).partition(" ± ")
-        remark = f"{best.name}, {counted(runs, 'run')}{std and f', ± {std}'}"
+        equal = [g.mean(comparison.metric) for g in comparison.groups].count(best.mean(comparison.metric)) - 1
+        others = f" and {equal} more" if equal else ""
+        remark = f"{best.name}{others}, {counted(runs, 'run')}{std and f', ± {std}'}"
         pairs.append((f"Best {comparison.metric}", mean, remark))
     if comparison.tests:
         significant = sum(test.adjusted < ALPHA for test in comparison.tests)
