@@ -60,13 +60,14 @@ def main(config: DictConfig) -> None:
     log.info("\n%s\n%s", tables.summary(found), path)
 
 
-def compare_sweep(sweep_dir: Path) -> Path:
-    """Compare the jobs of a sweep, without measuring the networks; return the page."""
+def compare_sweep(sweep_dir: Path, metric: str | None) -> Path:
+    """Compare the jobs of a sweep by a metric, without measuring the networks; return the page."""
     config: Any = OmegaConf.load(CONF / "compare.yaml")
     del config["defaults"], config["hydra"]
     output = str(sweep_dir / "comparison")
     config.merge_with({"runs": str(sweep_dir), "output": output, "timing": False, "images": False})
-    return write(compare(config, [f"runs={sweep_dir}"]))
+    config.metric = metric
+    return write(compare(config, [f"runs={sweep_dir}", *([f"metric={metric}"] if metric else [])]))
 
 
 def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
