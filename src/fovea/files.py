@@ -94,7 +94,8 @@ def own_folder(path: Path, *, below: Path | None = None) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise ValueError(f"{path} cannot be made ({error.strerror}); choose another folder") from None
+        why = f"{path} cannot be made ({error.strerror})"
+        raise ValueError(f"{why}; give another folder by output=DIR") from None
     return path
 
 

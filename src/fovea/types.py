@@ -60,6 +60,7 @@ class Output(TypedDict, total=False):
     loss: Tensor
     preds: Any
     target: Any
+    counted: Tensor  # how many samples the losses are a mean of; absent: all of the batch
 
 
 class Preprocessing(TypedDict):

@@ -1,3 +1,4 @@
+import csv
 import itertools
 import json
 import os
@@ -88,6 +89,9 @@ def test_jobs_come_by_number(tmp_path):
         (["runs={logs}", "mode=most"], "mode=most"),
         (["runs={logs}", "group_by=[model.size]"], "'model.size'"),
         (["runs={logs}", "rounds=0"], "rounds is 0"),
+        (["runs={logs}", "exclude=/nowhere"], "exclude=/nowhere.*config.yaml"),
+        (["runs={logs}", "exclude={logs}"], "exclude= leaves no run"),
+        (["runs={logs}", "tags=week9"], "no run has tags=week9; there are: none"),
     ],
 )
 def test_wrong_commands_are_refused(call, logs, words, message):
@@ -104,6 +108,9 @@ def test_different_test_sets_are_refused_unless_asked_for(call, logs):
     other = write_run(logs, "other", model="vit", size=51, wrong=[1])
     with pytest.raises(UsageError, match=rf"(?s){other}.*51 / 60.*allow_different_tests=true"):
         call(f"runs={logs}", *QUIET)
+    with pytest.raises(UsageError, match=rf"(?s)leave out .*: exclude=\[{other}\]"):
+        call(f"runs={logs}", *QUIET)
+    assert len(call(f"runs={logs}", f"exclude=[{other}]", *QUIET)[0]["rows"]) == 2
     found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
     assert len(found["rows"]) == 3 and found["tests"] == [] and found["table"] is None
     assert any("51 / 60" in note for note in found["notes"])
@@ -253,6 +260,29 @@ def test_runs_of_several_places_are_named_and_can_be_kept_apart(call, tmp_path):
         write_run(tmp_path / "logs", f"{person}/run_of_{person}", seed=len(person) + (person == "bob"))
     found, said = call(f"runs={tmp_path}/logs", *QUIET)
     assert len(found["rows"]) == 1 and "group_by=[run_dir]" in said
-    assert found["rows"][0]["names"].split() == ["run_of_ann", "run_of_bob"]
+    assert found["rows"][0]["names"].split(", ") == ["run_of_ann", "run_of_bob"]
     found, said = call(f"runs={tmp_path}/logs", "group_by=[run_dir]", *QUIET)
     assert len(found["rows"]) == 2 and "group_by=[run_dir]" not in said
+
+
+def test_a_class_of_named_runs_of_equal_settings(call, tmp_path):
+    """Ten people train one recipe with two seeds; a name and tags are all that tells their runs apart."""
+    people = [f"student {i}" for i in range(10)]
+    for i, name in enumerate(people):
+        run = write_run(tmp_path / "class", f"s{i}", seed=i % 2, wrong=range(i % 2), tags=[f"week{i % 3}"])
+        with (run / "config.yaml").open("a") as file:
+            file.write(f"name: {name}\n")
+    found, said = call(f"runs={tmp_path}/class", *QUIET)
+    assert len(found["rows"]) == 1 and len(found["left_out"]) == 8 and "group_by=[name]" in said
+    found, said = call(f"runs={tmp_path}/class", "group_by=[name]", *QUIET)
+    assert sorted(row["model"] for row in found["rows"]) == people and not found["left_out"]
+    assert "group_by=[name]" not in said and found["rows"][0]["of"][0]["tags"] == ["week0"]
+    found, _ = call(f"runs={tmp_path}/class", "group_by=[tags]", "tags=[week0,week2]", *QUIET)
+    assert {row["tags"]: row["runs"] for row in found["rows"]} == {"week0": 2, "week2": 2}
+    with (tmp_path / "out" / "compare.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["tags"]: row for row in csv.DictReader(file)}
+    assert "student 8 (s8)" in rows["week2"]["names"]
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "student 8" in page and "week2" in page
+    with pytest.raises(UsageError, match="tags=week9; there are: week0, week1, week2"):
+        call(f"runs={tmp_path}/class", "tags=week9", *QUIET)

@@ -116,3 +116,12 @@ def test_data_that_do_not_say_what_builds_them_are_refused(config):
     del config.data["_target_"]
     with pytest.raises(UsageError, match=r"_target_.*data_defaults"):
         build.datamodule(config, build.preprocessing(config, None))
+
+
+def test_a_callback_whose_state_another_holds_is_refused_by_name(config):
+    node = {"_target_": "fovea.callbacks.ema.EMA"}
+    twice = changed(config, callbacks__mean=node, callbacks__x=node)
+    with pytest.raises(
+        UsageError, match=r"callbacks\.mean and callbacks\.x are both EMA.*leave callbacks\.x out"
+    ):
+        build.callbacks(twice, record=None, checkpointer=None)

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from fovea.config import group_reset
 from fovea.config.command_line import rewrite
@@ -198,7 +198,12 @@ def test_every_experiment_of_the_suite_takes_other_members(experiment):
     words = rewrite([f"experiment={experiment}", *(f"{group}={name}" for group, name in picks.items())])
     assert rewrite(words) == words
     with initialize_config_dir(str(CONF)):
-        config = compose("train", words)
+        config = compose("train", words, return_hydra_config=True)
+    choices = config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+    choices["metrics"] = choices["task"]  # an experiment's own choice stays, and is told beside another task
+    check_given(config, words, choices=choices)  # what was brought back counts as given, and passes
     for group, name in picks.items():
         found, mine = OmegaConf.to_container(config[group], resolve=False), dict(own(group, name))
         if group in ("callbacks", "logger") and mine:  # collections of nodes

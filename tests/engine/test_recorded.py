@@ -4,8 +4,10 @@ import csv
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from fovea.engine import rundir
 from fovea.runs.measured import debugging, images
@@ -174,3 +176,22 @@ def test_a_file_alone_neither_downloads_data_nor_fetches_weights_at_a_resume(tmp
     file.write_text(honest.replace("pretrained: false", "pretrained: true"))
     done = command(f"run_dir={run}", *again, cwd=tmp_path)
     assert done.returncode == 2 and "give model.pretrained=" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_data_that_moved_are_read_where_they_are_now(tmp_path):
+    """What followed `data.root` in the resolved config follows it in a resumed run too."""
+    noise = np.random.default_rng(0)
+    for i in range(24):
+        path = tmp_path / "old" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    data = ["data=folder", f"data.root={tmp_path}/old", "data.image_size=8", "data.batch_size=4"]
+    data += ["data.val_fraction=0.25", "data.test_fraction=0.25"]
+    trained(tmp_path / "run", *data, "trainer.max_epochs=1")
+    (tmp_path / "old").rename(tmp_path / "new")
+    words = [f"run_dir={tmp_path}/run", "resume=true", "trainer.max_epochs=2", f"data.root={tmp_path}/new"]
+    assert runs.train(words, run_dir=tmp_path / "run") == 0, runs.output(tmp_path / "run")
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert config.data.root == config.data.dataset.root == f"{tmp_path}/new"
+    assert len(read(tmp_path / "run")) == 2

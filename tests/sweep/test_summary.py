@@ -1,6 +1,7 @@
 """What a sweep leaves: table, csv, exit code, the command to continue."""
 
 import csv
+import json
 import logging
 import shlex
 import sys
@@ -10,6 +11,7 @@ import pytest
 from fovea.config.overrides import parse
 from fovea.engine import rundir
 from fovea.sweep import job_dir, summary
+from helpers.toy_comparison import write_run
 
 
 def finish(run_dir, status="finished", value=0.5, error=None):
@@ -99,3 +101,15 @@ def test_the_command_to_continue_is_shown(tmp_path, monkeypatch, caplog):
     words = shlex.split(next(m for m in caplog.messages if "continue it" in m).splitlines()[-1])
     assert words[:5] == ["python", "src/train.py", "-m", "seed=0,1", "+n='a b'"]
     assert parse(words[2:]).choice("sweep_dir") == str(sweep_dir)
+
+
+def test_jobs_without_a_test_are_compared_by_what_they_follow(tmp_path, caplog):
+    rows = sweep_of(tmp_path, *(([f"seed={i}"], "finished", 0.9, None) for i in (0, 1)))
+    for i in (0, 1):
+        write_run(tmp_path / "sweep", str(i), seed=i, test=False)
+    with caplog.at_level(logging.INFO):
+        assert summary.conclude(tmp_path / "sweep", rows, mode="max", stopped=False) == 0
+    found = json.loads((tmp_path / "sweep" / "comparison" / "compare.json").read_text())
+    assert found["metric"] == "val/acc" and found["rows"][0]["runs"] == 2
+    assert not any("could not be compared" in message for message in caplog.messages)
+    assert any("metric=val/acc" in message for message in caplog.messages)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import math
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +17,12 @@ from fovea.compare import tables
 from fovea.compare.evaluated import with_eval
 from fovea.compare.examples import PairedExamples
 from fovea.compare.figures import clear
+from fovea.compare.find import find
 from fovea.compare.grouping import choose, gather
 from fovea.compare.page import page
 from fovea.compare.remarks import other_metric, remarks
 from fovea.compare.types import Comparison, ModelGroup, PerImageScores, Pictures
-from fovea.compare.verdicts import different_tests, paired_tests
+from fovea.compare.verdicts import different_tests, odd_ones, paired_tests
 from fovea.config import build, gate
 from fovea.config.offline import offline
 from fovea.config.overrides import nearest
@@ -35,6 +34,7 @@ from fovea.engine.processes import stop_signals
 from fovea.engine.trained import device, moved, open_run
 from fovea.errors import UsageError
 from fovea.files import printable, results_folder, write_json, write_text
+from fovea.runs.quoting import override_list
 from fovea.runs.read import STATUSES, Run, read_run
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ def main(config: DictConfig) -> None:
     log.info("\n%s\n%s", tables.summary(found), path)
 
 
-def compare_sweep(sweep_dir: Path) -> Path:
-    """Compare the jobs of a sweep, without measuring the networks; return the page."""
+def compare_sweep(sweep_dir: Path, metric: str | None) -> Path:
+    """Compare the jobs of a sweep by a metric, without measuring the networks; return the page."""
     config: Any = OmegaConf.load(CONF / "compare.yaml")
     del config["defaults"], config["hydra"]
     output = str(sweep_dir / "comparison")
     config.merge_with({"runs": str(sweep_dir), "output": output, "timing": False, "images": False})
-    return write(compare(config, [f"runs={sweep_dir}"]))
+    config.metric = metric
+    return write(compare(config, [f"runs={sweep_dir}", *([f"metric={metric}"] if metric else [])]))
 
 
 def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
@@ -92,20 +93,25 @@ def compare(config: DictConfig, words: Sequence[str]) -> Comparison:
 
 def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, PairedExamples | None]:
     """Read the runs, group them, test their differences; return also the task's own part."""
-    runs, left_out = read(find(listed(config, "runs")), listed(config, "include"), listed(config, "tags"))
+    dirs = find(listed(config, "runs"), exclude=listed(config, "exclude"))
+    runs, left_out = read(dirs, listed(config, "include"), listed(config, "tags"))
     metric, mode = choose_metric(runs, config.metric, config.mode)
     task = task_comparison(runs)
     scores, notes = read_scores(runs, task)
     if unlike := different_tests(runs, scores):
         if not config.allow_different_tests:
+            odd = [str(run.dir) for run in odd_ones(runs, scores)]
+            fewer = "choose runs of one test set"
+            if odd:
+                fewer = f"leave out those that differ from most: {override_list('exclude', odd)}"
             remedy = "allow_different_tests=true for tables without tests of significance"
-            raise UsageError(f"{unlike}\n  choose runs of one test set, or give {remedy}")
+            raise UsageError(f"{unlike}\n  {fewer}\n  or give {remedy}")
         scores = [None] * len(runs)
         notes.append(f"No significance is tested, and the ranking means little: {unlike}.")
     groups, repeated = gather(runs, scores, by=listed(config, "group_by"))
     groups = ordered(groups, metric, mode)
     base = groups[0] if config.baseline is None else baseline(groups, str(config.baseline), metric)
-    notes += [*missing(groups, metric), *other_metric(task, metric), *remarks(groups)]
+    notes += [*missing(groups, metric), *other_metric(task, metric), *remarks(groups, repeated)]
     left_out += [(str(run.dir), why) for run, why in repeated]
     measure = "" if task is None or unlike else f"test/{task.metric}"
     found = Comparison(
@@ -117,32 +123,6 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     return found, task
 
 
-def find(patterns: Sequence[str]) -> list[Path]:
-    """Return the run directories that paths and globs stand for, each once, in a stable order."""
-    found: dict[str, Path] = {}
-    for pattern in patterns:
-        paths = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in sorted(glob.glob(pattern))]
-        runs = [run for path in paths if path.is_dir() for run in _below(path)]
-        if not runs:
-            what = "holds no run" if paths else "is not a directory and matches none"
-            raise UsageError(f"runs={pattern} {what}; a run directory has a config.yaml (quote a glob)")
-        found |= {os.path.realpath(run): run for run in runs if os.path.realpath(run) not in found}
-    return list(found.values())
-
-
-def _below(path: Path) -> Iterator[Path]:
-    """Yield the run directories at and below a path; what lies inside a run is no other run."""
-    for folder, children, files in os.walk(path):
-        if "config.yaml" in files:
-            children.clear()
-            yield Path(folder)
-        children[:] = sorted((c for c in children if not c.startswith(".")), key=_numbers_first)
-
-
-def _numbers_first(name: str) -> tuple[int, int, str]:
-    return (0, int(name), "") if name.isdigit() else (1, 0, name)
-
-
 def read(
     dirs: Sequence[Path], include: Sequence[str], tags: Sequence[str] = ()
 ) -> tuple[list[Run], list[tuple[str, str]]]:
@@ -150,9 +130,10 @@ def read(
     allowed = (*STATUSES, UNFINISHED)
     if unknown := [word for word in include if word not in allowed]:
         raise UsageError(f"include={unknown[0]} is unknown; allowed: {', '.join(allowed)}")
-    runs, left_out = [], []
+    runs, left_out, seen = [], [], set()
     for path in dirs:
         run = with_eval(read_run(path))
+        seen |= set(run.tags)
         problem = run.problem or _refusal(run)
         if not problem and tags and not set(tags) & set(run.tags):
             problem = f"has none of the tags {', '.join(tags)}"
@@ -160,6 +141,8 @@ def read(
             runs.append(run)
         else:
             left_out.append((str(path), problem or run.status))
+    if tags and not seen & set(tags):
+        raise UsageError(f"no run has tags={','.join(tags)}; there are: {', '.join(sorted(seen)) or 'none'}")
     if not runs:
         reasons = "\n".join(f"  {path}: {why}" for path, why in left_out)
         raise UsageError(f"there is no run to compare; include=[…] takes others in:\n{reasons}")

@@ -43,13 +43,11 @@ def gather(
             raise UsageError(f"no run has the setting {key!r}: group_by takes config keys such as model.name")
     seeds = [comparable(seed_of(run)) for run in runs]
     alike = [comparable(one) for one in drop_seed_copies(runs)]
-    apart = "run_dir" in by  # every run by itself, repetitions too
-    kept, repeated = (
-        (list(range(len(runs))), []) if apart else _newest(runs, list(zip(alike, seeds, strict=True)))
-    )
+    asked = [comparable([setting(run, key) for key in by]) for run in runs]
+    kept, repeated = _newest(runs, list(zip(alike, seeds, asked, strict=True)))
     members: dict[str, list[int]] = {}
     for i in kept:
-        members.setdefault(comparable([setting(runs[i], k) for k in by]) if by else alike[i], []).append(i)
+        members.setdefault(asked[i] if by else alike[i], []).append(i)
     ordered = [sorted(group, key=lambda i: (seeds[i], str(runs[i].dir))) for group in members.values()]
     first = [runs[group[0]] for group in ordered]
     names = _unique(_names_by(first, by) if by else [
@@ -86,13 +84,9 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def _given(runs: Sequence[Run]) -> str | None:
-    """Return the name that a user gave all runs of a group; None where there is no such one.
-
-    Without one a run is named after its experiment and what it changes of that.
-    """
-    names, experiment = {run.name for run in runs}, runs[0].experiment
-    name = names.pop() if len(names) == 1 else experiment
-    return None if name == experiment or name.startswith(f"{experiment} ") else name
+    """Return the name that a user gave all runs of a group; None where there is no such one."""
+    names = {run.given_name for run in runs}
+    return names.pop() if len(names) == 1 else None
 
 
 def _differences(runs: Sequence[Run]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from fovea.compare.plots import against_cost, curves, effect_plots
 from fovea.compare.tables import COST, RESULTS, columns, grid, mean_and_std, signed, task_cells
 from fovea.compare.types import ALPHA, Comparison, format_p
-from fovea.compare.verdicts import DRAWS, interval
+from fovea.compare.verdicts import CUT, DRAWS, interval
 from fovea.page.blocks import Beside, Block, Facts, Fold, Section, Table, Text
 from fovea.page.document import document
 from fovea.page.formats import MISSING, counted
@@ -61,7 +61,9 @@ def _headline(comparison: Comparison) -> Facts:
     pairs, best = [], comparison.groups[0]  # groups come in the order of the metric
     if runs := len(best.values(comparison.metric)):
         mean, _, std = mean_and_std(best, comparison.metric).partition(" ± ")
-        remark = f"{best.name}, {counted(runs, 'run')}{std and f', ± {std}'}"
+        equal = [g.mean(comparison.metric) for g in comparison.groups].count(best.mean(comparison.metric)) - 1
+        others = f" and {equal} more" if equal else ""
+        remark = f"{best.name}{others}, {counted(runs, 'run')}{std and f', ± {std}'}"
         pairs.append((f"Best {comparison.metric}", mean, remark))
     if comparison.tests:
         significant = sum(test.adjusted < ALPHA for test in comparison.tests)
@@ -82,7 +84,13 @@ def _results(comparison: Comparison) -> Section:
     heads, cells = grid(comparison, RESULTS)
     paired = comparison.metric == comparison.measure
     covered = {interval(group, comparison.metric, paired=paired)[2] for group in comparison.groups}
-    note = " ".join(text for over, text in COVERS.items() if over in covered)
+    said = [text for word, text in COVERS.items() if word in {over.removesuffix(CUT) for over in covered}]
+    if any(over.endswith(CUT) for over in covered):
+        said.append(
+            "Student's interval is symmetric about the mean: where it would reach below 0 or above 1, it is "
+            "cut there. So wide a one says that there are too few runs."
+        )
+    note = " ".join(said)
     return Section("Results", [_table(heads, cells), *([Text(note, "note")] if note else [])])
 
 
@@ -135,14 +143,15 @@ def _task_table(comparison: Comparison) -> list[Section]:
 
 def _runs(comparison: Comparison) -> Section:
     rows = [
-        (group.name, str(run.summary.get("seed", MISSING)),
+        (group.name, run.given_name or MISSING, ", ".join(run.tags) or MISSING,
+         str(run.summary.get("seed", MISSING)),
          number(run.section("metrics").get(comparison.metric)),
          str(run.section("best").get("epoch", MISSING)),
          str(run.section("environment").get("device") or MISSING), str(run.dir))
         for group in comparison.groups for run in group.runs
     ]  # fmt: skip
-    heads = ("Model", "Seed", comparison.metric, "Best epoch", "Device", "Directory")
-    table = Table(heads, rows, align="lrrrll")
+    heads = ("Model", "Name", "Tags", "Seed", comparison.metric, "Best epoch", "Device", "Directory")
+    table = Table(heads, rows, align="lllrrrll")
     blocks: list[Block] = [table if len(rows) <= SHORT else Fold(f"All {len(rows)} runs", [table])]
     if comparison.left_out:
         blocks.append(Table(("Left out", "Why"), comparison.left_out, align="ll"))

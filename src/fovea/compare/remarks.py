@@ -8,11 +8,20 @@ from fovea.compare.examples import PairedExamples
 from fovea.compare.types import ModelGroup
 from fovea.runs.found import sentences
 from fovea.runs.measured import images
+from fovea.runs.read import Run
 
 
-def remarks(groups: Sequence[ModelGroup]) -> list[str]:
-    """Name groups from several places, debug runs, and the values that runs found before training."""
+def remarks(groups: Sequence[ModelGroup], repeated: Sequence[tuple[Run, str]] = ()) -> list[str]:
+    """Name groups of several places or names, debug runs, and the values that runs found before training."""
     notes = []
+    joined = any(len({run.given_name for run in group.runs}) > 1 for group in groups)
+    kept = {run.given_name for group in groups for run in group.runs}
+    lost = any(run.given_name not in kept for run, _ in repeated)
+    if joined or lost:
+        notes.append(
+            "Runs with names of their own count as one model where they differ in nothing but the seed, and "
+            "as repetitions where not even in that: group_by=[name] keeps every name apart."
+        )
     for group in groups:
         places = sorted({str(run.dir.parent) for run in group.runs})
         if len(places) > 1:

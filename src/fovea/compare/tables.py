@@ -64,9 +64,10 @@ def columns(comparison: Comparison) -> list[Column]:
     if comparison.tests:
         tests = {test.name: test for test in comparison.tests}
         result.append(_difference(comparison, [tests.get(name) for name in names]))
-    dirs = [names_in(group) for group in groups]
-    short = [shorten(text, width=32) for text in dirs]
-    result.append(Column("Names", ("names",), [[text] for text in dirs], short))
+    for title, words in (("Names", names_in), ("Tags", tags_in)):
+        full = [words(group) for group in groups]
+        short = [shorten(text, width=32) or MISSING for text in full]
+        result.append(Column(title, (title.lower(),), [[text] for text in full], short))
     for title, name, fact, write in COSTS:
         values = [group.mean_of(fact) if fact else comparison.cost_of(group, name) for group in groups]
         result.append(_single(title, name, values, write, COST))
@@ -74,11 +75,21 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def names_in(group: ModelGroup) -> str:
-    """Return the names of a group's runs: their directories, of a sweep's jobs with the sweep's."""
-    return " ".join(
-        f"{run.dir.parent.name}/{run.dir.name}" if run.dir.name.isdigit() else run.dir.name
-        for run in group.runs
+    """Return the names of a group's runs: as given, where the group has another, with their directories."""
+    names = [(run.given_name, directory_name(run)) for run in group.runs]
+    return ", ".join(
+        place if name in (None, place, group.name) else f"{name} ({place})" for name, place in names
     )
+
+
+def directory_name(run: Run) -> str:
+    """Return the name of a run's directory, of a sweep's job with the sweep's."""
+    return f"{run.dir.parent.name}/{run.dir.name}" if run.dir.name.isdigit() else run.dir.name
+
+
+def tags_in(group: ModelGroup) -> str:
+    """Return the tags of a group's runs, each once."""
+    return ", ".join(dict.fromkeys(tag for run in group.runs for tag in run.tags))
 
 
 def _single(
@@ -181,7 +192,13 @@ def facts(comparison: Comparison) -> dict[str, Any]:
     for i, group in enumerate(comparison.groups):
         pairs = {n: v for c in table for n, v in zip(c.names, c.numbers[i], strict=True) if v != ""}
         runs = [
-            {"directory": str(run.dir), "seed": run.summary.get("seed"), **run.section("metrics")}
+            {
+                "directory": str(run.dir),
+                "name": run.name,
+                "tags": run.tags,
+                "seed": run.summary.get("seed"),
+                **run.section("metrics"),
+            }
             for run in group.runs
         ]
         rows.append({**pairs, "of": runs})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,10 @@ from fovea.page.formats import counted
 from fovea.runs.read import Run
 
 DRAWS = 10_000  # of the bootstrap
+SHARES = (  # metrics that lie in 0…1
+    "acc", "top5", "f1", "ece", "iou", "dice", "pixel_acc", "boundary_f1", "jaccard_65", "classifier_acc",
+)  # fmt: skip
+CUT = ", cut to 0…1"  # said of an interval of a share that would leave what a share can be
 
 
 def identity(run: Run, scores: PerImageScores | None) -> dict[str, Any]:
@@ -47,11 +52,28 @@ def different_tests(runs: Sequence[Run], scores: Sequence[PerImageScores | None]
     return None
 
 
+def odd_ones(runs: Sequence[Run], scores: Sequence[PerImageScores | None]) -> list[Run]:
+    """Return the runs that were not tested on the images of most; none where there is no such majority."""
+    known = [identity(run, one) for run, one in zip(runs, scores, strict=True)]
+    usual = Counter(map(comparable, known)).most_common(1)[0][0]
+    most = next(one for one in known if comparable(one) == usual)
+    odd = [
+        run for run, one in zip(runs, known, strict=True) if any(one[k] != most[k] for k in one.keys() & most)
+    ]
+    return odd if 2 * len(odd) < len(runs) else []
+
+
 def interval(group: ModelGroup, metric: str, *, paired: bool) -> tuple[float, float, str]:
-    """Return a 95 % interval and what it covers: the seeds where there are several, else the test images."""
+    """Return a 95 % interval and what it covers: the seeds where there are several, else the test images.
+
+    Student's interval of a share, symmetric about the mean, is cut to 0…1, and the text says so.
+    """
     values = group.values(metric)
     if len(values) > 1:
-        return (*t_interval(values), _varied([group]))
+        low, high = t_interval(values)
+        if metric.rsplit("/", 1)[-1] in SHARES and (low < 0 or high > 1):
+            return max(low, 0.0), min(high, 1.0), _varied([group]) + CUT
+        return low, high, _varied([group])
     if paired and len(values) == 1 and len(group.scores) == 1:
         scores = group.scores[0].values
         if _is_binary(scores):

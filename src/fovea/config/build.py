@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,12 +171,29 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
-    chosen = [make(node) for node in config.callbacks.values() if node]
+    named = {name: make(node) for name, node in config.callbacks.items() if node}
+    _refuse_twice(named)
+    chosen = [*named.values()]
     chosen.sort(key=lambda one: not isinstance(one, BatchSize))  # a learning rate is searched for its batch
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
     own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
     return [*own, *chosen, LastValidation(), record, checkpointer]
+
+
+def _refuse_twice(named: Mapping[str, Callback]) -> None:
+    """Raise for two callbacks whose state would have one place in the checkpoint."""
+    from lightning.pytorch import Callback
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    first: dict[str, str] = {}
+    for name, one in named.items():
+        other = first.setdefault(one.state_key, name)
+        if other != name and is_overridden("state_dict", one, parent=Callback):
+            raise UsageError(
+                f"callbacks.{other} and callbacks.{name} are both {type(one).__name__}, and a checkpoint "
+                f"holds the state of one: leave callbacks.{name} out"
+            )
 
 
 def view(config: DictConfig, **options: Any) -> ViewFactory | None:

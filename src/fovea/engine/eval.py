@@ -6,6 +6,7 @@ import errno
 import hashlib
 import inspect
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,19 +47,21 @@ def main(config: DictConfig) -> None:
         for name in dict.fromkeys(checkpoints):
             trained = open_run(config.run, name)
             for split in dict.fromkeys(splits):
-                found.append(measure(trained, config, split))
-                _keep(found[-1])
+                file = _file(config, trained.path, split)
+                found.append(_kept(measure(trained, config, split), file))
     log.info("\n%s", tables(found))
 
 
-def _keep(one: Measurement) -> None:
+def _kept(one: Measurement, file: Path) -> Measurement:
     """Write a measurement beside the checkpoint; one in a place that is only to be read is shown alone."""
     try:
-        write_json(one.file, one.facts())
+        write_json(file, one.facts())
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        log.warning("%s cannot be written (%s): the figures are only shown", one.file, error.strerror)
+        log.warning("%s cannot be written (%s): the figures are only shown", file, error.strerror)
+        return one
+    return replace(one, file=file)
 
 
 def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
@@ -83,7 +86,7 @@ def measure(trained: Trained, config: DictConfig, split: str) -> Measurement:
     (metrics,) = trainer.test(task, datamodule=datamodule, verbose=False)
     data = {**about_data(datamodule, trained, config), "num_images": task.measured["test"]}
     return Measurement(
-        split=split, checkpoint=trained.path, file=_file(config, trained.path, split), data=data,
+        split=split, checkpoint=trained.path, data=data,
         metrics={k.removeprefix("test/"): float(v) for k, v in metrics.items()},
         options={key: _plain(config[key]) for key in FOR_TASKS},
         view=None if collector is None else collector.view,

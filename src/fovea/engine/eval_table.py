@@ -27,12 +27,12 @@ class Measurement:
 
     split: str
     checkpoint: Path
-    file: Path
     data: Mapping[str, Any]
     metrics: Mapping[str, float]
     options: Mapping[str, Any]
     view: TaskView | None
     arrays: Mapping[str, np.ndarray]
+    file: Path | None = None  # where it was written
 
     @property
     def correct(self) -> tuple[int, int] | None:
@@ -59,7 +59,7 @@ class Measurement:
 
 def tables(found: Sequence[Measurement]) -> str:
     """Return the metrics and the scores of every class, then where all of it is."""
-    places = dict.fromkeys([*(one.checkpoint for one in found), *(one.file for one in found)])
+    places = dict.fromkeys([*(one.checkpoint for one in found), *(one.file for one in found if one.file)])
     parts = (_metrics(found), _classes(found), "\n".join(map(str, places)))
     return "\n\n".join(part for part in parts if part)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,8 +221,30 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
             raise UsageError(
                 f"unknown key {key!r} in the resumed run" + (f"; nearest: {near}" if near else "")
             )
-        OmegaConf.update(saved, key, override.value(), merge=False)
+        before, value = OmegaConf.select(saved, key), override.value()
+        OmegaConf.update(saved, key, value, merge=False)
+        _follow(saved, key, before, value)
     if not any(word.startswith("name=") for word in given):
         saved.name = renamed(str(saved.name), given)
     OmegaConf.set_struct(saved, False)
     return saved
+
+
+def _follow(saved: DictConfig, key: str, before: Any, value: Any) -> None:
+    """Change what followed a key when the config was resolved, as `data.dataset.root` did `data.root`."""
+    group, _, name = key.partition(".")
+    if key in ("data.root", "paths.data") and before is not None:
+        data = OmegaConf.to_container(saved.data)
+        saved.data = OmegaConf.create(rundir.replaced(data, str(before), str(value)))
+    elif name and "." not in name:
+        for node in _inside(saved[group]):
+            if name in node and node[name] == before:
+                node[name] = value
+
+
+def _inside(node: Any) -> Iterator[DictConfig]:
+    """Yield the nodes in a node, at any depth."""
+    for child in node.values() if OmegaConf.is_dict(node) else ():
+        if OmegaConf.is_dict(child):
+            yield child
+            yield from _inside(child)

@@ -61,6 +61,12 @@ class Run:
         return str(self.summary.get("name") or self.config.get("name") or self.experiment)
 
     @property
+    def given_name(self) -> str | None:
+        """Return the name that the user gave the run; None where it follows from the experiment."""
+        follows = self.name == self.experiment or self.name.startswith(f"{self.experiment} ")
+        return None if follows else self.name
+
+    @property
     def tags(self) -> list[str]:
         """Return the words that the user gave the run to be found by."""
         tags = self.summary.get("tags") or self.config.get("tags")

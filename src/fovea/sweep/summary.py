@@ -49,7 +49,8 @@ def conclude(
     if best is not None and len(rows) > 1:
         log.info("best: job %s, %s %.4f, %s", best["job"], best["monitor"], best["value"], best["directory"])
     if sum(r["status"] == "finished" for r in rows) > 1:
-        _compare(sweep_dir)
+        tested = any(name.startswith("test/") for row in rows for name in row)
+        _compare(sweep_dir, None if tested else rows[0]["monitor"])
     mine = [r for r in rows if r["job"] in asked]
     for failed in [r for r in mine if r["status"] == "failed"]:
         log.warning("job %s failed: %s", failed["job"], " ".join(str(failed["error"]).split()))
@@ -71,13 +72,14 @@ def conclude(
     return 1 if unfinished else 0
 
 
-def _compare(sweep_dir: Path) -> None:
-    """Write the page that compares the jobs; a failure is only a warning."""
+def _compare(sweep_dir: Path, metric: str | None) -> None:
+    """Write the page that compares the jobs, by `metric` without a test; a failure is only a warning."""
     from fovea.compare.command import compare_sweep
 
-    again = f"python src/compare.py {for_shell('runs', str(sweep_dir))}"
+    words = [for_shell("runs", str(sweep_dir)), *([f"metric={metric}"] if metric else [])]
+    again = f"python src/compare.py {' '.join(words)}"
     try:
-        log.info("%s\n  with the speed of each network: %s", compare_sweep(sweep_dir), again)
+        log.info("%s\n  with the speed of each network: %s", compare_sweep(sweep_dir, metric), again)
     except Exception as error:  # whatever it is, the jobs are done
         log.warning("the jobs could not be compared (%s); try: %s", error, again)
         log.debug("", exc_info=True)

@@ -190,7 +190,8 @@ class Task(L.LightningModule):
 
     def _record(self, stage: str, batch: Batch, output: Output) -> None:
         losses = {k: v.detach() for k, v in output.items() if k.startswith("loss") and isinstance(v, Tensor)}
-        self._means[stage].update(losses, weight=len(batch["image"]))
+        images = len(batch["image"])
+        self._means[stage].update(losses, weight=output.get("counted", images), images=images)
         if "preds" in output:
             self._metrics(stage).update(output["preds"], output["target"])
 
@@ -246,11 +247,13 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._weights: dict[str, int] = {}
-        self.count = 0  # of the samples behind the means that were last computed
+        self._weights: dict[str, int | Tensor] = {}
+        self._images = 0
+        self.count = 0  # of the samples that were gone through for the means that were last computed
 
-    def update(self, values: dict[str, Tensor], *, weight: int) -> None:
-        """Add scalar `values`, each the mean of `weight` samples."""
+    def update(self, values: dict[str, Tensor], *, weight: int | Tensor, images: int) -> None:
+        """Add scalar `values`, each the mean of those `weight` of `images` samples that count."""
+        self._images += images
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.double() * weight
             self._weights[name] = self._weights.get(name, 0) + weight
@@ -258,14 +261,15 @@ class Means:
     def compute(self, device: torch.device) -> dict[str, Tensor]:
         """Return the means over all processes, and reset."""
         names = sorted(self._sums)
-        self.count = 0
         if not names:
+            self._images = self.count = 0
             return {}
         dtype = torch.float32 if device.type == "mps" else torch.float64
         total = torch.stack([self._sums[n].to(device, dtype) for n in names])
-        weight = torch.tensor([self._weights[n] for n in names], device=device, dtype=dtype)
+        weights = [float(self._weights[n]) for n in names]
+        weight = torch.tensor([*weights, self._images], device=device, dtype=dtype)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
             torch.distributed.all_reduce(weight)
-        self._sums, self._weights, self.count = {}, {}, int(weight.max())
-        return dict(zip(names, (total / weight).float(), strict=True))
+        self._sums, self._weights, self._images, self.count = {}, {}, 0, int(weight[-1])
+        return dict(zip(names, (total / weight[:-1]).float(), strict=True))

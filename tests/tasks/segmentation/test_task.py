@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import lightning.pytorch as L
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -82,11 +83,32 @@ def test_the_loss_is_the_weighted_sum_and_each_part_is_given():
 
 
 def test_metrics_are_logged_under_their_names_and_do_not_depend_on_the_batches(tmp_path):
-    found = [trainer(tmp_path).validate(task(), Data(batch_size=n), verbose=False)[0] for n in (4, 16, 17)]
+    found = [trainer(tmp_path).validate(task(), Data(batch_size=n), verbose=False)[0] for n in (1, 4, 16, 17)]
     scores = {"val/iou", "val/dice", "val/pixel_acc", "val/boundary_f1", "val/jaccard_65"}
     assert set(found[0]) == scores | {"val/loss", "val/loss_ce", "val/loss_dice"}
     for other in found[1:]:
         assert {k: other[k] for k in scores} == {k: found[0][k] for k in scores}
+        assert other == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_loss_is_the_mean_of_those_of_the_images_that_are_not_ignored(tmp_path, batch_size):
+    data, module, masks = Data(batch_size=batch_size), task(), Masks(17)
+    masks.mask[3], masks.mask[7:14], masks.mask[0, :4] = 255, 255, 255
+    data.val_dataloader = lambda: DataLoader(masks, batch_size=batch_size)
+    (found,) = trainer(tmp_path).validate(module, data, verbose=False)
+    logits = module.net(masks.image).detach().double().log_softmax(1).exp().numpy()
+    ce, dice = [], []
+    for p, y in zip(logits, masks.mask.numpy(), strict=True):
+        p, y = p[:, y != 255], y[y != 255]
+        if len(y):
+            ce.append(-np.log(p[y, np.arange(len(y))]).mean())
+            overlaps = [2 * p[c, y == c].sum() / (p[c].sum() + (y == c).sum()) for c in np.unique(y)]
+            dice.append(1 - np.mean(overlaps))
+    assert len(ce) == 9 and module.measured["val"] == 17
+    assert found["val/loss_ce"] == pytest.approx(np.mean(ce), rel=1e-5)
+    assert found["val/loss_dice"] == pytest.approx(np.mean(dice), rel=1e-5)
+    assert found["val/loss"] == pytest.approx(np.mean(ce) + 0.5 * np.mean(dice), rel=1e-5)
 
 
 def test_costly_metrics_can_be_left_out_of_training(tmp_path):

@@ -25,7 +25,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K, H, W), mask (B, H, W)
 class Segmentation(Task):
     """Minimise a weighted sum of losses between logits (B, K, H, W) and masks (B, H, W), 255 = ignore.
 
-    For two classes K may be 1, the logit of the second.
+    For two classes K may be 1, the logit of the second. A training loss is of all pixels of a batch;
+    validation and test take the mean of the images' losses, which does not depend on the batches.
 
     Args:
         losses: each with a `weight`; one that is None or has weight 0 is left out. All are logged.
@@ -118,8 +119,18 @@ class Segmentation(Task):
         return {**self._losses(logits, seen), "preds": preds, "target": mask}  # type: ignore[typeddict-item]
 
     def _losses(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Return each loss and their weighted sum."""
+        """Return each loss and their weighted sum, and of how many images they are the mean."""
         self._check_head(logits, mask)
+        if self.training:
+            return self._sum_of_losses(logits, mask)
+        images = zip(logits.split(1), mask.split(1), strict=True)
+        each = [self._sum_of_losses(one, truth) for one, truth in images]
+        known = (mask != IGNORE).flatten(1).any(1)  # (B,): other images have nothing to be measured by
+        counted = known.sum()
+        sums = {key: (torch.stack([one[key] for one in each]) * known).sum() for key in each[0]}
+        return {**{key: total / counted.clamp(min=1) for key, total in sums.items()}, "counted": counted}
+
+    def _sum_of_losses(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
         parts = {f"loss_{name}": loss(logits, mask) for name, (loss, _) in self.losses.items()}
         total: Any = sum(weight * parts[f"loss_{name}"] for name, (_, weight) in self.losses.items())
         return {"loss": total, **parts}
