@@ -44,8 +44,8 @@ def require_in_place(net: nn.Module, image: Tensor, layer: str, read: Callable[[
         raise ValueError(
             f"the maps of {layer} of {type(net).__name__} change elsewhere than the image does: tokens in "
             "another order than rows, a class token that is not the first, or an image that the net turns; "
-            "use a CAM at one of its convolutions with layer=, or a method that reads the image alone, such as "
-            "saliency or occlusion"
+            "use a CAM at one of its convolutions with layer=, or a method that reads the image alone, such "
+            "as saliency or occlusion"
         )
     known.add(key)
 
