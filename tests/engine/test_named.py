@@ -74,6 +74,37 @@ def test_what_does_not_fit_is_refused(call, own, tmp_path, command, keys, messag
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><title>404</title></html>", "web page"),
+        (b"", "is empty: get it again"),
+    ],
+    ids=["pointer", "page", "empty"],
+)
+def test_what_came_in_place_of_a_file_is_named(call, own, tmp_path, command, suffix, content, message):
+    path = tmp_path / f"came.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"came\.{suffix}.*{message}"):
+        call(command, **own | {"model.checkpoint": str(path)})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_quantised_weights_are_refused(call, own, tmp_path, command):
+    state = torch.load(tmp_path / "own.pth", weights_only=True)
+    state["blocks.0.norm1.weight"] = state["blocks.0.norm1.weight"].to(torch.int8)
+    torch.save(state, tmp_path / "own.pth")
+    with pytest.raises(
+        UsageError, match=r"own\.pth: blocks\.0\.norm1\.weight holds integers.*floating point"
+    ):
+        call(command, **own)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
 def test_a_head_for_other_classes_is_never_drawn_at_random(call, own, tmp_path, command):
     keys = own | {"model": "squeezenet", "data.num_classes": 5, "data.image_size": 64}
     del keys["model.name"]

@@ -225,6 +225,18 @@ def test_what_does_not_fit_is_named(saved, tmp_path):
         create(name=RESNET, num_classes=4, checkpoint=str(path))
 
 
+def test_weights_of_old_have_no_counters_of_batches(saved, tmp_path):
+    net, path = saved
+    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, path)
+    found = create(name=RESNET, num_classes=4, checkpoint=str(path)).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    del state["bn1.running_mean"]
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"1 missing: bn1\.running_mean\n"):
+        create(name=RESNET, num_classes=4, checkpoint=str(path))
+
+
 def test_files_that_are_no_weights_are_refused(tmp_path):
     net = ViT(num_classes=2, dim=8, heads=2, depth=1)
     with pytest.raises(FileNotFoundError, match=r"model.checkpoint"):

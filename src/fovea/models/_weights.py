@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.ops.finite import first_not_finite
-from fovea.ops.tensor_file import load_plain, odd_tensor
+from fovea.ops.tensor_file import load_plain, odd_tensor, other_kind
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ State = dict[str, Tensor]
 CONTAINERS = (  # the averaged weights first
     "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "net",
 )  # fmt: skip
+COUNTER = ".num_batches_tracked"  # files of old have none, and it plays no part in the output
 SHOWN = 5
 
 
@@ -44,16 +45,11 @@ def load_weights(
     state = _prepared(state, prepare, path) if prepare else state
     resized = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
     skipped = {k for k in resized if k.startswith(tuple(f"{name}." for name in head))}
-    problems = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "mismatched": [
-            f"{k} {_shape(state[k])}, the net has {_shape(own[k])}" for k in sorted(resized - skipped)
-        ],
-    }
+    problems = _problems(state, own, resized - skipped)
     if any(problems.values()):
         fits = len(own.keys() & state.keys()) - len(resized)
         raise ValueError(_complaint(path, problems, found=f"{fits} of its {len(own)} tensors are there"))
+    _require_numbers(state, own, path)
     if skipped:
         log.warning(
             "%s: %s not loaded, as the number of classes differs; this head starts from random values",
@@ -64,6 +60,21 @@ def load_weights(
     if name := first_not_finite(net):
         raise ValueError(f"{path}: {name} holds NaN or infinity: give weights from before they diverged")
     return skipped
+
+
+def _problems(state: State, own: State, resized: set[str]) -> dict[str, list[str]]:
+    return {
+        "missing": sorted(k for k in own.keys() - state.keys() if not k.endswith(COUNTER)),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "mismatched": [f"{k} {_shape(state[k])}, the net has {_shape(own[k])}" for k in sorted(resized)],
+    }
+
+
+def _require_numbers(state: State, own: State, path: str | Path) -> None:
+    """Refuse integers that stand for other numbers, as those of quantised weights do."""
+    names = [k for k in own.keys() & state.keys() if own[k].is_floating_point()]
+    if whole := [k for k in names if not state[k].is_floating_point()]:
+        raise ValueError(f"{path}: {min(whole)} holds integers, as quantised weights do: give floating point")
 
 
 def _prepared(state: State, prepare: Callable[[State], State], path: str | Path) -> State:
@@ -105,7 +116,8 @@ def _read_safetensors(path: Path) -> State:
     try:
         return _strip(load_file(path))
     except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as .safetensors ({error}): get it again") from None
+        what = other_kind(path) or f"cannot be read as .safetensors ({error}): get it again"
+        raise ValueError(f"{path} {what}") from None
 
 
 def adapt_first_conv(state: State, *, layer: str, in_channels: int) -> State:
@@ -119,6 +131,8 @@ def adapt_first_conv(state: State, *, layer: str, in_channels: int) -> State:
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
+    if other := other_kind(path):
+        raise ValueError(f"{path} {other}")
     try:
         content = load_plain(path)
     except ValueError as error:

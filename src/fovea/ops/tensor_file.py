@@ -51,6 +51,19 @@ def load_plain(path: Path) -> Any:
         raise Damaged(f"{path} cannot be read: it is cut off, damaged or no file of tensors") from None
 
 
+def other_kind(path: Path) -> str | None:
+    """Say what a file is that came in place of weights, and what to do; None where it may be weights."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not path.stat().st_size:
+        return "is empty: get it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself: get it with git lfs pull"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not weights: get the file itself"
+    return None
+
+
 def odd_tensor(state: object, *, bytes: int) -> str | None:
     """Say what is not a plain tensor by name in a state dict, or more than a file of so many bytes holds."""
     if not isinstance(state, dict):

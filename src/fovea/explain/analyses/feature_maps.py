@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fovea.explain.analyses.base import Analysis, file_stem, layers_of
 from fovea.explain.core.depth import spread_layers
 from fovea.explain.core.grid import to_grid
+from fovea.explain.core.in_place import require_in_place
 from fovea.explain.core.method import explaining
 from fovea.explain.core.model import ExplainedModel
 from fovea.explain.core.pixels import to_uint8
@@ -23,9 +24,14 @@ from fovea.page.image_grid import Tile, grid
 
 def feature_maps(net: nn.Module, image: Tensor, path: str) -> Tensor:
     """Return the maps (B, D, h, w) that the module `path` gives for normalised images (B, C, H, W)."""
-    with explaining(net), torch.no_grad(), record(net, path) as tapped:
-        net(image)
-        return to_grid(net, tapped[path], image.shape[2:]).clone()
+
+    def read(some: Tensor) -> Tensor:
+        with explaining(net), torch.no_grad(), record(net, path) as tapped:
+            net(some)
+        return to_grid(net, tapped[path], some.shape[2:]).clone()
+
+    require_in_place(net, image, path, read)
+    return read(image)
 
 
 def strongest(maps: Tensor, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fovea.explain.core.grid import to_grid
+from fovea.explain.core.in_place import require_in_place
 from fovea.explain.core.latents import require_places
 from fovea.explain.core.layers import cam_layer
 from fovea.explain.core.method import enlarge, explaining, score_gradient, unit_range, watch
@@ -49,7 +51,14 @@ class ActivationMap:
                 find(net, self.layer)
                 require_places(net, image, self.layer)
             known[size] = self.layer or cam_layer(net, image)
+            if self.grid is None:
+                require_in_place(net, image, known[size], partial(self._map_of, net, known[size]))
         return known[size]
+
+    def _map_of(self, net: nn.Module, layer: str, image: Tensor) -> Tensor:
+        with record(net, layer) as outputs:
+            net(image)
+        return self.on_grid(net, outputs[layer], image)
 
     def on_grid(self, net: nn.Module, features: Tensor, image: Tensor) -> Tensor:
         """Return features of a layer as (B, D, h, w), in single precision at least."""
@@ -93,8 +102,10 @@ class CAM(ActivationMap):
 
     def _features(self, net: Any, image: Tensor) -> tuple[Tensor, Tensor]:
         if self.layer is None and callable(getattr(net, "forward_features", None)):
-            features = net.forward_features(image)
-            return features, net(image)
+            require_in_place(
+                net, image, "forward_features", lambda one: self.on_grid(net, net.forward_features(one), one)
+            )
+            return net.forward_features(image), net(image)
         output, features = self.run(net, image)
         return features, output
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fovea.explain.analyses.attention.statistics import entropy
 from fovea.explain.core.attention import AttentionMaps, capture, precise
+from fovea.explain.core.in_place import require_tokens_in_place
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.targets import Target
 from fovea.explain.core.windows import Layout
@@ -131,7 +132,7 @@ class ClassAttention:
         """Return maps (B, H, W) of the normalised images (B, C, H, W)."""
         with explaining(net), torch.no_grad(), capture(net) as maps:
             net(image)
-        placed(net, maps)
+        require_tokens_in_place(net, image, (first := placed(net, maps)[0]), maps.layouts[first])
         paths = list(maps)
         if not -len(paths) <= self.layer < len(paths):
             raise ValueError(f"layer={self.layer}: the net has {len(paths)} layers of attention")

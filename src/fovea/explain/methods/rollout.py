@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fovea.explain.core.attention import AttentionMaps, capture, precise
+from fovea.explain.core.in_place import require_tokens_in_place
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.targets import ClassScore, Target
 from fovea.explain.core.windows import Layout
@@ -114,7 +115,9 @@ class Rollout:
             )
             for path, weights in maps.items()
         }
-        return enlarge(read(net, maps, matrices), (image.shape[2], image.shape[3]))
+        found = read(net, maps, matrices)
+        require_tokens_in_place(net, image, (first := placed(net, maps)[0]), maps.layouts[first])
+        return enlarge(found, (image.shape[2], image.shape[3]))
 
 
 def with_gradients(
@@ -123,9 +126,10 @@ def with_gradients(
     """Run the net and give its maps, and the gradient of the target's score with respect to each."""
     with explaining(net), capture(net) as maps:
         score = (target or ClassScore())(net(image.clone())).sum()  # a tensor of inference mode has no graph
-        placed(net, maps)
+        first = placed(net, maps)[0]
         own = dict(maps)  # with activation checkpoints the backward pass computes and replaces them
         found = torch.autograd.grad(score, list(own.values()), allow_unused=True, materialize_grads=True)
+    require_tokens_in_place(net, image, first, maps.layouts[first])
     maps.clear()
     maps.update({path: precise(weights.detach()) for path, weights in own.items()})
     return maps, {path: precise(grad) for path, grad in zip(own, found, strict=True)}

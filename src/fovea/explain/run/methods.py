@@ -13,7 +13,7 @@ from fovea.explain.core.method import Method
 from fovea.explain.core.targets import Target
 from fovea.models.hooks import record
 
-ENOUGH = 3  # forward passes after which a method that has not refused a net is one that takes it
+ENOUGH = 24  # images through the net: more than it takes to find and to try a layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,12 @@ class _Enough(Exception):
 
 
 def _gives(method: Method, net: nn.Module, image: Tensor, target: Target | None) -> bool:
-    passes = 0
+    images = 0
 
-    def count(*_: object) -> None:
-        nonlocal passes
-        passes += 1
-        if passes > ENOUGH:
+    def count(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        nonlocal images
+        images += len(args[0])
+        if images > ENOUGH:
             raise _Enough
 
     hook = net.register_forward_pre_hook(count)

@@ -18,6 +18,7 @@ from fovea.explain.analyses.attention.statistics import (
 from fovea.explain.analyses.base import file_stem
 from fovea.explain.analyses.faithfulness.scores import boxes_to_region
 from fovea.explain.core.attention import AttentionMaps, capture, precise
+from fovea.explain.core.in_place import require_tokens_in_place
 from fovea.explain.core.method import enlarge, explaining
 from fovea.explain.core.model import ExplainedModel, ImageBatch
 from fovea.explain.core.pixels import to_uint8
@@ -97,8 +98,9 @@ class AttentionReader:
         net, image = model.net, batch.image[row : row + 1].to(model.device)
         with explaining(net), torch.no_grad(), capture(net) as maps:
             output = net(image)
-        size = (image.shape[2], image.shape[3])
-        layers = [self._layer(net, maps, path, size) for path in placed(net, maps)]
+        size, paths = (image.shape[2], image.shape[3]), placed(net, maps)
+        require_tokens_in_place(net, image, paths[0], maps.layouts[paths[0]])
+        layers = [self._layer(net, maps, path, size) for path in paths]
         area, inside = None, {}
         found = find_object(model, batch, row)
         if found is not None:
