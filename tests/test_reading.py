@@ -31,7 +31,9 @@ def test_a_pipe_is_not_waited_for_and_a_huge_file_not_read(read, tmp_path, monke
         open_end(link)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", "\x00", "3"])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", "\x00", "3", "null"]
+)
 def test_what_is_no_object_of_json_is_named(text, tmp_path):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a\.json"):
@@ -47,6 +49,12 @@ def test_what_is_no_object_of_json_is_named(text, tmp_path):
         "a: &a [*a]",
         "? [a]\n: b",
         "a: !!python/name:os.system",
+        "a: !!set {b, c}",
+        "a: [{b: 2020-01-02}]",
+        "a: !!binary aGFsbG8=",
+        "null: 1",
+        f"a: [{'1,' * 60_000}]",
+        "a: {1.5: 1}",
         "{",
     ],
 )

@@ -63,9 +63,8 @@ def _is_full(error: Exception) -> bool:
     """Whether a file found no room; torch, which writes archives itself, has only words for it."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return isinstance(error, RuntimeError) and (
-        "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-    )
+    words = ("PytorchStreamWriter", "inline_container")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 @contextlib.contextmanager
@@ -111,7 +110,7 @@ def _refuse_links(path: Path, *, below: Path) -> None:
 def remove_drafts(folder: Path) -> None:
     """Delete the drafts that a killed process left in a folder, which is no link."""
     for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
-        if DRAFT.fullmatch(path.name):
+        if DRAFT.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()):
             path.unlink(missing_ok=True)
 
 
@@ -179,11 +178,13 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 def written(folder: Path, listing: str) -> set[Path]:
     """Return the files in a folder, resolved, that a listing in it names as written by an earlier call."""
-    file, top = folder / listing, folder.resolve()
-    if not file.is_file():
-        return set()
-    found = {(folder / line).resolve() for line in file.read_text(encoding="utf-8").splitlines() if line}
-    return {path for path in found if top in path.parents}  # also where somebody edited the list
+    file, top, found = folder / listing, folder.resolve(), set()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    for line in lines:
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # an edited list
+            if top in (path := (folder / line).resolve()).parents and path.is_file():
+                found.add(path)
+    return found
 
 
 def remove_written(folder: Path, listing: str) -> None:
@@ -263,7 +264,10 @@ def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
             unfolded = sum(entry.file_size for entry in archive.zip.infolist())
             if unfolded > LARGEST_ARRAYS:
                 raise ValueError(f"it unfolds to {unfolded} bytes")
-            return {key: archive[key] for key in keys or archive.files}
+            found = {key: archive[key] for key in keys or archive.files}
+            if not all(isinstance(value, np.ndarray) for value in found.values()):
+                raise ValueError(f"not all of it are arrays: {', '.join(found)}")
+            return found
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
         raise Unreadable(f"{path} cannot be read ({error})") from error
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-LARGEST_YAML, DEEPEST_YAML = 2_000_000, 64  # bytes, levels
+LARGEST_YAML, DEEPEST_YAML, LONGEST_YAML = 2_000_000, 64, 50_000  # bytes, levels, keys and values
 LARGEST_TEXT = 256_000_000  # bytes, of metrics.csv after hundreds of thousands of epochs
 
 
@@ -23,15 +23,33 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path, most=LARGEST_YAML)
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=loader):  # one by one: what follows calls itself, level by level
+        # one by one: what follows calls itself, level by level
+        for count, event in enumerate(yaml.parse(text, Loader=loader)):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST_YAML:
                 raise ValueError(f"it is nested more than {DEEPEST_YAML} levels deep, as no config is")
+            if count > LONGEST_YAML:
+                raise ValueError(f"it holds more than {LONGEST_YAML} keys and values, as no config does")
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError("it repeats parts of itself by an alias (*name), which no config here does")
-        return yaml.load(text, Loader=loader)
+        value = yaml.load(text, Loader=loader)
+        if odd := _not_plain(value):
+            raise ValueError(f"it holds {odd}, as no config does")
+        return value
     except (yaml.YAMLError, ValueError) as error:  # of dates and numbers that are none, too
         raise ValueError(f"{path} is not readable as YAML ({' '.join(str(error).split())})") from None
+
+
+def _not_plain(node: Any) -> str:
+    """Name a value that JSON has not, such as a date or a set; empty where there is none."""
+    if isinstance(node, dict):
+        for key in node:
+            if isinstance(key, bool) or not isinstance(key, str | int):
+                return f"the key {key!r}"
+    if isinstance(node, dict | list):
+        parts = node.values() if isinstance(node, dict) else node
+        return next((odd for one in parts if (odd := _not_plain(one))), "")
+    return "" if isinstance(node, str | int | float | None) else f"a {type(node).__name__}"
 
 
 def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
@@ -78,5 +96,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds a {type(value).__name__}, not an object of JSON")
+        raise ValueError(f"{path} holds no object of JSON, but {text.strip()[:20]}")
     return value

@@ -183,6 +183,10 @@ class TaskView(Protocol):
         """Describe the answer, or how good it is, in a few words."""
         ...
 
+    def scored(self, score: float) -> list[str] | None:
+        """Name the measured score of a test image; None: `lines` finds the same in what is shown."""
+        return None
+
     def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
         """Return the line of predictions.csv, by column."""
         ...

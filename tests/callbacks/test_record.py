@@ -7,6 +7,7 @@ import torch
 from fovea import files
 from fovea.callbacks import record as module
 from fovea.callbacks.record import EpochRecord
+from fovea.errors import UsageError
 
 
 class Clock:
@@ -117,6 +118,15 @@ def test_a_resumed_run_drops_what_a_killed_one_had_begun(tmp_path, clock):
     assert [int(r["epoch"]) for r in read(tmp_path / "metrics.csv")] == [0]
     epoch(again, trainer(1), clock)
     assert [r["epoch"] for r in again.rows] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["0,4\n", "epoch,step\n0,4\n", "epoch,step,epoch_s\n0\n", "epoch\n1e300\n"])
+def test_a_record_without_what_every_row_has_is_refused(text, tmp_path):
+    (tmp_path / "metrics.csv").write_text(f"{text}{text}")
+    again = EpochRecord(path=tmp_path / "metrics.csv")
+    again.setup(trainer(), None, "fit")
+    with pytest.raises(UsageError, match=r"metrics\.csv is no record of a training"):
+        again.load_state_dict({"rows": 1, "fit_s": 1.0})
 
 
 def test_testing_an_earlier_checkpoint_takes_nothing_back(tmp_path, clock):

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from fovea import errors
 from fovea.config import build, cli
 from fovea.config.cli import fold
+from fovea.config.groups import member
 from fovea.engine import train
 from helpers import processes, runs
 
@@ -103,7 +104,14 @@ def test_exit_codes_and_one_message(shell, monkeypatch, error, code, message):
 
 
 @pytest.mark.parametrize(
-    ("given", "packages"), [("a, b.c ,", ["a.*", "b.c.*"]), ("a/b", None), ("*", None), ("a b", None)]
+    ("given", "packages"),
+    [
+        ("json, os.path ,", ["json.*", "os.path.*"]),
+        ("a/b", None),
+        ("*", None),
+        ("a b", None),
+        ("not_there.a", None),
+    ],
 )
 def test_packages_let_in_by_the_environment(given, packages):
     code = "from fovea.config import cli; print(*cli.PACKAGES); cli.command('train')"
@@ -113,6 +121,7 @@ def test_packages_let_in_by_the_environment(given, packages):
     )
     if packages is None:
         assert done.returncode == 2 and "FOVEA_PACKAGES" in done.stderr
+        assert ("PYTHONPATH=" in done.stderr) == given.startswith("not_there")
     else:
         assert done.returncode == 0 and done.stdout.splitlines()[0].split() == packages
 
@@ -148,7 +157,8 @@ def test_ctrl_c_while_importing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(errors.UsageError("say it so"), 2), (ValueError("it broke"), 1)]
+    ("error", "code"),
+    [(errors.UsageError("say it so"), 2), (ValueError("no such"), 2), (errors.ProcessFailed("it broke"), 1)],
 )
 def test_a_traceback_on_request_only(shell, monkeypatch, error, code):
     def main(config):
@@ -228,7 +238,7 @@ def test_an_error_in_every_process_is_said_once(tmp_path):
         script=script,
     )
     err = process.communicate(timeout=120)[1]
-    assert process.returncode == 1 and "Traceback" not in err
+    assert process.returncode == 2 and "Traceback" not in err  # no step was made
     assert err.count("error: every process is broken\n") == 1, err
     assert err.count("every process is broken") == 1 and err.count("is frozen;") == 1
     assert not run_dir.exists()  # nothing was trained
@@ -262,3 +272,43 @@ def test_images_too_small_for_a_network_are_named(shell, tmp_path):
     )
     assert code == 1 and "data.image_size (1) is too small" in err, err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.net={_target_:fovea.models.mlp.MLP}"], "+model.net.num_classes="),
+        (["+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping}"], "+callbacks.x.monitor="),
+        (["+augment.sample.x={_target_:albumentations.Resize,height:8}"], "+augment.sample.x.width="),
+        (["data.dataset={_target_:fovea.data.datasets.folder.Folder}"], "_partial_: true"),
+        (["--config-dir", "own", "optimizer=mine"], "optimizer is built when"),
+        (["--config-dir", "own", "callbacks=mine"], "+callbacks.stop.monitor="),
+    ],
+)
+def test_a_node_that_lacks_an_argument_is_refused_before_a_directory_is_made(shell, tmp_path, words, said):
+    for group, text in {
+        "optimizer": "{_target_: torch.optim.SGD, lr: 0.1}",
+        "callbacks": "{stop: {_target_: lightning.pytorch.callbacks.EarlyStopping}}",
+    }.items():
+        (tmp_path / "own" / group).mkdir(parents=True)
+        (tmp_path / "own" / group / "mine.yaml").write_text(text)
+    code, _, err = shell(*words, "run_dir=run")
+    assert code == 2 and said in err, err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("way", ["--config-dir={}", "--config-dir {}", "hydra.searchpath=[file://{}]"])
+def test_a_member_from_outside_has_its_own_values_too(shell, tmp_path, way):
+    (tmp_path / "more" / "model").mkdir(parents=True)
+    (tmp_path / "more" / "model" / "mine.yaml").write_text(
+        "name: mine\npretrained: false\nnet: {_target_: M}\n"
+    )
+    (tmp_path / "more" / "optimizer").mkdir()
+    (tmp_path / "more" / "optimizer" / "own.yaml").write_text("_target_: torch.optim.SGD\nlr: 0.25\n")
+    words = way.format(tmp_path / "more").split()
+    code, out, err = shell(*words, "model=mine", "optimizer=own", "--cfg", "job")
+    config = OmegaConf.create(out)
+    assert code == 0, err
+    assert config.model.net == {"_target_": "M"} and config.optimizer.lr == 0.25
+    code, out, err = shell(*words, "model=mine", "optimizer=sgd", "--cfg", "job")
+    assert OmegaConf.create(out).optimizer.lr == member("optimizer", "sgd")["lr"]

@@ -24,3 +24,15 @@ def test_what_is_changed_is_the_name(monkeypatch, words, name, end):
     found = naming.changes("base")
     assert name is None or found == name
     assert LABEL.fullmatch(found) and naming.choices() == end
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "after"),
+    [
+        ("base trainer.max_epochs=1", ["trainer.max_epochs=12", "resume=true"], "base trainer.max_epochs=12"),
+        ("base data.batch_size=1 x=2", ["batch_size=3", "x=4"], "base data.batch_size=1 x=4"),
+        ("wider net", ["trainer.max_epochs=12"], "wider net"),
+    ],
+)
+def test_the_name_of_a_resumed_run_follows_its_values(name, words, after):
+    assert naming.renamed(name, words) == after

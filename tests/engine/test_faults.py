@@ -89,9 +89,11 @@ def test_a_shorter_length_is_refused_and_one_that_fails_early_leaves_the_run_as_
 def test_the_first_command_survives_a_resume(run_dir):
     facts = json.loads((run_dir / "summary.json").read_text())
     rundir.write_summary(run_dir, {**facts, "command": "python src/train.py first"})
+    (run_dir / ".error_of_rank_1").write_text("of a process that outlived its leader")
     assert runs.train(["resume=true", "trainer.max_epochs=3"], run_dir=run_dir) == 0, runs.output(run_dir)
     after = rundir.read_summary(run_dir)
     assert after["command"] == "python src/train.py first" and len(after["resumed"]) == 1
+    assert not (run_dir / ".error_of_rank_1").exists()
 
 
 @pytest.mark.slow
@@ -217,7 +219,9 @@ def test_a_wrong_start_frees_its_directory_and_closed_streams_do_not_matter(tmp_
     run_dir = tmp_path / "run"
     words = [*runs.QUICK, "trainer.max_epochs=1", f"run_dir={run_dir}"]
     done = command("train", *words, "data.fold=7", "data.num_folds=5")
-    assert done.returncode == 1 and "data.num_folds" in done.stderr and not run_dir.exists()
+    assert done.returncode == 2 and "data.num_folds" in done.stderr and not run_dir.exists()
+    done = command("train", "data=folder", f"data.root={tmp_path}/nowhere", *words[1:])
+    assert done.returncode == 2 and "nowhere" in done.stderr and not run_dir.exists()
     script = runs.ROOT / "src" / "train.py"
     closed = 'exec "$@" <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", closed, "sh", sys.executable, str(script), *words]).returncode == 0

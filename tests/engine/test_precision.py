@@ -235,6 +235,18 @@ def test_a_run_records_its_choice_and_goes_on_with_it(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("precision", "fused"), [("bf16-mixed", False), ("32-true", True)])
+def test_gradients_are_clipped_in_every_precision_and_the_optimizer_is_recorded(tmp_path, precision, fused):
+    command = [*runs.QUICK, "trainer.max_epochs=1", "trainer.gradient_clip_val=1.0"]
+    run_dir = tmp_path / "run"
+    assert runs.train([*command, f"trainer.precision={precision}"], run_dir=run_dir) == 0, runs.output(
+        run_dir
+    )
+    assert rundir.read_config(run_dir).optimizer.fused is fused
+    assert ("optimizer.fused=false" in runs.output(run_dir)) is not fused
+
+
+@pytest.mark.slow
 def test_an_automatic_choice_trains_as_the_same_choice_by_hand(tmp_path):
     auto, hand = tmp_path / "auto", tmp_path / "hand"
     command = [*runs.QUICK, "trainer.max_epochs=1", "model.net.dropout=0.5"]

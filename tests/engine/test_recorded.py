@@ -100,7 +100,7 @@ def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
 
 def test_a_training_without_end_is_refused(tmp_path):
     done = command(*SMALL, "trainer.max_epochs=-1", f"run_dir={tmp_path}/run", cwd=tmp_path)
-    assert done.returncode == 1 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
+    assert done.returncode == 2 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -132,7 +132,9 @@ def test_the_number_of_images_stands_beside_the_figures(tmp_path):
 @pytest.mark.parametrize("given", ["trainer.fast_dev_run=true", "trainer.max_epochs=0"])
 def test_a_debug_run_says_so(given, tmp_path):
     summary = trained(tmp_path / "run", given)
-    assert given in summary["debug"] and "debug run" in runs.output(tmp_path / "run")
+    text = runs.output(tmp_path / "run")
+    assert given in summary["debug"] and "debug run" in text
+    assert f"{'1 epoch' if 'fast' in given else '0 epochs'} on " in text  # not those of the experiment
 
 
 @pytest.mark.parametrize(
@@ -155,3 +157,20 @@ def test_images_that_were_measured():
     facts = {"measured": {"test": 128, "val": 750}, "data": {"num_test": 750, "num_val": 750}}
     assert images(facts, "test") == "128 of 750 images" and images(facts, "val") == "750 images"
     assert images({}, "test") == ""
+
+
+@pytest.mark.slow
+def test_a_file_alone_neither_downloads_data_nor_fetches_weights_at_a_resume(tmp_path):
+    run = tmp_path / "run"
+    trained(run, "trainer.max_epochs=1")
+    file, again = run / "config.yaml", ["resume=true", "trainer.max_epochs=2"]
+    honest = file.read_text()
+    file.write_text(honest.replace("download: false", "download: true"))
+    done = command(f"run_dir={run}", *again, cwd=tmp_path)
+    assert done.returncode == 0 and "data.download=True is not taken from" in done.stderr, done.stderr
+    assert OmegaConf.load(file).data.download is False
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    file.write_text(honest.replace("pretrained: false", "pretrained: true"))
+    done = command(f"run_dir={run}", *again, cwd=tmp_path)
+    assert done.returncode == 2 and "give model.pretrained=" in done.stderr, done.stderr

@@ -231,7 +231,8 @@ def test_auto_starts_anew_where_there_is_nothing_to_resume(tmp_path):
 
 
 def test_values_of_the_command_line_go_on_top_of_the_saved_config(tmp_path):
-    config = runs.compose([*runs.QUICK, "seed=5", f"run_dir={tmp_path / 'run'}"])
+    name = "name='quick trainer.max_epochs=2'"
+    config = runs.compose([*runs.QUICK, "seed=5", name, f"run_dir={tmp_path / 'run'}"])
     run_dir = tmp_path / "moved"
     run_dir.mkdir()
     rundir.write_config(run_dir, config)
@@ -239,4 +240,5 @@ def test_values_of_the_command_line_go_on_top_of_the_saved_config(tmp_path):
     begin = resume.start(asked, [f"run_dir={run_dir}", "resume=true", "trainer.max_epochs=7"])
     assert begin.claimed and begin.ckpt_path is None
     assert (begin.config.seed, begin.config.trainer.max_epochs) == (5, 7)
+    assert begin.config.name == "quick trainer.max_epochs=7"
     assert begin.config.checkpoint.dirpath == str(run_dir / "checkpoints")

@@ -262,6 +262,16 @@ def test_aliases_that_unfold_to_gigabytes_are_left_out(tmp_path):
         assert os.listdir(tmp_path / name) == ["config.yaml"]
 
 
+def test_a_summary_of_other_kinds_is_named_and_hides_nothing_else(honest, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    facts = json.loads((run / "summary.json").read_text())
+    for command, key, value in (("compare", "config", 5), ("compare", "data", []), ("train", "resumed", 5)):
+        (run / "summary.json").write_text(json.dumps({**facts, key: value}))
+        code, said = outcome(command, [w.format(run=run, canary=tmp_path) for w in COMMANDS[command]])
+        assert code == 0 and f"{run}/summary.json: {key}" in said, (command, key, said)
+
+
 @pytest.mark.parametrize("name", ["summary.json", "train.log"])
 def test_a_pipe_in_a_run_is_not_waited_for(name, honest, tmp_path):
     run = tmp_path / "run"
@@ -277,13 +287,19 @@ def test_a_state_that_no_training_left_is_refused_in_one_sentence(honest, tmp_pa
     run = tmp_path / "run"
     shutil.copytree(honest, run)
     whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    config = (run / "config.yaml").read_text()
-    for odd in ({"epoch": "0"}, {"loops": []}, {"callbacks": {"BestAndLast": {"best": 5}}}):
+    stateless = [{**whole["optimizer_states"][0], "state": {0: {"step": torch.tensor(4.0)}}}]
+    for odd in (
+        {"epoch": "0"}, {"loops": []}, {"callbacks": {"BestAndLast": {"best": 5}}}, {"lr_schedulers": [None]},
+        {"optimizer_states": stateless},
+    ):  # fmt: skip
         torch.save(whole | odd, run / "checkpoints" / "last.ckpt")
+        before = tree(run)
         words = [f"run_dir={run}", "resume=true", "trainer.max_epochs=3"]
         code, said = outcome("train", words)
-        assert code == 2 and f"{run}/checkpoints/last.ckpt" in said and "edited" in said, said
-        assert (run / "config.yaml").read_text() == config
+        assert code == 2 and f"{run}/checkpoints/last.ckpt" in said and "edited" in said, (odd, said)
+        assert "Error" not in said and "NoneType" not in said
+        log = str(run / "train.log")
+        assert tree(run) | {log: ""} == before | {log: ""}, odd
 
 
 UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")

@@ -55,4 +55,5 @@ def write_arrays(run: Path) -> None:
     np.savez(
         run / "predictions" / "examples.npz", labelling=np.array("{}"), mistakes_image=images,
         mistakes_ids=ids[wrong], mistakes_truth=target[wrong], mistakes_answer=probs[wrong],
+        mistakes_score=np.zeros(len(wrong), np.float32),
     )  # fmt: skip

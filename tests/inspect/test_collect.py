@@ -64,6 +64,18 @@ class Masks(Toy):
         return [path for path in sorted((self.folder / "masks").iterdir()) if path.name not in self.ids]
 
 
+def test_a_class_that_no_training_mask_holds(folder):
+    (folder / "masks").mkdir()
+    for i, name in enumerate(NAMES):  # what editors write for an object is what is ignored
+        mask = np.zeros((64, 80), np.uint8)
+        mask[: 10 + i, :20] = 255
+        Image.fromarray(mask).save(folder / "masks" / name)
+    part = toy(folder, NAMES)
+    part.dataset = Masks(folder, NAMES, np.zeros(24))
+    found = [(f.file, f.message) for f in look(part)[0] if f.kind == "class without pixels"]
+    assert found == [("b", "0 pixels in 24 masks")]
+
+
 def test_missing_extra_and_wrong_masks(folder):
     masks = folder / "masks"
     masks.mkdir()
@@ -79,7 +91,7 @@ def test_missing_extra_and_wrong_masks(folder):
     found = [(f.kind, f.file.rsplit("/", 1)[-1]) for f in look(part)[0]]
     assert found == [
         ("missing mask", "01.png"), ("truncated", "04.png"), ("bad mask", "02.png"), ("bad mask", "03.png"),
-        ("extra file", "99.png"),
+        ("extra file", "99.png"), ("class without pixels", "a"),
     ]  # fmt: skip
 
 

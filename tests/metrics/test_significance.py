@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fovea.metrics.significance import holm, mcnemar, paired_bootstrap, t_interval, wilson
+from fovea.metrics.significance import (
+    holm,
+    mcnemar,
+    over_images_and_seeds,
+    paired_bootstrap,
+    t_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("values", [[0.91, 0.93], [0.5, 0.7, 0.65, 0.61], list(np.linspace(0, 1, 17))])
@@ -84,3 +91,20 @@ def test_holm_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 10])
+def test_bootstrap_of_few_images_claims_no_more_than_their_signs(count):
+    gaps = 0.6 + np.arange(count) / 100
+    exact = stats.permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert exact == pytest.approx(2.0 ** (1 - count))
+    for some in (gaps, np.append(gaps, np.zeros(3))):
+        assert paired_bootstrap(some)[2] >= exact
+    assert paired_bootstrap(gaps[:1])[2] == paired_bootstrap(np.zeros(3))[2] == 1
+
+
+def test_a_difference_that_is_the_same_everywhere_is_no_surer_than_the_number_of_images():
+    ours, theirs = np.full((2, 5), 0.5), np.full((2, 5), 0.25)
+    low, high, p = over_images_and_seeds(ours, theirs, same_seeds=True)
+    assert (low, high) == (0.25, 0.25) and p == 2 / 2**5
+    assert over_images_and_seeds(ours, ours, same_seeds=True)[2] == 1

@@ -152,7 +152,8 @@ def test_vit_token_order_is_the_patch_order():
 
 def test_vit_refuses_sizes_that_do_not_divide():
     with pytest.raises(
-        ValueError, match=r"image_size=\[30, 28\].*patch_size=4.*\[28, 28\] or \[32, 28\].*\[2\]"
+        ValueError,
+        match=r"\[30, 28\].*patch_size=4.*data\.image_size=\[28,28\] or \[32,28\].*\.patch_size=2$",
     ):
         ViT(num_classes=2, image_size=[30, 28], patch_size=4)
     with pytest.raises(ValueError, match=r"dim=50.*heads=4.*52"):

@@ -46,6 +46,18 @@ def test_csv_survives_a_file_name_that_is_no_text(tmp_path):
     assert "bad\\udcff.png" in text and text.splitlines()[0] == "path,predicted,probability,true,correct"
 
 
+def test_names_from_elsewhere_are_no_formulas_of_a_spreadsheet_and_numbers_stay(tmp_path):
+    names = ["=HYPERLINK(A1)", "+cmd|' /C calc'!A0", "@SUM(1)", "-1e3"]
+    writer = PredictionWriter(ClassView(classes=names[:3]), out_dir=tmp_path, paths=names)
+    for name in names:
+        writer.add(name, np.zeros((8, 8, 3), np.uint8), np.log(PROBS[0][:3]), 1)
+    writer.finish()
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [f"'{name}" for name in names[:3]] + ["-1e3"]
+    assert all(row["predicted"][0] == row["true"][0] == "'" for row in rows)
+
+
 def test_same_name_in_two_folders_is_not_overwritten(tmp_path):
     write(tmp_path)
     paths = [tmp_path / "annotated" / name for name in unique_names(PATHS, suffix=".jpg")]

@@ -32,6 +32,13 @@ def test_a_job_is_known_by_its_overrides_in_any_order(tmp_path):
     assert job_dir.claim(tmp_path, ["a=3"], number=7).name == "7"
 
 
+def test_a_folder_whose_name_is_no_number_is_no_job(tmp_path):
+    for name in ("²", "x", "-1", "0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / job_dir.RECIPE).write_text("[a=1]")
+    assert [path.name for path in job_dir.jobs(tmp_path)] == ["0"]
+
+
 @pytest.mark.parametrize(
     "override", ['+note="it\'s [a, b]=c"', "data.mean=[0.1,0.2]", "~sweep", "k='${a.b}: #1'"]
 )

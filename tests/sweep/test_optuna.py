@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
 
 from fovea import errors
@@ -76,6 +76,27 @@ def test_a_stored_study_of_the_other_direction_is_refused(tmp_path):
     optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/study.db", direction="minimize")
     with pytest.raises(errors.UsageError, match="another sweep_dir"):
         prepare(optuna_config(tmp_path))
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL])
+@pytest.mark.parametrize("space", ["choice(0.1,0.2)", "interval(0.1,0.2)", "tag(log,interval(1e-3,1e-1))"])
+def test_a_key_that_a_stored_study_searched_otherwise_is_refused(tmp_path, state, space):
+    first = optuna.create_study(
+        study_name="s", storage=f"sqlite:///{tmp_path}/study.db", direction="maximize"
+    )
+    trial = first.ask()
+    trial.suggest_float("optimizer.lr", 1e-4, 1e-2, log=True)
+    first.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
+    config = optuna_config(tmp_path)
+    with open_dict(config.hydra), read_write(config.hydra):
+        config.hydra.sweeper.params["optimizer.lr"] = space
+    if "log" in space:  # a range may grow
+        return prepare(config)
+    with pytest.raises(errors.UsageError) as said:
+        prepare(config)
+    assert f"sweep_dir={tmp_path}" in str(said.value) and space in str(said.value)
+    assert "'optimizer.lr=tag(log,interval(0.0001,0.01))'" in str(said.value)
+    assert len(first.trials) == 1
 
 
 def test_a_plain_optuna_sweeper_is_stored_and_outlives_failures(tmp_path):

@@ -25,6 +25,20 @@ def sweep_of(tmp_path, *jobs):
     return [summary.row(d) for d in job_dir.jobs(tmp_path)]
 
 
+def test_what_a_job_measured_does_not_pass_for_what_it_is(tmp_path):
+    run_dir = job_dir.claim(tmp_path, ["a=1"], number=0)
+    for facts in (
+        {"metrics": {"status": 1.0, "job": 5.0}},
+        {"best": []},
+        {"best": {"value": "x"}, "metrics": 5},
+    ):
+        rundir.write_summary(run_dir, {"status": "finished", **facts})
+        row = summary.row(run_dir)
+        assert (row["job"], row["status"], row["value"]) == ("0", "finished", None)
+    rundir.write_summary(run_dir, {"metrics": {}})
+    assert summary.row(run_dir)["status"] == "interrupted"
+
+
 def test_the_table_shows_what_differs_and_the_csv_everything(tmp_path):
     rows = sweep_of(
         tmp_path,

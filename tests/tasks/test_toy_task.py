@@ -108,7 +108,7 @@ def test_export_computes_the_same_number(run, tmp_path):
 
 
 def test_nobody_else_lets_it_in(run, photos, tmp_path):
-    env = {"FOVEA_PACKAGES": "other"}
+    env = {"FOVEA_PACKAGES": "json"}
     code, said = command("train", *TRAINING, f"run_dir={tmp_path / 'run'}", env=env)
     assert code and "toy_task.task.Regression" in said
     code, said = command("predict", f"run={run}", f"input={photos}", f"output={tmp_path}", env=env)

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fovea.files import own_folder, remove_drafts, replacing
 
 log = logging.getLogger(__name__)
+# what is kept of the best epoch
+BEST = {"value": float | None, "tie": float | None, "metrics": dict, "epoch": int, "step": int}
 
 
 class BestAndLast(Checkpoint):
@@ -45,6 +49,7 @@ class BestAndLast(Checkpoint):
         self.best: dict[str, Any] | None = None
         self._stage = "fit"
         self._measured: int | None = None  # the step of the last validation
+        self._resumed = False  # from a checkpoint that was perhaps not copied to best.ckpt any more
         self.saved: int | None = None  # the step of the last checkpoint
         self.stopped = False  # whether another callback ended training with that epoch
 
@@ -70,13 +75,31 @@ class BestAndLast(Checkpoint):
         """Restore what was best so far."""
         if self._stage != "fit":
             return
-        self.best, self.saved = state_dict["best"], state_dict["saved"]
+        best = state_dict["best"]
+        if best is not None and not all(key in best and isinstance(best[key], BEST[key]) for key in BEST):
+            raise ValueError("what it says of the best epoch is incomplete")
+        self.best, self.saved, self._resumed = best, state_dict["saved"], True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Finish what a kill cut short: delete half a file, copy the last checkpoint where it is best."""
+        """Delete half a file, which a kill left, and write the next ones in their place."""
         if trainer.is_global_zero:
             remove_drafts(self.dirpath)
-        if self.best is not None and self.best["step"] == self.saved and trainer.is_global_zero:
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = _InPlace()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Finish what a kill cut short, once a step has shown that the last checkpoint goes on."""
+        self._copy_best(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finish it for a run that had trained its last epoch."""
+        self._copy_best(trainer)
+
+    def _copy_best(self, trainer: L.Trainer) -> None:
+        """Copy the checkpoint that is resumed from to `best.ckpt`, where a kill came before that was done."""
+        resumed, self._resumed = self._resumed, False
+        last_is_best = self.best is not None and self.best["step"] == self.saved
+        if resumed and last_is_best and trainer.is_global_zero:
             _copy(self.last_path, self.best_path)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -135,6 +158,14 @@ class BestAndLast(Checkpoint):
         with writes as draft:  # every process takes part in saving, the first writes
             trainer.save_checkpoint(draft, weights_only=False)
         trainer.strategy.barrier("fovea_checkpoint")
+
+
+class _InPlace(TorchCheckpointIO):
+    """Write into the file itself: Lightning's own takes memory and room in /tmp for a second checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with open(path, "wb") as file:  # as a stream: torch would write the name of a path into the archive
+            torch.save(checkpoint, file)
 
 
 def _stops(trainer: L.Trainer) -> bool:

@@ -37,8 +37,8 @@ class Collector(L.Callback):
     """Write `test.npz`, the scores of every test image, and `examples.npz`, the images that the report shows.
 
     test.npz: `ids` and the rows of the task's view, in the order of the data set; its sums as `total_…`.
-    examples.npz: for each gallery of the view `…_ids`, `…_image` (as the net saw it), `…_answer`, `…_truth`;
-    the `labelling` as JSON. Until the end all is kept on the device, of answers only those that are shown.
+    examples.npz: for each gallery of the view `…_ids`, `…_score`, `…_image` (as the net saw it), `…_answer`,
+    `…_truth`; the `labelling` as JSON. Until the end all is kept on the device, of answers only those shown.
     """
 
     def __init__(self, *, view: ViewFactory, dirpath: Path | str | None = None) -> None:
@@ -111,8 +111,10 @@ class Collector(L.Callback):
             kept = highest([one[name] for one in shown], self.view.shown)
             kept = Kept(*(values[kept.rank > -torch.inf] for values in kept))
             images = [data.preprocess.to_array(data.test.load(int(i))["image"]) for i in kept.place]
+            rows = np.searchsorted(self.arrays["index"], kept.place.numpy())
             arrays |= {
                 f"{name}_ids": _ids(data, kept.place.numpy()),
+                f"{name}_score": self.arrays["score"][rows],
                 f"{name}_image": np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8),
                 f"{name}_answer": kept.answer.numpy(),
                 f"{name}_truth": kept.truth.numpy(),

@@ -19,6 +19,7 @@ from fovea.reading import read_text
 
 log = logging.getLogger(__name__)
 FIRST = ("epoch", "step")
+EVERY = (*FIRST, "epoch_s", "train_images_per_s")  # columns of every row
 
 
 class EpochRecord(Checkpoint):
@@ -156,10 +157,13 @@ def _read(path: Path) -> list[dict[str, float]]:
     try:
         lines = read_text(path).splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
-        return [
+        rows = [
             {name: int(cell) if name in FIRST else float(cell) for name, cell in row.items() if cell}
             for row in csv.DictReader(whole)
         ]
+        if lacking := [name for name in EVERY for row in rows if name not in row]:
+            raise ValueError(f"a row has no {lacking[0]}")
+        return rows
     except (TypeError, ValueError, csv.Error) as error:
         raise UsageError(f"{path} is no record of a training ({error}): restore it, or delete it") from None
 

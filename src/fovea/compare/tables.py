@@ -13,7 +13,7 @@ from typing import Any
 
 from fovea.compare.types import Comparison, ModelGroup, PairedTest
 from fovea.compare.verdicts import interval
-from fovea.page.formats import MISSING, counted, is_number, short_count, shorten
+from fovea.page.formats import MISSING, counted, is_number, no_formula, short_count, shorten
 from fovea.page.formats import metric as number
 from fovea.page.text_table import text_table
 from fovea.runs.read import Run
@@ -209,7 +209,8 @@ def to_csv(comparison: Comparison) -> str:
     for i, group in enumerate(comparison.groups):
         cells = [value for _, numbers in table for value in numbers[i]]
         blank = ["" if isinstance(v, float) and not math.isfinite(v) else v for v in cells]
-        writer.writerow([*blank, " ".join(str(run.dir) for run in group.runs)])
+        cells = [*blank, " ".join(str(run.dir) for run in group.runs)]
+        writer.writerow(map(no_formula, cells))
     return file.getvalue()
 
 

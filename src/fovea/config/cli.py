@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -21,8 +22,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fovea import errors
-from fovea.config import naming, resolvers
-from fovea.config.command_line import bracketed, rewrite
+from fovea.config import groups, naming, resolvers
+from fovea.config.command_line import bracketed, folders_beside, rewrite
 from fovea.config.paths import CONF
 from fovea.config.values import listed
 from fovea.config.words import check_words
@@ -71,6 +72,7 @@ WHITELIST = [
     "lightning.pytorch.profilers.*",
     "lightning.pytorch.strategies.*",
     "lightning.pytorch.plugins.*",
+    "lightning.fabric.plugins.environments.*",  # what those of lightning.pytorch are
     "optuna.samplers.*",
     "hydra_plugins.*",
     "hydra._internal.core_plugins.*",
@@ -94,11 +96,9 @@ def command(name: str) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole; we print them once
 
     try:
-        if len(PACKAGES) < len(LET_IN):
-            raise errors.UsageError(
-                f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c"
-            )
+        _check_packages()
         check_words(sys.argv[1:], name=name)
+        groups.beside[:] = folders_beside(sys.argv[1:])
         if name == "train":
             naming.given[:] = sys.argv[1:]
             sys.argv[1:] = rewrite(sys.argv[1:])
@@ -116,7 +116,22 @@ def command(name: str) -> None:
     except (HydraException, OmegaConfBaseException, errors.UsageError) as error:
         _fail(error, code=2)
     except Exception as error:
-        _fail(error, code=1 if errors.config_path(error) is None else 2)
+        before_training = name == "train" and isinstance(error, ValueError | FileNotFoundError)
+        wrong = before_training or errors.config_path(error) is not None
+        _fail(error, code=getattr(error, "fovea_code", 2 if wrong else 1))
+
+
+def _check_packages() -> None:
+    """Raise for what is no name of a package, and for a package that Python does not find."""
+    if len(PACKAGES) < len(LET_IN):
+        raise errors.UsageError(f"FOVEA_PACKAGES={','.join(LET_IN)} must name packages: FOVEA_PACKAGES=a,b.c")
+    for name in LET_IN:
+        top = name.partition(".")[0]
+        if importlib.util.find_spec(top) is None:
+            raise errors.UsageError(
+                f"FOVEA_PACKAGES={name}: Python finds no package {top}; name the folder that holds {top}/ "
+                "before the command, PYTHONPATH=FOLDER (here: PYTHONPATH=.), or install it"
+            )
 
 
 def _open_streams() -> None:

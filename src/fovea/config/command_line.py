@@ -7,6 +7,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
+
 from fovea.config.group_reset import own_values
 from fovea.config.node_reset import with_deleted_values, with_whole_nodes
 from fovea.config.overrides import CommandLine, parse, quote
@@ -32,6 +34,18 @@ def rewrite(argv: list[str], *, conf: Path = CONF) -> list[str]:
         return [*argv, *([] if line.multirun else ["-m"]), *_sweep_name(line), *left_out]
     _refuse_in_run(line)
     return [*with_whole_nodes(argv, line, conf=conf), *own_values(line, conf=conf)]
+
+
+def folders_beside(argv: list[str]) -> list[str]:
+    """Return the folders of configs that a command line names beside `conf/`."""
+    line = parse(argv)
+    named = get_args_parser().parse_known_args(line.flags)[0].config_dir
+    found = [named] if named else []
+    for override in line.overrides:
+        folders = override.value()
+        if override.key_or_group == "hydra.searchpath" and isinstance(folders, list):
+            found += map(str, folders)
+    return found
 
 
 def bracketed(argv: list[str], keys: Collection[str]) -> list[str]:

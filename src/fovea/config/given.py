@@ -17,6 +17,8 @@ from fovea.config.values import ABSENT, at
 from fovea.errors import UsageError
 
 NEEDED_NODES = ("model.net", "data.dataset", "checkpoint")
+BUILT = ("model", "optimizer", "scheduler", "finetune", "callbacks", "logger", "augment", "metrics")
+LATER = ("optimizer", "scheduler", "data.dataset")  # what takes parameters, steps, a split
 OF_TASK = ("metrics", "report")  # groups whose members are named after the task that they are for
 
 
@@ -26,6 +28,10 @@ def check_given(config: DictConfig, given: list[str], *, choices: Mapping[str, A
     `choices` are the members of groups that were chosen. Nothing that would be built is imported.
     """
     _same_task(choices)
+    for group, name in choices.items():
+        unlisted = group in BUILT and str(name) not in members(group)  # a member of a user's own
+        if unlisted and OmegaConf.is_dict(config.get(group)):
+            _complete(group, OmegaConf.to_container(config[group], resolve=False), {})
     line = [o for o in parse(given).overrides if not o.is_delete()]
     keys = [str(o.key_or_group) for o in line]
     keys = [key for key in dict.fromkeys(keys) if key not in groups() and not key.startswith("hydra.")]
@@ -39,6 +45,7 @@ def check_given(config: DictConfig, given: list[str], *, choices: Mapping[str, A
         value, default = OmegaConf.select(config, key), at(own, key, ABSENT)
         value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         _node(key, value, default)
+        _complete(key, value, default)
         _read_of_model(key, value, default, config, str(choices.get("model")))
         if key not in RULES:
             _kind(key, value, default, plain)
@@ -70,6 +77,25 @@ def _node(key: str, value: Any, default: Any) -> None:
         f"{for_shell(key, value)}: {key} is no single value; set a key inside it, such as "
         f"{', '.join(inside) or f'{key}.KEY='}{other}"
     )
+
+
+def _complete(key: str, value: Any, default: Any) -> None:
+    """Raise for a node that lacks an argument without which it cannot be built, those inside it included."""
+    if not isinstance(value, dict):
+        return
+    if "_target_" in value and not value.get("_partial_") and key != "task":
+        target = value["_target_"]
+        if key in LATER or (isinstance(default, dict) and default.get("_partial_")):
+            raise UsageError(f"{key} is built when its data are there: add _partial_: true to its {target}")
+        found = arguments(str(target))
+        lacking = sorted(found.needed - value.keys()) if found is not None else []
+        if lacking:
+            raise UsageError(
+                f"{key} lacks {', '.join(lacking)}, without which {target} cannot be built: add "
+                f"{' '.join(f'+{key}.{name}=VALUE' for name in lacking)}"
+            )
+    for name, inner in value.items():
+        _complete(f"{key}.{name}", inner, default.get(name) if isinstance(default, dict) else None)
 
 
 def _read_of_model(key: str, value: Any, default: Any, config: DictConfig, model: str) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -16,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fovea.config.paths import CONF
 
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)  # what `compose` says of what cannot be
+beside: list[str] = []  # folders of configs beside `conf/`: --config-dir, hydra.searchpath
 
 
 def groups() -> list[str]:
@@ -42,8 +45,11 @@ def composing(conf: Path = CONF) -> Iterator[None]:
     state = GlobalHydra.instance()
     running = state.hydra
     state.clear()
+    path = create_config_search_path(str(conf))
+    for folder in beside:
+        path.append("command-line", folder)
     try:
-        with initialize_config_dir(str(conf)):
-            yield
+        Hydra.create_main_hydra2("fovea", path)
+        yield
     finally:
         GlobalHydra.instance().hydra = running

@@ -18,23 +18,37 @@ given: list[str] = []  # the words of the command, as they were typed
 
 def changes(experiment: str) -> str:
     """Return the name of a run: `vit_digits model=tiny optimizer.lr=0.01`."""
-    pairs = sorted(_changed(), key=lambda pair: pair[0] not in groups())  # the chosen members first
+    pairs = sorted(_changed(given), key=lambda pair: pair[0] not in groups())  # the chosen members first
     name = experiment
     for key, value in pairs:
-        longer = f"{name} {key}={ODD.sub('-', value).strip('-')}"
+        longer = f"{name} {key}={_shown(value)}"
         name = longer if len(longer) <= LONGEST else name
     return name[:LONGEST]
 
 
 def choices() -> str:
     """Return the end of a directory's name: the chosen model and data, `_tiny_mnist`, or nothing."""
-    chosen = [re.sub(r"[^\w.-]+", "-", value)[:40].strip("-") for key, value in _changed() if key in CHOICES]
+    chosen = [
+        re.sub(r"[^\w.-]+", "-", value)[:40].strip("-") for key, value in _changed(given) if key in CHOICES
+    ]
     return "".join(f"_{value}" for value in chosen)
 
 
-def _changed() -> Iterator[tuple[str, str]]:
+def renamed(name: str, words: list[str]) -> str:
+    """Return the name of a run that goes on with other values: what it says of a key follows the key."""
+    for key, value in _changed(words):
+        said = re.compile(rf"(?<!\S){re.escape(key)}=\S+")
+        name = said.sub(f"{key}={_shown(value)}", name)
+    return name
+
+
+def _shown(value: str) -> str:
+    return ODD.sub("-", value).strip("-")
+
+
+def _changed(words: list[str]) -> Iterator[tuple[str, str]]:
     """Yield key and value of each word that changes what is trained."""
-    for override in parse(given).overrides:
+    for override in parse(words).overrides:
         key, value = str(override.key_or_group), str(override.input_line).partition("=")[2]
         machine = key in LEFT_OUT or key.startswith("hydra")
         if not (override.is_delete() or is_ignored(key) or machine):

@@ -22,10 +22,14 @@ DEPTH = 8  # of imports and base classes that are followed
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments by name, each with its type as far as it is plain; whether `others` are taken too."""
+    """The arguments by name, each with its type as far as it is plain; whether `others` are taken too.
+
+    Those `needed` have no default.
+    """
 
     types: dict[str, Any]
     others: bool
+    needed: frozenset[str] = frozenset()
 
 
 @cache
@@ -96,18 +100,24 @@ def _arguments(module: str, node: Definition, depth: int) -> Arguments:
     own = _of_function(made[0]) if made else Arguments(_fields(node), True)
     if not own.others:
         return own
-    types, others = dict(own.types), False
+    types, others, needed = dict(own.types), False, own.needed
     for base in node.bases:
         found = _definition(module, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
         above = Arguments({}, True) if found is None else _arguments(*found, depth - 1)
+        if not made:  # else what it passes on may fill them in
+            needed |= above.needed - own.types.keys()
         types, others = {**above.types, **types}, others or above.others
-    return Arguments(types, others)
+    return Arguments(types, others, needed)
 
 
 def _of_function(node: ast.FunctionDef) -> Arguments:
     args = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     types = {a.arg: _type(a.annotation) for a in args if a.arg not in ("self", "cls")}
-    return Arguments(types, node.args.kwarg is not None)
+    number = len(args) - len(node.args.kwonlyargs)
+    optional = {a.arg for a in args[number - len(node.args.defaults) : number]}
+    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    optional |= {a.arg for a, default in pairs if default is not None}
+    return Arguments(types, node.args.kwarg is not None, frozenset(types.keys() - optional))
 
 
 def _fields(node: ast.ClassDef) -> dict[str, Any]:

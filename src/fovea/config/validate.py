@@ -164,6 +164,8 @@ def validate(config: DictConfig) -> None:
     _require_logger(plain)
     _require_inside(plain)
     check_monitors(plain)
+    _require_gpus(at(plain, "trainer.strategy"), at(plain, "trainer.accelerator"))
+    _require_slurm(at(plain, "trainer.plugins"))
     require_device(at(plain, "trainer.accelerator"))
     require_cores(at(plain, "data.num_workers"))
     _require_devices(at(plain, "trainer.devices"), at(plain, "trainer.accelerator"))
@@ -216,6 +218,26 @@ def require_cores(workers: object, *, key: str = "data.num_workers") -> None:
 def number_of_cores() -> int:
     """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _require_gpus(strategy: object, accelerator: object) -> None:
+    """Raise for a strategy that divides a network among GPUs where there is to be none."""
+    name = str(strategy.get("_target_") if isinstance(strategy, dict) else strategy)
+    if accelerator == "cpu" and re.search("fsdp|deepspeed", name, flags=re.IGNORECASE):
+        raise UsageError(
+            f"trainer.strategy={name.rpartition('.')[2]} divides a network among GPUs, but "
+            "trainer.accelerator is 'cpu'; use trainer=ddp trainer.accelerator=cpu, or "
+            "trainer.accelerator=gpu"
+        )
+
+
+def _require_slurm(plugins: Any) -> None:
+    """Raise for what asks Slurm which process this is, where Slurm did not start it."""
+    names = [str(node.get("_target_")) for node in plugins or () if isinstance(node, dict)]
+    if any(name.endswith("SLURMEnvironment") for name in names) and "SLURM_NODEID" not in os.environ:
+        raise UsageError(
+            "trainer=slurm is for the tasks of a Slurm job: start it there with srun, or use trainer=ddp"
+        )
 
 
 def _require_devices(devices: object, accelerator: object) -> None:

@@ -273,7 +273,8 @@ def _cut(members: np.ndarray, fractions: Mapping[str, float], name: str) -> dict
         need = len(fractions) + 1
         raise ValueError(
             f"class {name!r} has {counted(len(members), 'image')}, too few for {need} parts (train, "
-            f"{', '.join(fractions)}): add images, or split them yourself into folders train/, val/ and test/"
+            f"{', '.join(fractions)}): add images, or split them yourself: folders train/, val/ and "
+            "test/, or the column split of a table"
         )
     chunks, start = {}, 0
     for done, (part, fraction) in enumerate(fractions.items()):

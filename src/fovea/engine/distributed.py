@@ -61,6 +61,13 @@ def error_note(rank: int) -> Path:
     return find() / f"{ERROR_NOTE}{rank}"
 
 
+def remove_error_notes(run_dir: Path) -> None:
+    """Delete the notes of processes that failed, which would explain a later failure too."""
+    for note in run_dir.glob(f"{ERROR_NOTE}*"):
+        if note.is_symlink() or note.is_file():
+            note.unlink(missing_ok=True)
+
+
 def clean_environment() -> dict[str, str]:
     """Return the environment for a run of its own, without what a distributed or Slurm parent left in it."""
     return {k: v for k, v in os.environ.items() if k not in (*INHERITED, *SLURM)}

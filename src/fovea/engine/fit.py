@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from omegaconf import DictConfig, OmegaConf
 
-from fovea import errors
 from fovea.config import build
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
@@ -97,13 +97,14 @@ class Session:
 
     def _announce(self, facts: dict[str, Any]) -> None:
         """Say before the first epoch what is about to be trained on what, and where it goes."""
-        data, limits = facts["data"], self.config.trainer
+        data, limits = facts["data"], self.trainer
         images = ", ".join(f"{data[f'num_{name}']:,} {name}" for name in ("train", "val", "test"))
+        epochs = -1 if limits.max_epochs is None else limits.max_epochs
         steps = f"up to {counted(limits.max_steps, 'step')}, " if (limits.max_steps or -1) > 0 else ""
         log.info(
             "%s (%s parameters) on %s (images: %s); %s%s on %s; %s",
             facts["model"]["name"], parameters(facts["model"]), data["name"], images, steps,
-            counted(limits.max_epochs, "epoch") if limits.max_epochs != -1 else "no limit of epochs",
+            counted(epochs, "epoch") if epochs != -1 else "no limit of epochs",
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
@@ -126,6 +127,7 @@ class Session:
             from fovea.engine import precision
 
             precision.settle(self.config, net, self.datamodule, self.ckpt_path)
+        _unfuse_to_clip(self.config)
         rundir.write_config(self.run_dir, self.config)
         distributed.publish(self.run_dir)
 
@@ -134,14 +136,20 @@ class Session:
         try:
             self.trainer.fit(self.task, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
         except Exception as error:
-            if path is None or isinstance(error, UsageError) or not _restoring(error):
+            if path is None or isinstance(error, UsageError) or not (_restoring(error) or self._odd(error)):
                 raise
             raise UsageError(
-                f"{path} does not continue this run ({errors.explain(error)}): it is damaged or was edited; "
+                f"{path} does not continue this run{_detail(error)}: it is damaged or was edited; "
                 "copy best.ckpt over it if that is intact, or start a new run"
             ) from error
         if self.record.began is None:  # the checkpoint was the last one
             self._started()
+
+    def _odd(self, error: Exception) -> bool:
+        """Whether the first step failed within the optimizer, on the state that the checkpoint holds."""
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        inside = [frame.filename for frame in takewhile(lambda frame: "/torch/" in frame.filename, frames)]
+        return not self.stepped and any("/torch/optim/" in file for file in inside)
 
     def _started(self) -> None:
         """Record what finders chose, and a batch lowered to the share of a process, as what ran."""
@@ -229,9 +237,23 @@ def write_report(run_dir: Path, config: DictConfig) -> None:
     report.write_report(run_dir, *parts, view=build.view(config))
 
 
+def _unfuse_to_clip(config: DictConfig) -> None:
+    """Take the plain optimizer where mixed precision clips gradients: Lightning refuses a fused one there."""
+    mixed = str(config.trainer.precision) in ("16", "16-mixed", "bf16", "bf16-mixed")
+    if mixed and config.trainer.gradient_clip_val and config.optimizer.get("fused"):
+        log.info("optimizer.fused=false, since gradients are clipped in mixed precision")
+        config.optimizer.fused = False
+
+
 def _metrics(row: dict[str, float]) -> dict[str, float]:
     """Return the metrics of an epoch, sorted: what is named `split/metric` in its row, new or read again."""
     return {k: v for k, v in sorted(row.items()) if "/" in k}
+
+
+def _detail(error: Exception) -> str:
+    """Quote what is said to people; a missing key or a wrong type is told in the words of the program."""
+    speaks = isinstance(error, ValueError | RuntimeError)
+    return f" ({' '.join(str(error).split())[:200]})" if speaks else ""
 
 
 def _restoring(error: Exception) -> bool:

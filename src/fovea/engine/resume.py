@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.groups import groups
 from fovea.config.help import keys
+from fovea.config.naming import renamed
 from fovea.config.offline import switches
 from fovea.config.overrides import for_shell, nearest, parse
 from fovea.engine import rundir
@@ -220,5 +221,7 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
                 f"unknown key {key!r} in the resumed run" + (f"; nearest: {near}" if near else "")
             )
         OmegaConf.update(saved, key, override.value(), merge=False)
+    if not any(word.startswith("name=") for word in given):
+        saved.name = renamed(str(saved.name), given)
     OmegaConf.set_struct(saved, False)
     return saved

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea.errors import UsageError
 from fovea.files import remove_drafts, replacing, write_json, write_text
-from fovea.reading import read_json, read_yaml
+from fovea.reading import read_yaml
+from fovea.runs.summary_file import read_summary_file
 
 # What a run writes into its directory; nothing else there is ever deleted.
 FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "report.html", "train.log")
@@ -194,9 +195,11 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Read `summary.json` of a run in any state; a run whose process is gone without a word was killed."""
     try:
-        summary = read_json(run_dir / "summary.json")
+        summary = read_summary_file(run_dir / "summary.json")
     except (OSError, ValueError):
-        return {"status": "interrupted", "error": "killed before it was set up", "metrics": {}}
+        summary = {}
+    if not summary.get("status"):
+        return {"metrics": {}, **summary, "status": "interrupted", "error": "killed before it was set up"}
     if summary.get("status") == "running" and not _alive(summary):
         summary |= {"status": "interrupted", "error": "killed"}
     return summary
@@ -209,7 +212,7 @@ def _alive(summary: dict[str, Any]) -> bool:
     process = summary.get("process")
     try:
         if process["host"] != os.uname().nodename:  # type: ignore[index]
-            return time.time() - float(process["written"]) < 3600  # type: ignore[index]
+            return abs(time.time() - float(process["written"])) < 3600  # type: ignore[index]
         started = psutil.Process(int(process["pid"])).create_time()  # type: ignore[index]
         return abs(started - float(process["started"])) < 2  # type: ignore[index]
     except (KeyError, TypeError, ValueError, psutil.Error):

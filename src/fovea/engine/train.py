@@ -72,6 +72,7 @@ def _train(begin: Start) -> float | None:
     config, run_dir = begin.config, Path(begin.config.run_dir)
     for name in ("", "predictions", "figures", "images") if begin.claimed else ():
         remove_drafts(run_dir / name)
+    distributed.remove_error_notes(run_dir)  # of processes that outlived a leader that was killed
     before = rundir.saved_state(run_dir) if begin.claimed else {}
     configure(run_dir)
     if begin.ckpt_path is None:
@@ -87,15 +88,15 @@ def _train(begin: Start) -> float | None:
     except BaseException as caught:
         error = children.attribute_failure(caught)
         children.end()
-        for note in run_dir.glob(f"{distributed.ERROR_NOTE}*"):  # of processes that failed beside this one
-            note.unlink(missing_ok=True)
+        distributed.remove_error_notes(run_dir)  # of processes that failed beside this one
         if isinstance(error, errors.Interrupted):
             _interrupted(summary, error)
+            _report(run_dir, config)
         elif session.stepped or errors.FILE in os.environ:  # a sweep keeps what it has to say of each job
             _failed(summary, error, config)
+            _report(run_dir, config)
         else:
             _never_began(begin, before, error)
-        _report(run_dir, config)
         if error is caught:
             raise
         raise error from None
@@ -130,6 +131,7 @@ def _interrupted(summary: Summary, stop: errors.Interrupted) -> None:
 def _failed(summary: Summary, error: BaseException, config: DictConfig) -> None:
     message = errors.explain(error, config=config)
     summary.finish("failed", error=message)
+    error.fovea_code = 1  # type: ignore[attr-defined]  # not what was asked for is wrong, but the work
     file = logging.getLogger("traceback")  # reaches train.log, not the terminal
     file.info("%s", errors.details(error))
     if not errors.wants_traceback():

@@ -61,6 +61,17 @@ def check_classes(train: SplitPart) -> list[Finding]:
     return findings
 
 
+def check_mask_classes(train: SplitPart, records: Sequence[ImageRecord]) -> list[Finding]:
+    """Find classes that no training mask holds."""
+    held = [record.pixels for record in records if record.pixels is not None]
+    counts = np.sum(held, axis=0)[: len(train.mask_classes)].tolist() if held else []
+    return [
+        Finding("class without pixels", train.split, str(name), f"0 pixels in {counted(len(held), 'mask')}")
+        for name, count in zip(train.mask_classes, counts, strict=False)
+        if count == 0
+    ]
+
+
 def check_sizes(
     part: SplitPart, records: Sequence[ImageRecord], *, image_size: Sequence[int]
 ) -> list[Finding]:

@@ -31,6 +31,7 @@ def collect_findings(
         findings += balance.check_sizes(part, found, image_size=preprocessing["image_size"])
         if part.split == "train":
             findings += balance.check_classes(part) if complete else []
+            findings += balance.check_mask_classes(part, found) if complete else []
             text = compare_normalisation(summarise(part, found), preprocessing)
             findings += [Finding("normalisation", "train", "", text)] if text else []
     findings += balance.check_names(parts) + extra_files(parts)

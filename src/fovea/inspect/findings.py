@@ -48,6 +48,11 @@ KINDS: dict[str, tuple[str, str]] = {
     "near leakage": ("warning", "Two splits share an image that was encoded, scaled or lit differently."),
     "near duplicate": ("warning", "The split has the image again, encoded, scaled or lit differently."),
     "duplicate name": ("warning", "The split lists the same name more than once."),
+    "class without pixels": (
+        "warning",
+        "No training mask holds this class, which cannot be learned: check the values of the masks (255 is "
+        "ignored).",
+    ),
     "rare class": ("warning", "The class has fewer than 10 training images."),
     "imbalance": ("warning", "The largest class has more than 10 times the training images of the smallest."),
     "ignored mask": ("warning", "Every pixel of the mask is 255, ignore."),

@@ -52,7 +52,8 @@ def paired_bootstrap(
     """Resample images with their paired differences (N,): return low, high and two-sided p of the mean.
 
     Percentile interval and p = 2 min(P(mean* <= 0), P(mean* >= 0)), Efron & Tibshirani 1993, ch. 13 and 15;
-    p is never below 2 / (draws + 1).
+    p is never below 2 / (draws + 1), nor below 2 / 2ᵏ for k differences other than 0: as likely are k signs
+    that agree by chance, while resamples of a few images all agree with them.
     """
     values, counts = np.unique(np.asarray(differences, dtype=float), return_counts=True)
     total = int(counts.sum())
@@ -67,7 +68,9 @@ def paired_bootstrap(
     tolerance = 1e-12  # sums of equal terms in another order
     below, above = (found <= tolerance).sum(), (found >= -tolerance).sum()
     low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high), min(1.0, 2 * (min(int(below), int(above)) + 1) / (draws + 1))
+    drawn_p = 2 * (min(int(below), int(above)) + 1) / (draws + 1)
+    signs = int(counts[values != 0].sum())
+    return float(low), float(high), min(1.0, max(drawn_p, 2.0 ** (1 - signs)))
 
 
 def over_images_and_seeds(
@@ -87,7 +90,7 @@ def over_images_and_seeds(
         parts.append((means.var(ddof=1) / len(means), len(means) - 1))
     mean, variance = float(images.mean()), sum(part for part, _ in parts)
     if variance == 0:
-        return mean, mean, float(mean == 0)
+        return mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(images))  # as likely as equal signs
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
     half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
     return mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))

@@ -186,9 +186,11 @@ def _check(*, image_size: tuple[int, ...], patch_size: int, dim: int, heads: int
         below = [max(side // patch_size, 1) * patch_size for side in image_size]
         above = [-(-side // patch_size) * patch_size for side in image_size]
         divisors = [p for p in range(2, min(image_size) + 1) if not any(side % p for side in image_size)]
+        patches = f", or model.net.patch_size={' or '.join(map(str, divisors))}" if divisors else ""
+        sizes = " or ".join(str(size).replace(" ", "") for size in (below, above))
         raise ValueError(
             f"image_size={list(image_size)} is not a multiple of patch_size={patch_size}: "
-            f"use image_size {below} or {above}, or a patch_size of {divisors}"
+            f"use data.image_size={sizes}{patches}"
         )
     if dim % heads:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
@@ -111,3 +112,13 @@ def parameters(model: Mapping[str, Any]) -> str:
     total, trained = model.get("params"), model.get("trainable_params")
     some = is_number(trained) and trained != total
     return short_count(total) + (f", {short_count(trained)} trained" if some else "")
+
+
+def no_formula(cell: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula: a name from elsewhere."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    with contextlib.suppress(ValueError):
+        float(cell)
+        return cell
+    return f"'{cell}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fovea.files import append, own_folder, printable, remove_written, replacing, unique_names, write_text
-from fovea.page.formats import counted, middle
+from fovea.page.formats import counted, middle, no_formula
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail, to_rgb
 from fovea.page.text_table import text_table
@@ -146,7 +146,7 @@ class PredictionWriter:
 
 def _line(cells: Sequence[str]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text).writerow(cells)
+    csv.writer(text).writerow(map(no_formula, cells))
     return text.getvalue()
 
 

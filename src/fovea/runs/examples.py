@@ -30,11 +30,12 @@ def sections(run: Run, view: ViewFactory) -> list[Section]:
 def _galleries(run: Run, view: TaskView, arrays: dict[str, np.ndarray]) -> Iterator[Section]:
     for name, title in view.galleries:
         tiles, items = [], []
-        kept = (arrays[f"{name}_{key}"] for key in ("ids", "image", "answer", "truth"))
-        for sample, image, answer, truth in zip(*kept, strict=True):
+        kept = (arrays[f"{name}_{key}"] for key in ("ids", "score", "image", "answer", "truth"))
+        for sample, score, image, answer, truth in zip(*kept, strict=True):
             picture = view.draw(thumbnail(image), answer, truth)
             wide = picture.shape[1] > 2 * picture.shape[0]  # and has room for the name
-            lines = [*view.lines(answer, truth), *[str(sample)] * wide]
+            said = view.scored(float(score)) or view.lines(answer, truth)
+            lines = [*said, *[str(sample)] * wide]
             tiles.append(annotate(picture, lines, ok=_correct(view, answer, truth)))
             items.append((*encode(picture), lines, str(sample)))
         if tiles:

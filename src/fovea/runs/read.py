@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fovea.files import Unreadable, read_npz
-from fovea.reading import read_json, read_text, read_yaml
+from fovea.reading import read_text, read_yaml
+from fovea.runs.summary_file import read_summary_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,7 +201,7 @@ def _number(cell: Any) -> float | None:
 
 def _summary(path: Path) -> Mapping[str, Any]:
     try:
-        return read_json(path) if path.is_file() and path.stat().st_size else {}
+        return read_summary_file(path) if path.is_file() and path.stat().st_size else {}
     except ValueError as error:
         log.warning("%s; the report does without it", error)
         return {}

@@ -77,7 +77,7 @@ def claim(sweep_dir: Path, overrides: list[str], *, number: int) -> Path:
 def jobs(sweep_dir: Path) -> list[Path]:
     """Return the directories of the jobs so far, by number."""
     found = [
-        p for p in sweep_dir.glob("*") if p.name.isdigit() and not p.is_symlink() and (p / RECIPE).is_file()
+        p for p in sweep_dir.glob("*") if p.name.isdecimal() and not p.is_symlink() and (p / RECIPE).is_file()
     ]
     return sorted(found, key=lambda p: int(p.name))
 

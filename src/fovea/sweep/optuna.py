@@ -67,12 +67,42 @@ def _continue(config: DictConfig) -> None:
             f"{study.direction.name.lower()} its metric, but metrics.mode={config.metrics.mode}; "
             "use another sweep_dir"
         )
+    _require_same_space(config, study)
     changes = {"n_trials": max(0, int(sweeper.n_trials) - requeue(study))}
     seed = OmegaConf.select(sweeper, "sampler.seed")
     if seed is not None:  # the same seed would suggest again what the study began with
         changes["sampler.seed"] = int(seed) + len(study.trials)
     log.info("the study holds %d trials; %d to go", len(study.trials), changes["n_trials"])
     _change(config, changes)
+
+
+def _require_same_space(config: DictConfig, study: Study) -> None:
+    """Raise where a key is searched in another way than by the trials that a study holds."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+    from optuna.distributions import check_distribution_compatibility
+
+    own = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    searched, *_ = create_params_from_overrides([*own, *config.hydra.overrides.task])
+    for trial in study.get_trials(deepcopy=False):
+        for key in searched.keys() & trial.distributions.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[key], searched[key])
+            except ValueError:
+                before = _written(trial.distributions[key])
+                raise UsageError(
+                    f"{key}={_written(searched[key])}: the study in sweep_dir={config.sweep_dir} searches "
+                    f"{key} in another space; give '{key}={before}' as before, or another sweep_dir"
+                ) from None
+
+
+def _written(space: Any) -> str:
+    """Write a search space as a command line does."""
+    if hasattr(space, "choices"):
+        return f"choice({','.join(map(str, space.choices))})"
+    span = f"interval({space.low:g},{space.high:g})"
+    if isinstance(space.low, int):
+        span = f"range({space.low},{space.high + space.step},{space.step})"
+    return f"tag(log,{span})" if space.log else span
 
 
 def requeue(study: Study) -> int:

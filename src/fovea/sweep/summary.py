@@ -13,7 +13,7 @@ from typing import Any
 from fovea.config.overrides import for_shell
 from fovea.engine import rundir
 from fovea.files import replacing_text
-from fovea.page.formats import MISSING, metric
+from fovea.page.formats import MISSING, metric, no_formula
 from fovea.page.text_table import text_table
 from fovea.sweep.job_dir import job_overrides
 
@@ -34,7 +34,8 @@ def row(run_dir: Path) -> Row:
         "directory": str(run_dir),
         "error": summary.get("error"),
     }
-    return facts | (summary.get("metrics") or {})
+    metrics = summary.get("metrics") or {}
+    return facts | {name: value for name, value in metrics.items() if name not in facts}
 
 
 def conclude(sweep_dir: Path, rows: Sequence[Row], *, mode: str, stopped: bool) -> int:
@@ -103,7 +104,8 @@ def write_csv(file: Path, rows: Sequence[Row]) -> None:
     with replacing_text(file) as stream:
         writer = csv.DictWriter(stream, names, restval="")
         writer.writeheader()
-        writer.writerows({**r, "overrides": shlex.join(r["overrides"])} for r in rows)
+        lines = ({**r, "overrides": shlex.join(r["overrides"])} for r in rows)
+        writer.writerows({name: no_formula(cell) for name, cell in line.items()} for line in lines)
 
 
 def continue_command(argv: Sequence[str], sweep_dir: Path) -> str:

@@ -74,7 +74,7 @@ def _run(job: JobDir, overrides: list[str]) -> float:
     facts = rundir.read_summary(job.run_dir)
     value, status = _value(facts), facts["status"]
     if end.code == 0 and status == "finished":
-        result = "no value" if math.isnan(value) else f"{facts['best']['monitor']} {value:.4f}"
+        result = "no value" if math.isnan(value) else f"{facts['best'].get('monitor')} {value:.4f}"
         log.info("job %s finished: %s (%.0f s)", job.name, result, time.monotonic() - start)
         return value
     if status == "interrupted" and end.code in (129, 130, 143):

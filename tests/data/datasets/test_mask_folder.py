@@ -69,7 +69,8 @@ def test_what_does_not_go_together_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"0\.png is 4×4.*10×8"):
         MaskFolder(root=tmp_path).load(0)
     (tmp_path / "masks" / "0.png").unlink()
-    with pytest.raises(ValueError, match=r"without mask.*0\.jpg"):
+    (tmp_path / "images" / "1.jpg").unlink()
+    with pytest.raises(ValueError, match=r"without mask \(0\.jpg\) and 1 mask without image \(1\.png\)"):
         MaskFolder(root=tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data\.root=DIR"):
         MaskFolder(root=tmp_path / "images")
@@ -80,6 +81,13 @@ def test_splits_are_folders_of_their_own(tmp_path):
         write(tmp_path / split, count, mask=Image.fromarray)
     assert MaskFolder.find_splits(root=tmp_path) == ("train", "val")
     assert len(MaskFolder(root=tmp_path, split="val")) == 2
+
+
+def test_splits_beside_images_are_not_left_out(tmp_path):
+    write(tmp_path, mask=Image.fromarray)
+    write(tmp_path / "test", mask=Image.fromarray)
+    with pytest.raises(ValueError, match=r"images and masks beside test: .*data\.root="):
+        MaskFolder(root=tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [[-1, 2], [0, 0], "balancd", [], [float("nan"), 1]])

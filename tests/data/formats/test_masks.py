@@ -158,7 +158,17 @@ def test_a_mask_in_the_transparency_alone_is_refused(tmp_path):
     read_mask(save(tmp_path / "a.png", np.dstack([LABELS % 2] * 3 + [alpha])), num_classes=2)
 
 
-def test_a_lossy_mask_is_told_to_be_one(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 2, (16, 16)).astype(np.uint8) * 255
-    with pytest.raises(ValueError, match=r"a\.jpg has the value .*save masks as PNG"):
-        read_mask(save(tmp_path / "a.jpg", noise), num_classes=2)
+@pytest.mark.parametrize(
+    "options", [{"suffix": ".jpg"}, {"suffix": ".webp"}, {"suffix": ".tif", "compression": "jpeg"}]
+)
+def test_a_lossy_mask_is_refused_even_where_all_its_values_are_classes(tmp_path, options):
+    mask = np.zeros((16, 20), np.uint8)
+    mask[4:12, 5:14] = 1  # JPEG gives 0 everywhere, WebP 1 in most places
+    path = save(tmp_path / f"a{options.pop('suffix')}", mask, **options)
+    with pytest.raises(ValueError, match=rf"{path.name} is compressed as \w+ with loss.*PNG"):
+        read_mask(path, num_classes=2)
+
+
+def test_a_lossless_webp_is_a_mask(tmp_path):
+    path = save(tmp_path / "a.webp", LABELS, lossless=True)
+    assert np.array_equal(read_mask(path, num_classes=int(LABELS.max()) + 1), LABELS)

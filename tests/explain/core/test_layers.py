@@ -1,6 +1,7 @@
 from functools import partial
 
 import pytest
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -13,7 +14,17 @@ from fovea.models.hooks import record
 from fovea.models.lenet import LeNet
 from fovea.models.timm import create
 from fovea.models.upsampled import Upsampled
-from helpers.explained_nets import CNNS, NETS, SIDE, TRANSFORMERS, assert_unchanged, built, images, state_of
+from helpers.explained_nets import (
+    CLASSES,
+    CNNS,
+    NETS,
+    SIDE,
+    TRANSFORMERS,
+    assert_unchanged,
+    built,
+    images,
+    state_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +152,46 @@ def test_nets_inside_a_net_are_found():
             net(x)
         grid = to_grid(net, seen[f"net.{layer}"], (28, 28))
         assert grid.shape == (2, net.num_features, *((4, 4) if size else (2, 2)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch16_18x2_224",  # two branches of attention, and two of MLPs, in a block
+        "vit_base_patch16_xp_224",  # attention and MLP are one module
+        "vit_dpwee_patch16_reg1_gap_256",
+    ],
+)
+def test_parallel_blocks_have_the_map_that_the_last_of_them_reads(name):
+    """Above it the patches of a net with a class token have no gradient; below it blocks are passed over."""
+    net = timm.create_model(
+        name, num_classes=CLASSES, img_size=SIDE, depth=3, embed_dim=96, num_heads=2, init_values=1.0
+    ).eval()
+    assert cam_layer(net, images()) == "blocks.1"
+    maps = GradCAM()(net, images())
+    assert (maps.mean(1).std(1) > 1e-3).all() and (maps.mean(2).std(1) > 1e-3).all()
+
+
+class Recurrent(nn.Module):
+    """Apply one convolution again and again."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for _ in range(3):
+            x = x + self.conv(x).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def test_weights_that_are_used_again_after_the_last_other_layer_are_named():
+    net, x = Recurrent(), torch.randn(1, 3, 32, 32)
+    with pytest.raises(ValueError, match=r"come out of conv, which runs several times.*layer=conv"):
+        cam_layer(net, x)
+    assert GradCAM(layer="conv")(net, x).shape == (1, 32, 32)
 
 
 def test_nets_without_a_map_are_refused():

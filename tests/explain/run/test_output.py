@@ -12,6 +12,7 @@ def test_only_what_a_call_wrote_is_removed(tmp_path):
     attributions = [
         Attribution(method="cam", selected=dog, map=np.eye(3, dtype=np.float32)),
         Attribution(method="rollout", problem="no"),
+        Attribution(method="grad_cam", selected=dog, map=np.zeros((3, 3), np.float32)),
     ]
     picture = np.zeros((3, 3, 3), np.uint8)
     record = ImageAttributions(
@@ -27,6 +28,8 @@ def test_only_what_a_call_wrote_is_removed(tmp_path):
     with (tmp_path / "explain.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["map"] == "maps/net/x__a.png__cam__1_dog.npy" and rows[1]["problem"] == "no"
+    assert (rows[0]["peak_x"], rows[0]["peak_y"]) == ("0", "0")
+    assert rows[2]["highest"] == "0" and rows[2]["peak_x"] == rows[2]["peak_y"] == ""  # it is nowhere
     np.testing.assert_array_equal(np.load(tmp_path / rows[0]["map"]), np.eye(3))
     with (tmp_path / LIST).open("a") as file:
         file.write("../precious\n")

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import precision_recall_fscore_support
 
+from fovea.metrics.macro_f1 import MacroF1
 from fovea.page import confusion
 from fovea.page.label import drawable
 from fovea.runs.answers import most_probable
@@ -66,6 +68,16 @@ def test_sections_show_undefined_scores_as_a_dash(make_run):
     assert "<tr><td>猫</td>" + 3 * "<td class=num>–</td>" + "<td class=num>0</td>" in html
     assert (run / "figures" / "confusion_matrix.png").exists()
     assert "<script" not in html
+
+
+def test_the_mean_f1_of_the_page_is_that_of_the_metric_where_a_class_is_predicted_alone(make_run):
+    target, preds = np.array([0, 0, 1, 1, 1, 0]), np.array([0, 2, 1, 1, 0, 0])
+    run = make_run(record=summary())
+    np.savez(run / "predictions" / "test.npz", ids=target.astype(str), target=target, probs=np.eye(3)[preds])
+    metric = MacroF1(num_classes=3)
+    metric.update(torch.eye(3)[preds], torch.from_numpy(target))
+    html = "\n".join(section.html() for section in sections(run))
+    assert f"over the 3 classes that are true or predicted: {float(metric.compute()):.3f}." in html
 
 
 @pytest.mark.parametrize(("target", "said"), [([0, 1, 2], "any one of the 3"), ([0, 1, 1, 2], "“cat")])

@@ -30,7 +30,13 @@ def run_dir(path, *, shift=0.0, count=4):
     arrays = {"labelling": np.array("{}")}
     for name in GALLERIES:
         image, answer, truth = draw.integers(0, 256, (3, 2, 8, 9, 3), dtype=np.uint8)
-        kept = {"ids": np.array(["<a>.png", "b.png"]), "image": image, "answer": answer, "truth": truth}
+        kept = {
+            "ids": np.array(["<a>.png", "b.png"]),
+            "image": image,
+            "answer": answer,
+            "truth": truth,
+            "score": np.zeros(2),
+        }
         arrays |= {f"{name}_{key}": values for key, values in kept.items()}
     np.savez(path / "predictions" / "examples.npz", **arrays)
     metrics = {"test/ab_error": 9.5, "test/psnr": 21.0, "test/ab_error_grey": 12.0, "test/psnr_mean": 19.0}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import cv2
@@ -112,3 +113,22 @@ def test_the_size_of_the_net_is_there_on_request(run, call):
     kept = np.load(run / "predictions" / "examples.npz")
     shapes = {kept[f"masks_worst_{key}"].shape[1:3] for key in ("image", "answer", "truth")}
     assert shapes == {(32, 32)} and "Worst images" in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["crop"], indirect=True)
+def test_the_pictures_of_the_report_name_what_was_measured_in_order(run):
+    rows = np.load(run / "predictions" / "test.npz")
+    right, found, true = (rows[key] for key in ("right", "found", "target"))
+    union = (found + true - right).astype(float)
+    iou = np.divide(right, union, out=np.full(union.shape, np.nan), where=union > 0)
+    by_name = dict(zip(rows["ids"], np.nanmean(iou, axis=1), strict=True))
+    html = (run / "report.html").read_text()
+    worst = html[html.index("Worst images") : html.index("Best images")]
+    said = [
+        (name, float(score))
+        for score, name in re.findall(r"IoU (0\.\d{3})\D*?(images/\d\d\.png)", worst.replace("\n", " "))
+    ]
+    assert {name for name, _ in said} == set(by_name)
+    assert all(score == pytest.approx(by_name[name], abs=6e-4) for name, score in said)
+    assert [score for _, score in said] == sorted(score for _, score in said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +14,10 @@ from fovea.data.formats.listing import describe, list_images, split_named, visib
 from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileImages, check_same_size, check_split
+from fovea.page.formats import counted
 from fovea.types import Sample
 
+LISTED = 50  # names in a message
 LAYOUT = """images/NAME.jpg with masks/NAME.png, of equal names without the ending; for splits of your own
 train/{images,masks}/, val/{images,masks}/ and test/{images,masks}/"""
 
@@ -88,6 +90,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
     splits = {split: path for name, path in children.items() if (split := split_named(name))}
     splits = {name: splits[name] for name in ("train", "val", "test") if name in splits}
     if "images" in children and "masks" in children:
+        if splits:
+            raise ValueError(
+                f"{root} holds images and masks beside {', '.join(p.name for p in splits.values())}: keep "
+                f"either, or name one of them by data.root={root / next(iter(splits.values())).name}"
+            )
         return {"all": root}
     if "train" in splits and all({"images", "masks"} <= set(visible_folders(p)) for p in splits.values()):
         return splits
@@ -102,20 +109,28 @@ def _pairs(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the images and of their masks; ValueError names what has no partner."""
     found = [_by_stem(folder / name) for name in ("images", "masks")]
     images, masks = found
-    for name, have, other, lacking in (
-        ("image", images, "mask", images.keys() - masks.keys()),
-        ("mask", masks, "image", masks.keys() - images.keys()),
-    ):
-        if lacking:
-            shown = ", ".join(have[stem] for stem in sorted(lacking)[:3])
-            raise ValueError(
-                f"{folder} has {len(lacking)} {name}(s) without {other}, such as {shown}: names must be "
-                f"equal without their endings. Add the {other} or remove the {name}"
-            )
+    alone = [
+        f"{counted(len(lacking), name)} without {other} ({_shown(have[stem] for stem in sorted(lacking))})"
+        for name, have, other, lacking in (
+            ("image", images, "mask", images.keys() - masks.keys()),
+            ("mask", masks, "image", masks.keys() - images.keys()),
+        )
+        if lacking
+    ]
+    if alone:
+        raise ValueError(
+            f"{folder} has {' and '.join(alone)}: names must be equal without their endings. Add what is "
+            f"missing, or remove the other file"
+        )
     if not images:
         raise ValueError(f"{folder} has no image: expected {LAYOUT}")
     stems = sorted(images)
     return [images[stem] for stem in stems], [masks[stem] for stem in stems]
+
+
+def _shown(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:LISTED]) + (f", … {len(shown) - LISTED} more" if len(shown) > LISTED else "")
 
 
 def _by_stem(folder: Path) -> dict[str, str]:

@@ -69,10 +69,13 @@ class TableImages(FileImages):
         listed, wrong = collect(rows, self.classes)
         self.left_out, self._skip = [*rows.wrong, *wrong], on_error == "skip"
         if self.left_out and not (self._skip and listed):
-            raise WrongLines(self.left_out)
+            raise WrongLines([*self.left_out, *_absent(listed, self._file, Path(root))])
         _say_left_out(self._file, tuple(self.left_out))
         self.targets = _targets(rows, listed)
-        self._keep([image for image in listed if split in ("all", image.split)], Path(root))
+        try:
+            self._keep([image for image in listed if split in ("all", image.split)], Path(root))
+        except MissingFiles as error:
+            raise MissingFiles(_absent(listed, self._file, Path(root))) from error
         if self.targets == ("label",) and len(self.classes) < 2:
             raise ValueError(
                 f"{rows.file} has the one label {self.classes[0]!r} in its column {label_column!r}: there is "
@@ -99,11 +102,7 @@ class TableImages(FileImages):
         found, missing = [], []
         for image in images:
             try:
-                paths = [
-                    find_file(name, folders=folders, file=self._file, line=image.line) if name else ""
-                    for name in (image.path, image.mask)
-                ]
-                found.append((image, *paths))
+                found.append((image, *_find_pair(image, folders, self._file)))
             except FileNotFoundError as error:
                 missing.append(str(error))
         if missing and not (self._skip and found):
@@ -155,6 +154,25 @@ class TableImages(FileImages):
         if "captions" in self.targets:
             sample["captions"] = self.sentences(index)
         return sample
+
+
+def _find_pair(image: Listed, folders: list[Path], file: Path) -> list[str]:
+    """Return the paths of an image and of its mask, '' where it has none."""
+    return [
+        find_file(name, folders=folders, file=file, line=image.line) if name else ""
+        for name in (image.path, image.mask)
+    ]
+
+
+def _absent(images: Sequence[Listed], file: Path, root: Path) -> list[str]:
+    """Say of each line, of whatever split, which file is not there."""
+    absent = []
+    for image in images:
+        try:
+            _find_pair(image, [file.parent, root], file)
+        except FileNotFoundError as error:
+            absent.append(str(error))
+    return absent
 
 
 @cache

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fovea.data.formats.listing import FORMATS
 from fovea.reading import read_bytes
 from fovea.types import IGNORE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LOSSY = {"JPEG", "MPO", "AVIF", "HEIF"}  # formats that change values, as Pillow names them
 LOW_BIT_GREY = {b"\x02\x00": 85, b"\x04\x00": 17}  # PNG depth and colour type: how Pillow spreads the values
 
 
@@ -44,10 +44,9 @@ def read_mask(
     bad = _apply(wrong.astype(np.uint8), numbers)
     if bad.any():
         y, x = _first(bad)
-        lossy = " (JPEG changes values: save masks as PNG)" * (path.suffix.lower() in FORMATS["JPEG"])
         raise ValueError(
             f"{path} has the value {numbers[y, x]} at x={x}, y={y}, which stands for no class: expected "
-            f"{_expected(wrong)}; correct the mask or the number of classes ({num_classes}){lossy}"
+            f"{_expected(wrong)}; correct the mask or the number of classes ({num_classes})"
         )
     return _apply(table.astype(np.uint8), numbers)
 
@@ -109,6 +108,7 @@ def _numbers(path: Path, colours: np.ndarray | None) -> np.ndarray:
     if not data:
         raise ValueError(f"{path} is empty: replace or remove it")
     image = _open(path, data)
+    _refuse_lossy(path, image, data)
     _refuse_alpha(path, image)
     if image.mode == "P" and (colours is None or _counts_by_index(image, colours)):
         return np.asarray(image)
@@ -124,6 +124,16 @@ def _numbers(path: Path, colours: np.ndarray | None) -> np.ndarray:
             f"{path} holds numbers from {deep.min()} to {deep.max()}: a mask holds classes from 0"
         )
     return deep.astype(np.uint16)
+
+
+def _refuse_lossy(path: Path, image: Image, data: bytes) -> None:
+    """Raise ValueError where the compression changes values: a class turns into its neighbour unnoticed."""
+    lossy_webp = image.format == "WEBP" and b"VP8L" not in data
+    if image.format in LOSSY or lossy_webp or image.info.get("compression") == "jpeg":
+        raise ValueError(
+            f"{path} is compressed as {image.format} with loss, which changes the values of a mask: save it "
+            f"as PNG from its source, or round its values to those of the classes first"
+        )
 
 
 def _refuse_alpha(path: Path, image: Image) -> None:

@@ -86,6 +86,7 @@ def read_table(file: Path, columns: Columns) -> ParsedTable:
     rows, wrong = _rows(lines[1:], header, used, file)
     if not rows:
         raise WrongLines(wrong)
+    _refuse_fractions(rows, file)
     return ParsedTable(file, used, rows, wrong)
 
 
@@ -120,6 +121,7 @@ def _check_header(header: list[str], columns: Columns, file: Path, there: str) -
     for name in header:
         if header.count(name) > 1:
             raise ValueError(f"{file} has two columns {name!r}: rename one of them")
+    _check_spelling(header, columns, file)
     if columns.path not in header:
         raise ValueError(
             f"{file} has no column {columns.path!r} for the images; {there}: "
@@ -131,6 +133,17 @@ def _check_header(header: list[str], columns: Columns, file: Path, there: str) -
             f"{file} has the columns {', '.join(boxes)} of a box, expected {', '.join(columns.boxes)}; "
             f"{there}: set data.dataset.box_columns to left, top, right, bottom"
         )
+
+
+def _check_spelling(header: list[str], columns: Columns, file: Path) -> None:
+    """Raise ValueError where a column would be left unread for its case alone."""
+    forms = {name.casefold(): name for name in header}
+    for name in (columns.path, columns.label, columns.split, columns.mask, *columns.boxes, *columns.captions):
+        found = forms.get(name.casefold()) if name else None
+        if name not in header and found:
+            raise ValueError(
+                f"{file} has a column {found!r}, expected {name!r}: rename it to be read as that"
+            )
 
 
 def _rows(
@@ -155,6 +168,10 @@ def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, w
     path = cells[at[columns.path]]
     if not path or "\0" in path:
         raise ValueError(f"{where} has no usable path in the column {columns.path!r}: correct it")
+    if any(mark in (label or "") + path for mark in "\r\n"):
+        raise ValueError(
+            f"{where} ends a path or label that goes over several lines: a quote is not closed. Correct it"
+        )
     if label == "" and not (columns.boxes and box is None):
         raise ValueError(f"{where} has no label in the column {columns.label!r}: add it or remove the line")
     if label and columns.boxes and box is None:
@@ -163,6 +180,16 @@ def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, w
     captions = tuple(filter(None, (cells[at[name]] for name in columns.captions)))
     split = _split(cells[at[columns.split]], where) if columns.split else None
     return TableRow(line, path, label or None, split, box, mask, captions)
+
+
+def _refuse_fractions(rows: Sequence[TableRow], file: Path) -> None:
+    """Raise ValueError where no box reaches beyond the first pixel: they are shares of the sides."""
+    boxes = [row.box for row in rows if row.box is not None]
+    if boxes and max(map(max, boxes)) <= 1:
+        raise ValueError(
+            f"{file} has boxes between 0 and 1 alone, as shares of the sides: expected pixels. Multiply left "
+            f"and right by the width of the image, top and bottom by its height"
+        )
 
 
 def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:

@@ -15,6 +15,7 @@ from fovea.explain.core.class_choice import LogitSelector, SelectedClass
 from fovea.explain.core.model import ExplainedModel
 from fovea.files import replacing_text
 from fovea.page.blocks import Block
+from fovea.page.formats import no_formula
 
 
 class Analysis(ABC):
@@ -74,5 +75,5 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Seque
     with replacing_text(path) as file:
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: no_formula(cell) for name, cell in row.items()} for row in rows)
     return path

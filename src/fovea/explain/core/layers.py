@@ -35,13 +35,14 @@ class _Trace:
     """The modules in the order in which they ended, and how many had ended when each attention began.
 
     `shrinks` has the grids that modules took whose own maps are of another; `keeps` those, coarser than the
-    image, that modules took and gave.
+    image, that modules took and gave; `fed` what the modules right around attention took.
     """
 
     steps: list[_Step]
     begun: dict[str, int]
     shrinks: dict[str, tuple[int, int]]
     keeps: dict[str, tuple[int, int]]
+    fed: dict[str, Any]
     output: Any
 
 
@@ -75,16 +76,23 @@ def cam_layer(net: nn.Module, image: Tensor | None = None) -> str:
         steps = [step for step in steps if not _beside(step, trace)] or steps
         coarsest = min(min(step.grid) for step in steps if step.grid)
         return [step for step in steps if step.grid and min(step.grid) == coarsest][-1].path
-    return (_before_attention(net, trace, steps) or steps[-1]).path
+    if found := _before_attention(net, trace, steps):
+        return found.path
+    found = steps[-1]
+    if shared := _shared_after(found, trace):
+        raise ValueError(
+            f"the last maps of {name} come out of {shared}, which runs several times: layer={shared} reads "
+            f"its last run, which may be of another image; {INSTEAD}"
+        )
+    return found.path
 
 
 def _before_attention(net: nn.Module, trace: _Trace, steps: Sequence[_Step]) -> _Step | None:
     """Return what the last attention reads, where only norms and its own block come after it."""
     if not trace.begun:
         return None
-    last = max(trace.begun, key=lambda path: trace.begun[path])
-    block = last.rpartition(".")[0]
-    early = {step.path for step in trace.steps[: trace.begun[last]]}
+    block, begin = _last_block(trace)
+    early = {step.path for step in trace.steps[:begin]}
     before = [step for step in steps if step.path in early]
     after = [step for step in steps if step.path not in early and not f"{block}.".startswith(f"{step.path}.")]
     mixes = (nn.Linear, nn.Conv2d)
@@ -96,6 +104,34 @@ def _before_attention(net: nn.Module, trace: _Trace, steps: Sequence[_Step]) -> 
     convolves = any(isinstance(m, nn.Conv2d) for m in net.get_submodule(block).modules())
     normed = hasattr(found.module, "normalized_shape") and _within(found.path, block) and not convolves
     return found if found.prefix or normed else None
+
+
+def _last_block(trace: _Trace) -> tuple[str, int]:
+    """Return the block of the last attention, and how many modules ended before its input.
+
+    Branches side by side that take the same tokens belong to one block: none of them passes all of the score.
+    """
+    last = max(trace.begun, key=lambda path: trace.begun[path])
+    branch = _around(last)
+    block = _around(_around(branch))  # the list of branches lies between
+    tokens = trace.fed.get(branch)
+    beside = [p for p, fed in trace.fed.items() if fed is tokens and _around(p) == _around(branch)]
+    if len(beside) < 2 or not block:
+        return branch, trace.begun[last]
+    return block, min(i for i, step in enumerate(trace.steps) if _within(step.path, block))
+
+
+def _around(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _shared_after(found: _Step, trace: _Trace) -> str | None:
+    """Return a layer with weights that runs several times and gives a map after a step; None without one."""
+    times = Counter(step.path for step in trace.steps)
+    after = trace.steps[trace.steps.index(found) + 1 :]
+    shared = [step for step in after if times[step.path] > 1 and step.grid and list(step.module.parameters())]
+    outside = [step.path for step in shared if not any(_within(step.path, path) for path in trace.begun)]
+    return outside[-1] if outside else None
 
 
 def _starts_shrinking(step: _Step, trace: _Trace) -> bool:
@@ -113,10 +149,13 @@ def _within(path: str, block: str) -> bool:
 
 
 def _once(trace: _Trace) -> Iterator[_Step]:
-    """Leave out what runs several times, as an activation that layers share, and what lies in attention."""
+    """Leave out what runs several times, as an activation that layers share, and what lies in attention.
+
+    Attention itself counts: where it shares its block with the MLP it is the block.
+    """
     times = Counter(step.path for step in trace.steps)
     for step in trace.steps:
-        if times[step.path] == 1 and not any(_within(step.path, path) for path in trace.begun):
+        if times[step.path] == 1 and not any(_within(_around(step.path), path) for path in trace.begun):
             yield step
 
 
@@ -134,7 +173,7 @@ def _trace_of_features(net: nn.Module, image: Tensor) -> tuple[_Trace, bool]:
 
 
 def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trace:
-    found = _Trace(steps=[], begun={}, shrinks={}, keeps={}, output=None)
+    found = _Trace(steps=[], begun={}, shrinks={}, keeps={}, fed={}, output=None)
     took: dict[str, tuple[int, int]] = {}
     pooled: list[Tensor] = []
     sizes = [(image.shape[2], image.shape[3])]  # of the image, and as the first convolution sees it
@@ -147,6 +186,8 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
             took[path] = (args[0].shape[2], args[0].shape[3])
         if path in attention:
             found.begun[path] = len(found.steps)
+        if path in around and args:
+            found.fed[path] = args[0]
 
     def end(path: str, module: nn.Module, output: Any) -> None:
         if "Pool" in type(module).__name__ or isinstance(module, nn.Dropout):
@@ -164,6 +205,7 @@ def _trace(net: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> _Trac
         found.steps.append(_Step(path, module, grid if grid and min(grid) > 1 else None, prefix))
 
     attention = attention_modules(net)
+    around = {_around(path) for path in attention}
     with contextlib.ExitStack() as stack:
         for path, module in net.named_modules():
             if path:

@@ -14,6 +14,7 @@ import numpy as np
 from fovea.explain.core.class_choice import SelectedClass
 from fovea.explain.view.attribution import Attribution, ImageAttributions
 from fovea.files import own_folder, remove_written, replacing_text, unique_names, write_npy, write_text
+from fovea.page.formats import no_formula
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
 COLUMNS = (
@@ -58,13 +59,22 @@ class ResultFolder:
                 own_folder(file.parent, below=self.path)
                 write_npy(file, one.map)
                 row["map"] = file.relative_to(self.path).as_posix()
-            self._table.writerow(row)
+            self._table.writerow({name: no_formula(cell) for name, cell in row.items()})
 
     def close(self) -> None:
-        """End the table, and note which files this call wrote."""
-        self._stack.close()
-        own = sorted(p.relative_to(self.path).as_posix() for p in set(self._files()) - self.before)
-        write_text(self.path / LIST, "\n".join([*own, ""]))
+        """End the table, and note which files this call wrote; without room for that none of them stays."""
+        try:
+            self._stack.close()
+        finally:
+            own = sorted(set(self._files()) - self.before)
+            try:
+                write_text(
+                    self.path / LIST, "\n".join([*(p.relative_to(self.path).as_posix() for p in own), ""])
+                )
+            except OSError:
+                for path in own:
+                    path.unlink(missing_ok=True)
+                raise
 
     def _file(self, record: ImageAttributions, one: Attribution) -> Path:
         parts = [self.names[record.id], one.method]
@@ -99,7 +109,8 @@ def _row(record: ImageAttributions, one: Attribution) -> dict[str, Any]:
     if selected is not None:
         row |= {"index": selected.label, "class": selected.name, "probability": f"{selected.probability:.6f}"}
     if one.map is not None:
-        y, x = np.unravel_index(np.abs(one.map).argmax(), one.map.shape)
         row |= {"lowest": f"{one.map.min():.6g}", "highest": f"{one.map.max():.6g}"}
-        row |= {"peak_x": int(x), "peak_y": int(y)}
+        if one.map.min() < one.map.max():  # a map that is the same everywhere has no peak
+            y, x = np.unravel_index(np.abs(one.map).argmax(), one.map.shape)
+            row |= {"peak_x": int(x), "peak_y": int(y)}
     return row

@@ -45,9 +45,11 @@ class ExplainSession:
                 self._maps(folder, page)
             self._analyses(folder, page)
         finally:
-            if self.shown:
-                log.info("%s", page.finish())
-            folder.close()
+            try:
+                if self.shown:
+                    log.info("%s", page.finish())
+            finally:
+                folder.close()
             self._say_failed()
         self._require_something()
 

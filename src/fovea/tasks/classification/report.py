@@ -104,7 +104,9 @@ def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) ->
     columns = [[three(value) for value in column] for column in (scores.precision, scores.recall, scores.f1)]
     counts = (scores.support.tolist(), scores.predicted.tolist())
     rows = list(zip(classes, *columns, *counts, strict=True))
-    mean = f"Mean F1 over the classes that have test images: {three(_nanmean(scores.f1))}."
+    counted = int((scores.support + scores.predicted > 0).sum())  # as metrics.macro_f1 does
+    macro = three(np.nansum(scores.f1) / counted)
+    mean = f"Mean F1 over the {counted} classes that are true or predicted: {macro}."
     if len(classes) <= SHORT:
         return Section("Scores per class", [Table(headers, rows, align="lrrrrr"), Text(mean, "note")])
     weakest = [rows[index] for index in np.argsort(scores.f1, kind="stable")[:10]]
@@ -118,8 +120,3 @@ def _per_class(target: np.ndarray, preds: np.ndarray, classes: Sequence[str]) ->
 def three(value: float) -> str:
     """Write a score with three decimals, NaN as missing."""
     return MISSING if np.isnan(value) else f"{value:.3f}"
-
-
-def _nanmean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

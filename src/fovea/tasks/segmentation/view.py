@@ -129,6 +129,10 @@ class MaskView(TaskView):
             order = [c for c in order if c]
         return [f"{self.classes[c]} {100 * shares[c]:.1f} %" for c in order[:NAMED]]
 
+    def scored(self, score: float) -> list[str]:
+        """Name the mean IoU as it was measured: masks may be shown at another size."""
+        return [f"IoU {score:.3f}"]
+
     def row(self, answer: np.ndarray, truth: Truth | None = None) -> dict[str, object]:
         """Return the share of the pixels that each class has."""
         return dict(zip(self.columns, self._shares(answer).tolist(), strict=True))
