@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_iou
 
 from fovea.models._detector import Detector, Objects, packed
+from fovea.models._inner_nets import drop_unused
 
 ANCHORS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (3, 2), (3, 5), (5, 3))  # width, height in cells
 PRIOR = -4.0  # logit of the confidence before training
@@ -59,12 +60,14 @@ class YOLOv1(Detector):
     """
 
     anchors: Tensor  # (A, 2)
+    map: _Map
 
     def __init__(
         self,
         *,
         backbone: nn.Module,
         num_classes: int,
+        in_channels: int = 3,
         stride: int = 32,
         hidden: int = 128,
         drop_rate: float = 0.3,
@@ -80,17 +83,11 @@ class YOLOv1(Detector):
         channels: dict[int, int] = backbone.channels  # type: ignore[assignment]
         if stride not in channels:
             raise ValueError(f"stride={stride}: the backbone has maps at {', '.join(map(str, channels))}")
-        self.backbone, self.num_classes, self.max_detections = backbone, num_classes, max_detections
-        self.level, self.negative_below, self.negative_weight = (
-            list(channels).index(stride),
-            negative_below,
-            negative_weight,
-        )
-        self.weights, self.score_threshold, self.nms_threshold = (
-            tuple(weights),
-            score_threshold,
-            nms_threshold,
-        )
+        self.map = _Map(backbone, list(channels).index(stride))
+        drop_unused(self.map, size=(64, 64), in_channels=in_channels)  # the layers beyond the map
+        self.num_classes, self.max_detections, self.weights = num_classes, max_detections, tuple(weights)
+        self.negative_below, self.negative_weight = negative_below, negative_weight
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32), persistent=False)
         self.head = nn.Sequential(
             nn.Conv2d(channels[stride], hidden, 1),
@@ -102,13 +99,20 @@ class YOLOv1(Detector):
             self.head[-1].bias[: 5 * len(anchors) : 5] = PRIOR  # type: ignore[operator]
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
 
+    backbone_name = "map.maps"
+
+    @property
+    def backbone(self) -> nn.Module:  # type: ignore[override]
+        """The net that was trained elsewhere."""
+        return self.map.maps
+
     def get_classifier(self) -> nn.Module:
         """Return the last layer, which other classes need anew."""
         return self.head[-1]
 
     def raw(self, x: Tensor) -> Grid:
         """Run backbone and head."""
-        out = self.head(self.backbone(x)[self.level]).float()  # (B, 5 A + K, h, w)
+        out = self.head(self.map(x)).float()  # (B, 5 A + K, h, w)
         boxes, logits = out.split([5 * len(self.anchors), self.num_classes], dim=1)
         boxes = boxes.unflatten(1, (-1, 5)).permute(0, 1, 3, 4, 2)  # (B, A, h, w, 5)
         shift, sides = boxes[..., 1:3].sigmoid() - 0.5, boxes[..., 3:5]
@@ -192,6 +196,20 @@ class YOLOv1(Detector):
             return boxes
         height, width = raw.size
         return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+
+
+class _Map(nn.Module):
+    """One of the maps of a backbone."""
+
+    maps: nn.Module
+
+    def __init__(self, maps: nn.Module, level: int) -> None:
+        super().__init__()
+        self.maps, self.level = maps, level
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map (B, C, h, w)."""
+        return self.maps(x)[self.level]
 
 
 def _first_of_equal(keys: Tensor, order: Tensor) -> Tensor:
