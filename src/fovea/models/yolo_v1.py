@@ -72,7 +72,7 @@ class YOLOv1(Detector):
         hidden: int = 128,
         drop_rate: float = 0.3,
         anchors: Sequence[Sequence[float]] = ANCHORS,
-        negative_below: float = 0.2,
+        negative_below: float = 0.5,
         negative_weight: float = 0.5,
         weights: Sequence[float] = (1.0, 5.0, 1.0),
         score_threshold: float = 0.01,
