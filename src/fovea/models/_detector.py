@@ -29,6 +29,7 @@ class Detector(nn.Module):
     what it gave, so that validation has both from one forward.
     """
 
+    task = "detection"  # what it is for
     max_detections: int
     backbone: nn.Module
 

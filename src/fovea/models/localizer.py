@@ -28,6 +28,8 @@ class Localizer(nn.Module):
         image_size: of the images, to find the size of the map.
     """
 
+    task = "localization"  # what it is for
+
     def __init__(
         self,
         *,

@@ -82,7 +82,8 @@ def _open(root: Path, classes: Sequence[str] | None, *, named: bool = True) -> D
     if file is not None:
         found = read_data_yaml(file)
     else:
-        found = DataYaml(_classes_txt(root) if named and classes is None else [], _by_folder(root))
+        images = _by_folder(root)
+        found = DataYaml(_classes_txt(root) if named and classes is None else [], images)
     if classes is None:
         return found
     names = check_names(classes)
