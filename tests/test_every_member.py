@@ -27,6 +27,7 @@ LESS = {  # of what takes longer than a step
 }
 OTHERS = ("experiment", "sweep")  # not members beside an experiment
 ABSENT = r"data\.root|data\.dataset\.table"  # the published data and folders of one's own are not at hand
+MORE = r"gives more than classes.*task={} with data that have boxes"
 WHOLE_IMAGES = r"the net answers each pixel .*task=segmentation"
 # What cannot be on images of 28 pixels with a label each: what the sentence names, and the remedy, where that
 # is a word. No pattern stands for several members.
@@ -56,18 +57,32 @@ IMPOSSIBLE: dict[str, tuple[str, str | None]] = {
     "model=smp_unetpp": (WHOLE_IMAGES, None),
     "model=unet": (WHOLE_IMAGES, None),
     "model=unet_small": (WHOLE_IMAGES, None),
+    "model=faster_rcnn": (MORE.format("detection"), None),
+    "model=fcos": (MORE.format("detection"), None),
+    "model=localizer": (MORE.format("localization"), None),
+    "model=localizer_convnet": (MORE.format("localization"), None),
+    "model=localizer_vgg11": (MORE.format("localization"), None),
+    "model=retinanet": (MORE.format("detection"), None),
+    "model=ssdlite": (MORE.format("detection"), None),
+    "model=yolo_v1": (MORE.format("detection"), None),
     "data=content_style": (r"data\.image_size=\[168,256\]", None),
     "metrics=colorization": ("task=colorization", None),
     "metrics=colorization_bins": ("task=colorization_bins", None),
+    "metrics=detection": ("task=detection", None),
+    "metrics=localization": ("task=localization", None),
     "metrics=segmentation": ("task=segmentation", None),
     "metrics=segmentation_isic": ("task=segmentation", None),
     "metrics=style_transfer": ("task=style_transfer", None),
     "report=colorization": ("task=colorization", None),
     "report=colorization_bins": ("task=colorization_bins", None),
+    "report=detection": ("task=detection", None),
+    "report=localization": ("task=localization", None),
     "report=segmentation": ("task=segmentation", None),
     "report=style_transfer": ("task=style_transfer", None),
     "task=colorization": (r"data\.mean=\[0,0,0\] data\.std=\[1,1,1\]", None),
     "task=colorization_bins": (r"data\.mean=\[0,0,0\] data\.std=\[1,1,1\]", None),
+    "task=detection": (r"model=retinanet.*model=yolo_v1", None),
+    "task=localization": (r"needs a label and a box.*data\.targets=\[label,boxes\]", None),
     "task=segmentation": (r"needs masks.*data\.targets=\[mask\]", None),
     "task=style_transfer": ("experiment=style_transfer", "experiment=style_transfer"),
     "optimizer=lbfgs": ("optimizer=adamw", None),

@@ -192,6 +192,10 @@ class TaskView(Protocol):
         """Return the line of predictions.csv, by column."""
         ...
 
+    def rows(self, answer: np.ndarray, truth: Truth | None = None) -> list[dict[str, object]]:
+        """Return the lines of predictions.csv: one an image, where an answer is one."""
+        return [self.row(answer, truth)]
+
     def picture(self, answer: np.ndarray) -> Image:
         """Return the answer as the file that goes into `folder`."""
         raise NotImplementedError(f"{type(self).__name__} has a folder, but no picture()")

@@ -35,18 +35,18 @@ def shell(monkeypatch, capsys, tmp_path, own_process):
 
 
 def unfolded(text):
-    names = []
-    for word in re.split(r",\s+", text.strip()):
-        start, brace, ends = word.rstrip("}").partition("{")
-        names += [start + end for end in ends.split(",")] if brace else [word]
-    return sorted(names)
+    while found := re.search(r"([\w]*){([\w,]+)}", text):  # the innermost braces first
+        words = ",".join(found[1] + end for end in found[2].split(","))
+        text = text[: found.start()] + words + text[found.end() :]
+    return sorted(re.split(r",\s*", text.strip()))
 
 
 @pytest.mark.parametrize(
     ("names", "text"),
     [
         (["cnn_digits", "cnn_fashion", "folder"], "cnn_{digits,fashion}, folder"),
-        (["a_b", "a_b_c", "a_b_d", "ab"], "a_b, a_b_{c,d}, ab"),
+        (["a_b", "a_b_c", "a_b_d", "ab"], "a_{b,b_{c,d}}, ab"),
+        (["a", "a_b", "a_c_1", "a_c_2"], "a, a_{b,c_{1,2}}"),
         (["csv", "wandb"], "csv, wandb"),
     ],
 )

@@ -100,7 +100,7 @@ class Collector(L.Callback):
         if not self._rows:
             return None
         names = self._rows[0]
-        rows = {name: np.concatenate([part[name].cpu().numpy() for part in self._rows]) for name in names}
+        rows = {name: stacked([part[name].cpu().numpy() for part in self._rows]) for name in names}
         shown = {name: Kept(*(t.cpu() for t in kept)) for name, kept in self._shown.items()}
         return Collected(rows, {name: total.cpu().numpy() for name, total in self._sums.items()}, shown)
 
@@ -124,10 +124,19 @@ class Collector(L.Callback):
 
 def _joined(found: Sequence[Collected]) -> dict[str, np.ndarray]:
     """Return the rows of all processes in the order of the data set, and their sums as `total_…`."""
-    rows = {key: np.concatenate([one.rows[key] for one in found]) for key in found[0].rows}
+    rows = {key: stacked([one.rows[key] for one in found]) for key in found[0].rows}
     order = np.argsort(rows["index"], kind="stable")
     sums = {f"total_{name}": np.sum([one.sums[name] for one in found], axis=0) for name in found[0].sums}
     return {**{key: values[order] for key, values in rows.items()}, **sums}
+
+
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Join rows (B, …) of batches; where M of (B, M, …) differs, NaN fills up the shorter ones."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        most = max(part.shape[1] for part in parts)
+        fill = [[(0, 0), (0, most - part.shape[1]), *[(0, 0)] * (part.ndim - 2)] for part in parts]
+        parts = [np.pad(p, f, constant_values=np.nan) for p, f in zip(parts, fill, strict=True)]
+    return np.concatenate(parts)
 
 
 def highest(parts: Sequence[Kept], count: int) -> Kept:

@@ -80,7 +80,7 @@ WHITELIST = [
 ]
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
-WIDTH = 110
+WIDTH = 118
 # Groups that the help of a command leaves out: those of other commands, and what comes with a task.
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {
@@ -213,19 +213,22 @@ def _narrow(hidden: frozenset[str]) -> Iterator[None]:
 
 
 def fold(names: list[str]) -> str:
-    """Write names that begin alike as one: `cnn_{digits,fashion}`, where several do."""
+    """Write names that begin alike as one, as a shell does: `cnn_{digits,fashion}`, nested where it helps."""
+    return ", ".join(_folded(names))
+
+
+def _folded(names: list[str]) -> list[str]:
     ends: dict[str, list[str]] = {}
     for name in names:
-        ends.setdefault(name.rpartition("_")[0], []).append(name)
+        start, _, end = name.partition("_")
+        ends.setdefault(start, []).append(end)
     words = []
-    for name in names:
-        start = name.rpartition("_")[0]
-        same = ends[start]
-        if not start or len(same) < 2:
-            words.append(name)
-        elif name == same[0]:
-            words.append(f"{start}_{{{','.join(n.rpartition('_')[2] for n in same)}}}")
-    return ", ".join(words)
+    for start, rest in ends.items():
+        words += [start] * ("" in rest)
+        inner = _folded([end for end in rest if end])
+        if inner:
+            words.append(f"{start}_{inner[0]}" if len(inner) == 1 else f"{start}_{{{','.join(inner)}}}")
+    return words
 
 
 def _fail(error: BaseException, *, code: int) -> None:

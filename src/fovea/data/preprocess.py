@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fovea.data.geometry import fit_sample
 from fovea.data.images import enough_for, read_image, to_channels
-from fovea.ops.placement import INTERPOLATION, RESIZE, place
+from fovea.ops.placement import INTERPOLATION, RESIZE, Placement, place
 from fovea.types import IGNORE, Preprocessing, Sample
 
 LARGEST_CROP = 2.0
@@ -83,8 +83,11 @@ class Preprocess:
 
     def fit_mask(self, mask: np.ndarray) -> np.ndarray:
         """Bring a class map (H, W) to the input size, as `fit` does; borders are 255, ignored."""
-        where = place(mask.shape[:2], size=self.size, resize=self.resize, crop_pct=self.crop_pct)
-        return where.raster(mask, fill=IGNORE)
+        return self.placement(mask.shape[:2]).raster(mask, fill=IGNORE)
+
+    def placement(self, shape: tuple[int, int]) -> Placement:
+        """Return where an image of this height and width lies in the input."""
+        return place(shape, size=self.size, resize=self.resize, crop_pct=self.crop_pct)
 
     def to_input(self, images: Tensor) -> Tensor:
         """Normalise images (B, 1 or 3, H, W) with values 0…255 to float (B, channels, H, W)."""

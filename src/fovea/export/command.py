@@ -38,6 +38,11 @@ def main(config: DictConfig) -> None:
     _check(config)
     with stop_signals():
         trained = open_run(str(config.run), str(config.checkpoint))
+        if callable(getattr(trained.net, "detect", None)):
+            raise UsageError(
+                f"run={config.run} is of a detector, which has no exported form yet: the number of its boxes "
+                "changes from image to image; use predict.py"
+            )
         run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent
         own = config.output is None
         chosen = run / "export" / form.name if own else Path(str(config.output))

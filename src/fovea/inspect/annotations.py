@@ -76,6 +76,14 @@ def _some(kind: str, messages: list[str]) -> list[Problem]:
     return [*said, (kind, f"and {more} more in this image")] if more > 0 else said
 
 
+def check_stated_size(stated: tuple[int, int] | None, image: np.ndarray) -> list[Problem]:
+    """Find an annotation that states another width and height than its image (H, W, C) has."""
+    height, width = image.shape[:2]
+    if stated is None or stated == (width, height):
+        return []
+    return [("stated size", f"the annotation says {stated[0]}×{stated[1]}, the image is {width}×{height}")]
+
+
 def check_box_labels(labels: np.ndarray | None, *, count: int, classes: Sequence[str]) -> list[Problem]:
     """Find labels (N,) of boxes that are no class, or not one for each box."""
     if labels is None:

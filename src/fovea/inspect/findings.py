@@ -37,6 +37,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "wrong extension": ("warning", "The file is not in the format of its extension: rename it."),
     "16-bit or CMYK": ("warning", "16-bit and CMYK images are converted to 8-bit RGB on reading."),
     "transparent": ("warning", "The image has transparency, which is drawn on white."),
+    "stated size": (
+        "warning",
+        "The annotation states another size than the file has: are its boxes of another version.",
+    ),
     "box over edge": ("warning", "A box reaches beyond its image; it is cut to the image."),
     "turned by EXIF": (
         "warning",

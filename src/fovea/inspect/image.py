@@ -15,7 +15,7 @@ import numpy as np
 from fovea.data.cache import cores
 from fovea.data.images import read_image
 from fovea.inspect import hashes
-from fovea.inspect.annotations import check_boxes, check_sample
+from fovea.inspect.annotations import check_boxes, check_sample, check_stated_size
 from fovea.inspect.files import Problem, check_file, check_turned
 from fovea.inspect.findings import KINDS, Finding
 from fovea.inspect.splits import SplitPart
@@ -82,6 +82,7 @@ def inspect_image(part: SplitPart, index: int, *, channels: int, side: int) -> I
     image, sample = _read(record, part, files, channels)
     if image is not None:
         _measure(record, image, side)
+        _report(record, part, check_stated_size(part.stated_size(index), image), None)
     if sample is not None:
         boxes = part.raw_boxes(index) if "boxes" in sample else None
         names, values = part.classes, part.mask_classes

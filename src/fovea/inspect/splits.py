@@ -36,6 +36,11 @@ class SplitPart(Subset):
         except (OSError, ValueError):  # a damaged annotation, which loading reports
             return None
 
+    def stated_size(self, index: int) -> tuple[int, int] | None:
+        """Return the width and height that the annotation of an image states, where it does."""
+        read = getattr(self.dataset, "stated_size", None)
+        return None if read is None else read(int(self.indices[index]))
+
     @property
     def mask_classes(self) -> list[str]:
         """The names of the mask values; most often those of the classes."""

@@ -37,17 +37,18 @@ def layer_numbers(net: nn.Module, *, coarse: bool) -> dict[str, int]:
     return group_parameters(net, group_matcher(coarse=coarse), reverse=True)
 
 
-def drop_unused(net: nn.Module, *, size: tuple[int, int]) -> None:
+def drop_unused(net: nn.Module, *, size: tuple[int, int], in_channels: int = 3) -> None:
     """Replace the modules whose parameters no output reaches by the identity, found without computing values.
 
-    `net` maps images (1, 3, *size) to a tensor or a dict of tensors. It takes part in no batch statistics.
+    `net` maps images (1, in_channels, *size) to a tensor or a dict of tensors. It takes part in no batch
+    statistics.
     """
     names = [n for n, _ in net.named_parameters()]
     meta = {n: v.detach().to("meta") for n, v in (*net.named_parameters(), *net.named_buffers())}
     for name in names:
         meta[name].requires_grad_()
     training = net.training
-    found: Any = functional_call(net.eval(), meta, (torch.empty(1, 3, *size, device="meta"),))
+    found: Any = functional_call(net.eval(), meta, (torch.empty(1, in_channels, *size, device="meta"),))
     net.train(training)
     outputs = found.values() if isinstance(found, dict) else [found]
     total = torch.stack([output.sum() for output in outputs]).sum()

@@ -47,11 +47,17 @@ class FeatureMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map (B, num_features, h, w)."""
-        x = self.net.forward_features(x)  # type: ignore[operator]
-        if x.ndim == 4:
-            return x if x.shape[1] == self.num_features else x.permute(0, 3, 1, 2)  # Swin's are (B, h, w, D)
-        x = x[:, getattr(self.net, "num_prefix_tokens", 0) :]  # (B, N, D)
-        return x.transpose(1, 2).unflatten(2, self.net.patch_embed.grid_size)  # type: ignore[union-attr]
+        return as_map(self.net.forward_features(x), self.net)  # type: ignore[operator]
+
+
+def as_map(features: Tensor, net: nn.Module) -> Tensor:
+    """Bring what `forward_features` of a net gives to a map (B, C, h, w)."""
+    if features.ndim == 4:
+        channels = int(net.num_features)  # type: ignore[arg-type]
+        last = features.shape[3] == channels != features.shape[1]  # Swin's are (B, h, w, C)
+        return features.permute(0, 3, 1, 2) if last else features
+    features = features[:, getattr(net, "num_prefix_tokens", 0) :]  # (B, N, C)
+    return features.transpose(1, 2).unflatten(2, net.patch_embed.grid_size)  # type: ignore[union-attr]
 
 
 def _remove(net: nn.Module, module: str, *, name: str) -> None:

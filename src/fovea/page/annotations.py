@@ -163,7 +163,9 @@ def _boxes(pen: ImageDraw, sample: Mapping[str, Any], options: Drawing, scale: f
     boxes = np.asarray(sample.get("boxes", np.zeros((0, 4))), dtype=np.float64).reshape(-1, 4) * scale
     labels = _for_each(sample.get("labels"), len(boxes), -1)
     ignore = _for_each(sample.get("ignore"), len(boxes), False)
-    for box, label, left_out in zip(boxes, labels, ignore, strict=True):
+    scores = sample.get("scores")  # of detections
+    says = [""] * len(boxes) if scores is None else [f" {score:.2f}" for score in scores]
+    for box, label, left_out, score in zip(boxes, labels, ignore, says, strict=True):
         if not np.isfinite(box).all() or (box[2:] < box[:2]).any():
             continue
         colour = GREY if left_out else options.box_colour(int(label))
@@ -174,7 +176,7 @@ def _boxes(pen: ImageDraw, sample: Mapping[str, Any], options: Drawing, scale: f
             _tag(
                 pen,
                 (x1, y1),
-                options.name(int(label)) + (" (ignored)" if left_out else ""),
+                options.name(int(label)) + (" (ignored)" if left_out else score),
                 colour,
                 options.side,
             )

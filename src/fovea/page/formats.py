@@ -42,8 +42,9 @@ def numeric(values: Iterable[Any]) -> bool:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 image`, `1,200 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """`1 image`, `1,200 images`, `2 boxes`."""
+    ending = "es" if noun.endswith(("x", "s", "tch")) else "s"
+    return f"{count:,} {noun}{'' if count == 1 else ending}"
 
 
 def integer(value: Any) -> str:

@@ -28,7 +28,7 @@ LISTED = 40  # images in the printed table
 class PredictionWriter:
     """Take the outputs for images one by one and leave a folder of predictions.
 
-    predictions.csv has a line for each image, written at once; `annotated/` some images with their answers,
+    predictions.csv has the lines of each image, written at once; `annotated/` some images with their answers,
     spread over all; predictions.png the first of these; and the view's folder what is a picture itself.
     Memory holds one image, the small pictures of the sheet and the lines of the printed table.
 
@@ -77,7 +77,7 @@ class PredictionWriter:
             picture = self.view.picture(answer)
             with replacing(self._own(f"{self.view.folder[1]}/{self._names[path]}.png")) as draft:
                 picture.save(draft, "png", compress_level=4)
-        self._list(path, row, lines)
+        self._list(path, self.view.rows(answer, truth), lines)
         if (self._seen - 1) % self._every == 0 and self._drawn < self._most:
             self._draw(path, image, answer, lines, correct)
 
@@ -105,10 +105,10 @@ class PredictionWriter:
             lines.append(f"{drawn} drawn in {self.out_dir / 'annotated'}; annotate=all draws all")
         return "\n".join([*lines, str(self.file)])
 
-    def _list(self, path: str, row: dict[str, object], lines: Sequence[str]) -> None:
+    def _list(self, path: str, rows: Sequence[dict[str, object]], lines: Sequence[str]) -> None:
         own = [f"{self.view.folder[1]}/{self._names[path]}.png"] if self.view.folder else []
-        cells = [path, *own, *(_cell(row.get(name)) for name in self.view.columns)]
-        append(self.file, printable(_line(cells)))
+        cells = [[path, *own, *(_cell(row.get(name)) for name in self.view.columns)] for row in rows]
+        append(self.file, printable("".join(map(_line, cells))))
         self._written += 1
         if len(self._listed) < LISTED:
             self._listed.append((middle(path, width=56), ", ".join(lines)))

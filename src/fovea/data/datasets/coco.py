@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from fovea.data.formats.coco_files import CocoFiles
-from fovea.data.formats.coco_json import column, group, numbers, positions, table
+from fovea.data.formats.coco_json import table
 from fovea.data.formats.coco_masks import draw_instances, read_shapes
+from fovea.data.formats.coco_objects import read_categories, read_coco_objects
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileOptions, check_boxes
 from fovea.types import Sample
@@ -44,44 +45,24 @@ class COCO(CocoFiles):
     def read(self, root: Path, *, split: str, subset: bool) -> int:
         """List the images of a split with their objects."""
         document, self._places, names, there = self.read_file(root, split=split, subset=subset)
-        self._read_classes(document)
         self._read_objects(document)
         self._choose(names, there if self.keep_empty else there[self._count_valid()[there] > 0])
         return len(there)
 
-    def _read_classes(self, document: dict[str, Any]) -> None:
-        categories = table(document, "categories", path=self.file)
-        ids = numbers(column(categories, "id", path=self.file, what="categories"), path=self.file, what="id")
-        names = column(categories, "name", path=self.file, what="categories")
-        order = np.argsort(ids)
-        self.category_ids = ids[order]
-        self.classes = [str(names[i]) for i in order]
-
     def _read_objects(self, document: dict[str, Any]) -> None:
         """Keep the boxes (M, 4), labels, ignore and places of outlines, those of one image side by side."""
-        rows, path = table(document, "annotations", path=self.file), self.file
-        known = column(table(document, "images", path=path), "id", path=path, what="images")
-        values = {
-            key: column(rows, key, path=path, what="annotations")
-            for key in ("image_id", "category_id", "bbox")
-        }
-        image_ids = numbers(values["image_id"], path=path, what="image_id")
-        owner = positions(image_ids, numbers(known, path=path, what="id"), path=path, what="image id")
-        categories = numbers(values["category_id"], path=path, what="category_id")
-        labels = positions(categories, self.category_ids, path=path, what="category id")
-        xywh = numbers(values["bbox"], path=path, what="bbox", width=4)
-        crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
-        places = np.concatenate([self._places, np.zeros((1, 2), np.int64)])[
-            _outlines(rows, len(self._places))
-        ]
-        order, self._start = group(owner, len(known))
-        self._boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)[
-            order
-        ]
-        self._labels, self._crowd, self._places = labels[order], crowd[order], places[order]
-        self._valid = (self._boxes[:, 2:] > self._boxes[:, :2]).all(axis=1)
+        categories = read_categories(document, path=self.file)
+        self.category_ids, self.classes = categories
+        found = read_coco_objects(document, categories, path=self.file)
+        self._boxes, self._labels, self._crowd, self._start = (
+            found.boxes, found.labels, found.crowd, found.start,
+        )  # fmt: skip
+        rows = table(document, "annotations", path=self.file)
+        places = np.concatenate([self._places, np.zeros((1, 2), np.int64)])  # the last: of no outline
+        self._places = places[_outlines(rows, len(self._places))][found.order]
+        self._valid = np.all(self._boxes[:, 2:] > self._boxes[:, :2], axis=1)
         if lost := int((~self._valid).sum()):
-            log.info("%s: left out %d boxes without area", path, lost)
+            log.info("%s: left out %d boxes without area", self.file, lost)
 
     def _count_valid(self) -> np.ndarray:
         total = np.concatenate([[0], np.cumsum(self._valid)])

@@ -12,8 +12,9 @@ from fovea.data.fetch.missing import FAILED, not_found
 from fovea.data.formats.home import find_home, plain
 from fovea.data.formats.listing import present
 from fovea.data.formats.masks import read_mask
+from fovea.data.formats.objects import Objects
 from fovea.data.formats.voc_files import ARCHIVES, FOLDERS, LAYOUT, LISTS, PAGE, listing, read_list
-from fovea.data.formats.voc_xml import Objects, read_objects
+from fovea.data.formats.voc_xml import read_objects
 from fovea.data.packed import Paths, Strings
 from fovea.data.sources import FileOptions, PublishedImages, check_boxes, check_same_size
 from fovea.ops.palette import voc_palette

@@ -9,30 +9,53 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from fovea.data.formats.objects import Objects
 from fovea.reading import read_bytes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FROM_ONE = (1, 1, 0, 0)  # what is taken off inclusive corners that count from 1
 
 
-class Objects(NamedTuple):
-    """What one file says, uncut."""
+class Annotation(NamedTuple):
+    """What one file says of its objects, uncut; their classes as names."""
 
+    names: list[str]
     boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2
-    labels: np.ndarray  # (N,) int64
-    ignore: np.ndarray  # (N,) bool, the difficult ones
+    difficult: np.ndarray  # (N,) bool
+    size: tuple[int, int] | None  # width and height, where the file states both
+
+    def objects(self, classes: Mapping[str, int], *, path: Path) -> Objects:
+        """Return the objects with the numbers of their classes; ValueError names an unknown class."""
+        for name in self.names:
+            if name not in classes:
+                raise ValueError(
+                    f"{path} has an object of class {name!r}, expected one of {', '.join(classes)}"
+                )
+        return Objects.of(self.boxes, [classes[name] for name in self.names], self.difficult)
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Return the objects of a file without their parts; ValueError names the file, the key and the remedy.
+
+    Corners count from 1 and belong to the object: 1 is taken off xmin and ymin. Difficult ones are flagged.
+    """
+    document = _parse(path)
+    found = document.findall("object")
+    boxes = np.array([_box(item, path) for item in found], dtype=np.float64).reshape(-1, 4) - FROM_ONE
+    difficult = np.array([_text(item, "difficult", path, default="0") == "1" for item in found], dtype=bool)
+    names = [_text(item, "name", path) for item in found]
+    return Annotation(names, boxes.astype(np.float32), difficult, _size(document))
 
 
 def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
-    """Return the objects of a file without their parts; ValueError names the file, the key and the remedy.
+    """Return the objects of a file with the numbers of their classes."""
+    return read_annotation(path).objects(classes, path=path)
 
-    Corners count from 1 and belong to the object: 1 is taken off xmin and ymin.
-    """
-    found = _parse(path).findall("object")
-    boxes = np.array([_box(item, path) for item in found], dtype=np.float64).reshape(-1, 4) - FROM_ONE
-    labels = np.array([_label(item, path, classes) for item in found], dtype=np.int64)
-    ignore = np.array([_text(item, "difficult", path, default="0") == "1" for item in found], dtype=bool)
-    return Objects(boxes.astype(np.float32), labels, ignore)
+
+def _size(document: ElementTree.Element) -> tuple[int, int] | None:
+    texts = [(document.findtext(f"size/{key}") or "").strip() for key in ("width", "height")]
+    width, height = (int(text) if text.isascii() and text.isdigit() else 0 for text in texts)
+    return (width, height) if width and height else None  # some tools write 0 × 0
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -60,10 +83,3 @@ def _box(item: ElementTree.Element, path: Path) -> list[float]:
         return [float(text) for text in texts]  # a few official files have fractions of pixels
     except ValueError:
         raise ValueError(f"{path} has a <bndbox> of {texts}, expected 4 numbers: correct it") from None
-
-
-def _label(item: ElementTree.Element, path: Path, classes: Mapping[str, int]) -> int:
-    name = _text(item, "name", path)
-    if name not in classes:
-        raise ValueError(f"{path} has an object of class {name!r}, expected one of {', '.join(classes)}")
-    return classes[name]

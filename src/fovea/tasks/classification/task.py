@@ -80,6 +80,11 @@ class Classification(Task):
     def _check_head(self, logits: Tensor, label: Tensor) -> None:
         """Raise where the head has another number of classes; on a GPU the error would not say why."""
         classes = label.shape[1] if label.ndim == 2 else self._classes
+        if own := getattr(self.net, "task", None):
+            raise ValueError(
+                f"a {type(self.net).__name__} gives more than classes: choose another model=, or task={own} "
+                "with data that have boxes"
+            )
         if not isinstance(logits, Tensor):
             raise ValueError(
                 f"the net gives a {type(logits).__name__}, but classification needs one tensor, with a "

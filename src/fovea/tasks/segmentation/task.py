@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fovea.ops.segmentation import class_map
+from fovea.ops.weighted import in_use
 from fovea.predict.full_size import Window, enlarged, over_image, sides_of
 from fovea.tasks.base import Task
 from fovea.types import IGNORE, Batch, Output
@@ -47,7 +48,7 @@ class Segmentation(Task):
         **kwargs: Any,
     ) -> None:
         super().__init__(net=net, **kwargs)
-        self.losses = _used(losses)
+        self.losses = in_use(losses, key="task.losses")
         self.full_size, self.window, self.overlap = full_size, window, overlap
         sides_of(window, overlap)  # a wrong one is refused at once
         self._classes: int | None = None
@@ -170,16 +171,3 @@ def _check_size(name: str, pixels: Tensor, mask: Tensor) -> None:
     if pixels.shape[-2:] != mask.shape[-2:]:
         (h, w), (height, width) = pixels.shape[-2:], mask.shape[-2:]
         raise ValueError(f"{name} is {h}×{w}, the mask {height}×{width}: both must have one size")
-
-
-def _used(losses: Mapping[str, Loss | None]) -> dict[str, tuple[Loss, float]]:
-    """Return the losses whose weight is not 0, with their weights."""
-    weighted = {name: (loss, float(getattr(loss, "weight", 1.0))) for name, loss in losses.items() if loss}
-    wrong = {name: weight for name, (_, weight) in weighted.items() if not 0 <= weight < float("inf")}
-    if wrong:
-        name, weight = next(iter(wrong.items()))
-        raise ValueError(f"task.losses.{name}.weight={weight} must be a number of at least 0")
-    used = {name: pair for name, pair in weighted.items() if pair[1] > 0}
-    if not used:
-        raise ValueError("task.losses: every weight is 0; give one, such as task.losses.ce.weight=1")
-    return used

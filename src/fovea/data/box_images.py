@@ -1,0 +1,144 @@
+"""The base of data sets whose images have any number of boxes each, in annotation files of one's own."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from fovea.data.formats.objects import Objects, bad_rows, check_policy, settle, shown
+from fovea.data.packed import Paths, Ragged, Strings
+from fovea.data.sources import FileImages
+from fovea.page.formats import counted
+from fovea.types import Sample
+
+log = logging.getLogger(__name__)
+SHOWN = 10  # bad boxes in a message
+
+
+class Annotated(NamedTuple):
+    """One image with its objects."""
+
+    name: str  # of the image, relative to the root
+    objects: Objects
+    size: tuple[int, int] | None  # width and height, as the annotation states them
+    file: Path | None  # with its annotation; None where it has none: an image without objects
+
+
+class BoxImages(FileImages):
+    """Images with boxes, their classes, and which of them to ignore.
+
+    A subclass reads its annotations into `keep`. Images without objects stay: they are negatives. Boxes that
+    have no area or reach out of their image are dealt with as `bad_boxes` says (error, drop or clip), and are
+    named and counted once.
+    """
+
+    targets: tuple[str, ...] = ("boxes", "labels", "ignore")
+    labels: np.ndarray | None = None
+    splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
+    shares = False  # boxes are shares of the width and height, not pixels
+
+    def keep(self, root: Path, images: Sequence[Annotated], *, bad_boxes: str) -> None:
+        """Pack the images of one split; ValueError lists the bad boxes where `bad_boxes` is error."""
+        self.bad_boxes = check_policy(bad_boxes)
+        self.root, self.ids = root, Strings(image.name for image in images)
+        self.paths = Paths(root, self.ids)
+        self._files = Strings(str(image.file or "") for image in images)
+        self._boxes = Ragged([image.objects.boxes for image in images], shape=(4,))
+        self._labels = Ragged([image.objects.labels for image in images], dtype=np.int64)
+        self._ignore = Ragged([image.objects.ignore for image in images], dtype=bool)
+        stated = [image.size or (0, 0) for image in images]
+        self.stated_sizes = np.array(stated, dtype=np.int64).reshape(-1, 2)  # (N, 2), 0 where nothing is said
+        self._report(list(self._bad(images)))
+
+    def raw_boxes(self, index: int) -> np.ndarray:
+        """Return the boxes (N, 4) as the file says, in pixels."""
+        boxes = self._boxes[index]
+        return boxes * np.tile(_size_of(self.paths[index]), 2) if self.shares else boxes
+
+    def stated_size(self, index: int) -> tuple[int, int] | None:
+        """Return the width and height that the annotation states, None where it says nothing."""
+        width, height = self.stated_sizes[index].tolist()
+        return (width, height) if width and height else None
+
+    def files(self, index: int) -> dict[str, Path]:
+        """Return the image, and the file with its annotation where it has one."""
+        file = self._files[index]
+        return {"image": self.paths[index], **({"annotation": Path(file)} if file else {})}
+
+    def annotate(self, index: int, image: np.ndarray) -> Sample:
+        """Return boxes, labels and ignore."""
+        height, width = image.shape[:2]
+        boxes = self._boxes[index]
+        boxes = boxes * np.array([width, height] * 2, dtype=np.float32) if self.shares else boxes
+        found = settle(
+            Objects(boxes, self._labels[index], self._ignore[index]),
+            width=width, height=height, bad_boxes=self.bad_boxes, where=self._files[index],
+        )  # fmt: skip
+        return {"boxes": found.boxes, "labels": found.labels, "ignore": found.ignore}
+
+    def _bad(self, images: Iterable[Annotated]) -> Iterable[str]:
+        """Say of each box that is known to be bad, without reading an image, what is wrong."""
+        for image in images:
+            boxes = image.objects.boxes
+            width, height = (1, 1) if self.shares else image.size or (np.inf, np.inf)
+            rows = bad_rows(boxes, width=width, height=height, **({"slack": 0.005} if self.shares else {}))
+            size = "" if self.shares or image.size is None else f" of {width}×{height}"
+            yield from (f"{image.file}: {image.name}{size} has the box {shown(box)}" for box in boxes[rows])
+
+    def _report(self, bad: Sequence[str]) -> None:
+        if not bad:
+            return
+        listed = "\n".join(f"  {line}" for line in bad[:SHOWN])
+        more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        count = counted(len(bad), "box")
+        if self.bad_boxes == "error":
+            raise ValueError(
+                f"{self.root} has {count} without area or out of the image:\n{listed}{more}\ncorrect them, "
+                "or set data.bad_boxes=drop to leave them out, data.bad_boxes=clip to keep what lies inside"
+            )
+        _say_bad(self.root, self.bad_boxes, f"{count} without area or out of the image:\n{listed}{more}")
+
+
+@cache
+def _say_bad(root: Path, policy: str, text: str) -> None:
+    done = "left out" if policy == "drop" else "cut to the image, or left out where nothing is inside,"
+    log.warning("%s: data.bad_boxes=%s has %s %s", root, policy, done, text)
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    """Return the width and height of a photo that stands upright, from its header."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF's orientation: lying on a side
+        return (image.height, image.width) if turned else (image.width, image.height)
+
+
+def class_names(found: Iterable[str], *, classes: Sequence[str] | None, where: object) -> list[str]:
+    """Return the names given, which must cover those found, or the sorted names found."""
+    counts = Counter(found)
+    if classes is None:
+        if not counts:
+            raise ValueError(f"{where} has no object: set data.dataset.classes=[…], or add annotations")
+        return sorted(counts)
+    names = check_names(classes)
+    if unknown := sorted(set(counts) - set(names)):
+        raise ValueError(
+            f"{where} has {counted(counts[unknown[0]], 'object')} of class {unknown[0]!r}, which is not in "
+            f"data.dataset.classes={names}: add it, or correct the annotations"
+        )
+    return names
+
+
+def check_names(classes: Sequence[str], *, where: object = "data.dataset.classes") -> list[str]:
+    """Return class names as strings; ValueError where they are not distinct."""
+    names = [str(name) for name in classes]
+    if not names or len(set(names)) != len(names) or not all(names):
+        raise ValueError(f"{where} has the names {names}: they must be distinct, one at least")
+    return names

@@ -1,0 +1,146 @@
+"""Give every detector one interface: what the heads say, the losses of it, and the detections in it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork
+
+from fovea.models._inner_nets import Numbering, matcher
+
+
+class Objects(TypedDict):
+    """The true objects of one image."""
+
+    boxes: Tensor  # (N, 4) x1 y1 x2 y2 in pixels
+    labels: Tensor  # (N,) int64
+
+
+class Detector(nn.Module):
+    """The base of all detectors.
+
+    A net gives (B, D, 6): for each image its D most certain detections, x1 y1 x2 y2 in pixels of the input,
+    score and class; where there are fewer the score is 0. `raw` runs the net; `losses` and `detect` both read
+    what it gave, so that validation has both from one forward.
+    """
+
+    task = "detection"  # what it is for
+    max_detections: int
+    backbone: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to detections (B, D, 6)."""
+        return self.detect(self.raw(x))
+
+    def raw(self, x: Tensor) -> Any:
+        """Return what the heads say of images (B, C, H, W)."""
+        raise NotImplementedError
+
+    def losses(self, raw: Any, objects: Sequence[Objects]) -> dict[str, Tensor]:
+        """Return the losses by name, scalars; their sum is minimised."""
+        raise NotImplementedError
+
+    def detect(self, raw: Any) -> Tensor:
+        """Return the detections (B, D, 6), after non-maximum suppression."""
+        raise NotImplementedError
+
+    def group_matcher(self, coarse: bool = False) -> Numbering:
+        """Number the layer of each parameter as the backbone does; the rest is the head."""
+        return matcher({self.backbone_name: self.backbone}, coarse=coarse)
+
+    backbone_name = "backbone"
+
+
+class Pyramid(nn.Module):
+    """A feature pyramid on the maps of a backbone: Lin et al. (2017), https://arxiv.org/abs/1612.03144.
+
+    Args:
+        maps: maps images to maps at strides 8, 16 and 32 with widths `channels`.
+        channels: of every level of the pyramid.
+        extra: adds coarser levels.
+    """
+
+    def __init__(self, *, maps: nn.Module, channels: int, extra: Any = None) -> None:
+        super().__init__()
+        self.maps, self.out_channels = maps, channels
+        widths = list(maps.channels.values())  # type: ignore[operator]
+        self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=extra)
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        """Return the levels (B, channels, h, w), from fine to coarse."""
+        return self.fpn(OrderedDict((str(i), m) for i, m in enumerate(self.maps(x))))
+
+
+class Heads(NamedTuple):
+    """What a detector with anchors gave."""
+
+    outputs: dict[str, Tensor]  # (B, anchors of all levels, …)
+    anchors: list[Tensor]  # of each image (anchors, 4)
+    levels: list[int]  # anchors of each level
+    size: tuple[int, int]  # of the images
+
+
+class Anchored(Detector):
+    """A single-stage detector of torchvision, without its resizing and normalising: data decide those.
+
+    `net` is torchvision's; its labels begin at `first_label`.
+    """
+
+    net: Any
+    first_label = 0
+    backbone_name = "net.backbone.maps"
+
+    @property
+    def backbone(self) -> nn.Module:  # type: ignore[override]
+        """The net that was trained elsewhere."""
+        return self.net.backbone.maps
+
+    def raw(self, x: Tensor) -> Heads:
+        """Run backbone and heads; the anchors follow from the sizes."""
+        features = list(self.net.backbone(x).values())
+        outputs = {name: value.float() for name, value in self.net.head(features).items()}
+        anchors = self.net.anchor_generator(image_list(x), features)
+        places = sum(f.shape[2] * f.shape[3] for f in features)
+        each = len(anchors[0]) // places
+        levels = [f.shape[2] * f.shape[3] * each for f in features]
+        return Heads(outputs, anchors, levels, (x.shape[2], x.shape[3]))
+
+    def losses(self, raw: Heads, objects: Sequence[Objects]) -> dict[str, Tensor]:
+        """Return torchvision's losses."""
+        return dict(self._losses(raw, shifted(objects, self.first_label)))
+
+    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return self.net.compute_loss(objects, raw.outputs, raw.anchors)
+
+    @torch.no_grad()
+    def detect(self, raw: Heads) -> Tensor:
+        """Decode the boxes, keep the most certain ones of each level and suppress duplicates."""
+        outputs = {name: list(value.split(raw.levels, dim=1)) for name, value in raw.outputs.items()}
+        anchors = [list(one.split(raw.levels)) for one in raw.anchors]
+        found = self.net.postprocess_detections(outputs, anchors, [raw.size] * len(anchors))
+        return packed(found, self.max_detections, first_label=self.first_label)
+
+
+def image_list(x: Tensor) -> ImageList:
+    """Wrap images (B, C, H, W) of one size for torchvision."""
+    return ImageList(x, [(x.shape[2], x.shape[3])] * len(x))
+
+
+def shifted(objects: Sequence[Objects], first: int) -> list[dict[str, Tensor]]:
+    """Number the labels of objects from `first`, which torchvision's nets with a background have at 1."""
+    return [{"boxes": one["boxes"].float(), "labels": one["labels"] + first} for one in objects]
+
+
+def packed(found: Sequence[Mapping[str, Tensor]], most: int, *, first_label: int = 0) -> Tensor:
+    """Pack the detections of each image, the most certain first, into (B, most, 6), 0 behind them."""
+    out = found[0]["boxes"].new_zeros(len(found), most, 6)
+    for row, one in zip(out, found, strict=True):
+        order = one["scores"].argsort(descending=True, stable=True)[:most]
+        row[: len(order), :4], row[: len(order), 4] = one["boxes"][order], one["scores"][order]
+        row[: len(order), 5] = (one["labels"][order] - first_label).to(out.dtype)
+    return out

@@ -1,0 +1,55 @@
+"""Provide FCOS, a detector without anchors: Tian et al. (2019), https://arxiv.org/abs/1904.01355."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+from torchvision.models.detection import fcos as torchvision_fcos
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from fovea.models._detector import Anchored, Heads, Pyramid
+
+STRIDES = (8, 16, 32, 64, 128)
+
+
+class FCOS(Anchored):
+    """Classify each place of a feature pyramid and measure its distance to the four sides of its box.
+
+    torchvision's net with narrower heads. An object belongs to the level that its size in strides says.
+
+    Args:
+        backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
+        channels: of the pyramid and of the heads, a multiple of 32.
+        score_threshold: less certain detections are dropped.
+        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
+        max_detections: of an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        num_classes: int,
+        channels: int = 64,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.6,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.max_detections = num_classes, max_detections
+        pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
+        places = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))
+        self.net = torchvision_fcos.FCOS(
+            pyramid, num_classes, anchor_generator=places, score_thresh=score_threshold,
+            nms_thresh=nms_threshold, detections_per_img=max_detections,
+        )  # fmt: skip
+        self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer of the classes: what other classes need anew."""
+        return self.net.head.classification_head.cls_logits
+
+    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return self.net.compute_loss(objects, raw.outputs, raw.anchors, raw.levels)

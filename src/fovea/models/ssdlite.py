@@ -1,0 +1,97 @@
+"""Provide SSDLite: Liu et al. (2016), https://arxiv.org/abs/1512.02325, light as in Sandler et al. (2018)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import ssd, ssdlite
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.ops import box_iou
+
+from fovea.models._detector import Anchored, Heads, packed
+
+EXTRA = (256, 128, 128)  # widths of the coarser maps
+RATIOS = [2, 3]  # width by height, beside squares and the inverse
+
+
+class SSDLite(Anchored):
+    """Classify and shift six default boxes at each place of six maps, with depthwise convolutions.
+
+    torchvision's head and losses, on the maps at strides 8, 16 and 32 of any backbone and three coarser ones.
+
+    Args:
+        backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
+        min_ratio, max_ratio: sides of the boxes of the finest and the coarsest map, as shares of the image.
+        score_threshold: less certain detections are dropped.
+        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
+        max_detections: of an image.
+    """
+
+    first_label = 1  # 0 is the background
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        num_classes: int,
+        min_ratio: float = 0.1,
+        max_ratio: float = 0.9,
+        score_threshold: float = 0.02,
+        nms_threshold: float = 0.5,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.max_detections = num_classes, max_detections
+        norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+        maps = _Maps(backbone, norm)
+        boxes = DefaultBoxGenerator([RATIOS] * len(maps.widths), min_ratio=min_ratio, max_ratio=max_ratio)
+        head = ssdlite.SSDLiteHead(maps.widths, boxes.num_anchors_per_location(), num_classes + 1, norm)
+        self.net = ssd.SSD(
+            maps, boxes, (1, 1), num_classes + 1, head=head, score_thresh=score_threshold,
+            nms_thresh=nms_threshold, detections_per_img=max_detections,
+        )  # fmt: skip
+        self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the layers of the classes: what other classes need anew."""
+        return self.net.head.classification_head
+
+    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        matched = [
+            self.net.proposal_matcher(box_iou(one["boxes"], anchors))
+            if len(one["boxes"])
+            else torch.full((len(anchors),), -1, device=anchors.device)
+            for one, anchors in zip(objects, raw.anchors, strict=True)
+        ]
+        return self.net.compute_loss(objects, raw.outputs, raw.anchors, matched)
+
+    @torch.no_grad()
+    def detect(self, raw: Heads) -> Tensor:
+        """Decode the boxes, keep the most certain ones and suppress duplicates."""
+        sizes = [raw.size] * len(raw.anchors)
+        found = self.net.postprocess_detections(raw.outputs, raw.anchors, sizes)
+        return packed(found, self.max_detections, first_label=self.first_label)
+
+
+class _Maps(nn.Module):
+    """The maps of a backbone and coarser ones, each by a stride of 2."""
+
+    def __init__(self, maps: nn.Module, norm: Any) -> None:
+        super().__init__()
+        self.maps = maps
+        widths = list(maps.channels.values())  # type: ignore[operator]
+        self.widths = [*widths, *EXTRA]
+        pairs = zip([widths[-1], *EXTRA], EXTRA, strict=False)
+        self.extra = nn.ModuleList([ssdlite._extra_block(i, o, norm) for i, o in pairs])
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        """Return the maps from fine to coarse."""
+        found = list(self.maps(x))
+        for block in self.extra:
+            found.append(block(found[-1]))
+        return OrderedDict((str(i), m) for i, m in enumerate(found))

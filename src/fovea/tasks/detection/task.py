@@ -1,0 +1,96 @@
+"""Detection: any number of labelled boxes in an image."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fovea.ops.box_match import padded
+from fovea.tasks.base import Task
+from fovea.types import Batch, Output
+
+log = logging.getLogger(__name__)
+ENOUGH = 16  # images of a step, of which batch statistics are worth keeping
+
+
+class Detection(Task):
+    """Minimise the sum of a detector's losses; objects to be ignored train nothing.
+
+    Validation has losses and detections from one forward. The statistics of batch norm stay as they are
+    where a step has fewer than 16 images and the net was trained elsewhere.
+
+    Args:
+        freeze_batch_norm: True, False, or None to decide by the images of a step.
+    """
+
+    def __init__(self, *, net: nn.Module, freeze_batch_norm: bool | None = None, **kwargs: Any) -> None:
+        super().__init__(net=net, **kwargs)
+        if not callable(getattr(net, "losses", None)) or not callable(getattr(net, "detect", None)):
+            raise ValueError(
+                f"a {type(net).__name__} finds no boxes: task=detection needs a detector, such as "
+                "model=retinanet, model=faster_rcnn or model=yolo_v1"
+            )
+        self.freeze_batch_norm = freeze_batch_norm
+
+    def step(self, batch: Batch) -> Output:
+        """Return the losses; but in training also detections (B, D, 6) and true boxes (B, M, 6)."""
+        if "boxes" not in batch or "labels" not in batch:
+            raise ValueError(
+                "task=detection needs boxes and their classes: choose data that have both, such as "
+                "data=scenes, or set data.targets=[boxes,labels]"
+            )
+        boxes, labels, ignore = batch["boxes"], batch["labels"], batch.get("ignore")
+        raw = self.net.raw(batch["image"])  # type: ignore[operator]
+        known = [
+            {"boxes": b, "labels": k} if ignore is None else {"boxes": b[~ignore[i]], "labels": k[~ignore[i]]}
+            for i, (b, k) in enumerate(zip(boxes, labels, strict=True))
+        ]
+        if self.training:
+            return self._losses(raw, known)
+        with torch.random.fork_rng(self._devices()):  # a two-stage net samples regions for its losses
+            torch.manual_seed(0)
+            output = self._losses(raw, known)
+        found = self.net.detect(raw)  # type: ignore[operator]
+        return {**output, "preds": found, "target": padded(boxes, labels, ignore)}
+
+    def _losses(self, raw: Any, objects: list[dict[str, Tensor]]) -> Output:
+        parts: dict[str, Tensor] = self.net.losses(raw, objects)  # type: ignore[operator]
+        named = {f"loss_{name.removeprefix('loss_')}": value for name, value in parts.items()}
+        return {"loss": torch.stack(list(named.values())).sum(), **named}  # type: ignore[typeddict-item]
+
+    def _devices(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+    def on_train_start(self) -> None:
+        """Decide about batch norm, and say so."""
+        super().on_train_start()
+        images = self._images_a_step()
+        self._frozen = [m for m in self.net.modules() if isinstance(m, _BatchNorm)]
+        freeze = self.freeze_batch_norm
+        if freeze is None:
+            freeze = images < ENOUGH and bool(self._trained_elsewhere())
+        if not freeze:
+            self._frozen = []
+        elif self._frozen:
+            log.info(
+                "the statistics of %d batch norms stay as they are: %d images a step are too few "
+                "(task.freeze_batch_norm=false trains them)", len(self._frozen), images,
+            )  # fmt: skip
+
+    def on_train_epoch_start(self) -> None:
+        """Keep frozen what validation or Lightning has set to training."""
+        super().on_train_epoch_start()
+        for module in self._frozen:
+            module.eval()
+
+    def _images_a_step(self) -> int:
+        data: Any = getattr(self.trainer, "datamodule", None)
+        return int(getattr(data, "batch_size", ENOUGH))
+
+    def _trained_elsewhere(self) -> bool:
+        model = (self.meta.get("config") or {}).get("model") or {}
+        return bool(model.get("pretrained") or model.get("checkpoint"))

@@ -1,0 +1,107 @@
+import pytest
+import torch
+
+from fovea.models.faster_rcnn import FasterRCNN
+from fovea.models.fcos import FCOS
+from fovea.models.retinanet import RetinaNet
+from fovea.models.ssdlite import SSDLite
+from fovea.models.strided_maps import StridedMaps
+from fovea.models.yolo_v1 import YOLOv1
+from fovea.optim.finetune import Finetune
+
+DETECTORS = {
+    "retinanet": lambda maps: RetinaNet(backbone=maps, num_classes=3, channels=32),
+    "fcos": lambda maps: FCOS(backbone=maps, num_classes=3, channels=32),
+    "ssdlite": lambda maps: SSDLite(backbone=maps, num_classes=3),
+    "faster_rcnn": lambda maps: FasterRCNN(backbone=maps, num_classes=3, channels=32, hidden=32),
+    "yolo_v1": lambda maps: YOLOv1(backbone=maps, num_classes=3, stride=16),
+}
+of_each = pytest.mark.parametrize("name", DETECTORS)
+BOXES = torch.tensor([[8.0, 8, 40, 56], [50, 20, 90, 60]])
+
+
+def build(name):
+    torch.manual_seed(0)
+    return DETECTORS[name](StridedMaps(name="mobilenetv3_small_050"))
+
+
+def objects(boxes=BOXES, labels=(2, 0)):
+    return {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+
+
+NONE = objects(torch.zeros(0, 4), ())
+
+
+@of_each
+def test_losses_and_detections_come_from_one_forward(name):
+    """Of any size of image, also where no image has an object; every parameter is trained."""
+    net = build(name).train()
+    raw = net.raw(torch.randn(2, 3, 72, 104))  # no multiples of the strides
+    losses = net.losses(raw, [objects(), NONE])
+    assert all(value.ndim == 0 and bool(value.isfinite()) for value in losses.values()) and len(losses) > 1
+    sum(losses.values()).backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None] == []
+    empty = net.losses(net.raw(torch.randn(2, 3, 64, 64)), [NONE, NONE])
+    assert all(bool(value.isfinite()) for value in empty.values())
+    found = net.eval().detect(raw)
+    assert found.shape == (2, 100, 6)
+    there = found[..., 4] > 0
+    boxes, sides = found[there][:, :4], torch.tensor([104.0, 72, 104, 72])
+    assert bool(((boxes >= 0) & (boxes <= sides)).all()) and bool((found[..., 4].diff(dim=1) <= 0).all())
+    assert set(found[there][:, 5].tolist()) <= {0.0, 1.0, 2.0}
+    assert not bool(found[~there].any())
+
+
+@of_each
+def test_the_head_of_the_classes_is_what_other_classes_need_anew(name):
+    net = build(name)
+    head = {n for n, _ in net.named_parameters()} & Finetune(unfreeze_epoch=None).trainable(net, 0)
+    assert head and not any("maps.net" in n or n.startswith("backbone.net") for n in head)
+
+
+@pytest.mark.slow
+@of_each
+def test_a_detector_learns_one_image(name):
+    net = build(name).train()
+    image = torch.zeros(1, 3, 96, 96)
+    for box, value in zip(BOXES.long().tolist(), (2.0, -2.0), strict=True):
+        image[..., box[1] : box[3], box[0] : box[2]] = value
+    image = image.repeat(2, 1, 1, 1) + 0.05 * torch.randn(2, 3, 96, 96)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        losses = net.losses(net.raw(image), [objects()] * 2)
+        sum(losses.values()).backward()
+        optimizer.step()
+    found = net.detect(net.raw(image))[0, :2]
+    order = found[:, 0].argsort()
+    torch.testing.assert_close(found[order, :4], BOXES, atol=6.0, rtol=0)
+    assert found[order, 5].tolist() == [2.0, 0.0] and bool((found[:, 4] > 0.3).all())
+
+
+def test_yolo_decodes_what_it_assigns():
+    """What the head should say of each object gives just its boxes back."""
+    net = build("yolo_v1")
+    raw = net.raw(torch.randn(2, 3, 72, 104))
+    found = net.assign(raw, [objects(), NONE])
+    image, _, row, column = found.at
+    assert image.tolist() == [0, 0] and not bool(found.negative[found.at].any())
+    raw.confidence.data.fill_(-9)
+    raw.confidence.data[found.at], raw.offset.data[found.at] = 9.0, found.offset
+    raw.logits.data[image, row, column, found.label] = 30.0
+    decoded = net.detect(raw)
+    torch.testing.assert_close(decoded[0, :2, :4].sort(dim=0)[0], BOXES.sort(dim=0)[0], atol=1e-3, rtol=0)
+    assert sorted(decoded[0, :2, 5].tolist()) == [0.0, 2.0] and not bool(decoded[1].any())
+    assert not bool((decoded[0, 2:, 4] > 0).any())
+
+
+def test_of_two_objects_at_one_place_the_larger_has_the_anchor():
+    net = build("yolo_v1")
+    twins = objects(torch.tensor([[10.0, 10, 42, 42], [9.0, 9, 43, 43], [60, 10, 92, 42]]), (0, 1, 2))
+    found = net.assign(net.raw(torch.randn(1, 3, 72, 104)), [twins])
+    assert sorted(found.label.tolist()) == [1, 2]
+
+
+def test_a_stride_that_the_backbone_lacks_is_refused():
+    with pytest.raises(ValueError, match="stride=4: the backbone has maps at 8, 16, 32"):
+        YOLOv1(backbone=StridedMaps(name="mobilenetv3_small_050"), num_classes=2, stride=4)
