@@ -8,10 +8,11 @@ from fovea.models.ssdlite import SSDLite
 from fovea.models.strided_maps import StridedMaps
 from fovea.models.yolo_v1 import YOLOv1
 from fovea.optim.finetune import Finetune
+from fovea.tasks.detection.task import Detection
 
 DETECTORS = {
     "retinanet": lambda maps: RetinaNet(backbone=maps, num_classes=3, channels=32),
-    "fcos": lambda maps: FCOS(backbone=maps, num_classes=3, channels=32),
+    "fcos": lambda maps: FCOS(backbone=maps, num_classes=3),
     "ssdlite": lambda maps: SSDLite(backbone=maps, num_classes=3),
     "faster_rcnn": lambda maps: FasterRCNN(backbone=maps, num_classes=3, channels=32, hidden=32),
     "yolo_v1": lambda maps: YOLOv1(backbone=maps, num_classes=3, stride=16),
@@ -50,6 +51,22 @@ def test_losses_and_detections_come_from_one_forward(name):
     assert bool(((boxes >= 0) & (boxes <= sides)).all()) and bool((found[..., 4].diff(dim=1) <= 0).all())
     assert set(found[there][:, 5].tolist()) <= {0.0, 1.0, 2.0}
     assert not bool(found[~there].any())
+
+
+@of_each
+def test_the_loss_of_validation_does_not_depend_on_the_batch(name):
+    """Also where one image has many objects and another none."""
+    task = Detection(net=build(name)).eval()
+    images = torch.randn(3, 3, 64, 96)
+    many = objects(BOXES.repeat(4, 1) + 3 * torch.arange(8)[:, None], (0, 1, 2, 0, 1, 2, 0, 1))
+    boxes, labels = zip(*((one["boxes"], one["labels"]) for one in (objects(), NONE, many)), strict=True)
+
+    def loss(rows):
+        batch = {"image": images[rows], "boxes": boxes[rows], "labels": labels[rows]}
+        return task.step(batch)["loss"].detach()
+
+    alone = torch.stack([loss(slice(i, i + 1)) for i in range(3)])
+    torch.testing.assert_close(loss(slice(0, 3)), alone.mean(), rtol=1e-4, atol=1e-4)
 
 
 @of_each

@@ -49,6 +49,10 @@ class Detector(nn.Module):
         """Return the detections (B, D, 6), after non-maximum suppression."""
         raise NotImplementedError
 
+    def split(self, raw: Any) -> list[Any]:
+        """Return what the heads say of each image on its own."""
+        raise NotImplementedError
+
     def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({self.backbone_name: self.backbone}, coarse=coarse)
@@ -116,6 +120,13 @@ class Anchored(Detector):
 
     def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return self.net.compute_loss(objects, raw.outputs, raw.anchors)
+
+    def split(self, raw: Heads) -> list[Heads]:
+        """Return what the heads say of each image on its own."""
+        return [
+            raw._replace(outputs={k: v[i : i + 1] for k, v in raw.outputs.items()}, anchors=[one])
+            for i, one in enumerate(raw.anchors)
+        ]
 
     @torch.no_grad()
     def detect(self, raw: Heads) -> Tensor:

@@ -102,6 +102,14 @@ class FasterRCNN(Detector):
             _, second = self.net.roi_heads(raw.features, proposals, raw.images.image_sizes, true)
         return {**first, **second}
 
+    def split(self, raw: Shared) -> list[Shared]:
+        """Return the pyramid of each image on its own."""
+        images = raw.images.tensors.split(1)
+        return [
+            Shared(image_list(one), OrderedDict((k, v[i : i + 1]) for k, v in raw.features.items()))
+            for i, one in enumerate(images)
+        ]
+
     @torch.no_grad()
     def detect(self, raw: Shared) -> Tensor:
         """Propose regions, and classify the best."""

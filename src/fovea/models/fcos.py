@@ -21,7 +21,7 @@ class FCOS(Anchored):
 
     Args:
         backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
-        channels: of the pyramid and of the heads, a multiple of 32.
+        channels: of the pyramid and of the heads, a multiple of 32, 64 at least.
         score_threshold: less certain detections are dropped.
         nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
         max_detections: of an image.
@@ -38,6 +38,8 @@ class FCOS(Anchored):
         max_detections: int = 100,
     ) -> None:
         super().__init__()
+        if channels < 64 or channels % 32:
+            raise ValueError(f"channels={channels} must be a multiple of 32, 64 at least")
         self.num_classes, self.max_detections = num_classes, max_detections
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
         places = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))

@@ -134,6 +134,11 @@ class YOLOv1(Detector):
         parts = {"confidence": positive + negative, "offset": offset, "class": label}
         return {name: w * part / images for (name, part), w in zip(parts.items(), self.weights, strict=True)}
 
+    def split(self, raw: Grid) -> list[Grid]:
+        """Return what the head says of each image on its own."""
+        parts = zip(raw.confidence.split(1), raw.offset.split(1), raw.logits.split(1), strict=True)
+        return [Grid(*part, raw.stride, raw.size) for part in parts]
+
     @torch.no_grad()
     def assign(self, raw: Grid, objects: Sequence[Objects]) -> Assigned:
         """Give each object to an anchor; of two at one place the larger has it."""

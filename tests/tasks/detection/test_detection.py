@@ -29,6 +29,9 @@ class Fixed(nn.Module):
         self.seen = [(one["boxes"].tolist(), one["labels"].tolist()) for one in objects]
         return {"loss_class": raw[..., 4].sum() + torch.rand(()), "box": raw[..., :4].mean()}
 
+    def split(self, raw):
+        return raw.split(1)
+
     def detect(self, raw):
         return raw.detach()
 

@@ -40,7 +40,7 @@ def test_the_truth_is_the_largest_box_of_the_label_as_shares_of_the_sides():
     torch.testing.assert_close(truth(given), wanted, equal_nan=True)
 
 
-def test_the_losses_are_means_over_the_images_that_have_what_they_compare():
+def test_the_losses_are_means_over_the_images_of_which_those_without_a_box_have_none():
     given = batch([[[0, 0, 50, 25]], []], [[0], []], [0, 1])
     rows = [[2.0, 0.0, 0.1, 0.0, 0.5, 0.6], [0.0, 1.0, 0.0, 0.0, 1.0, 1.0]]
     task = Localization(net=Fixed(rows), losses={"mse": MSE(weight=2.0), "giou": GIoU(weight=0.0)})
@@ -48,7 +48,7 @@ def test_the_losses_are_means_over_the_images_that_have_what_they_compare():
     found = task.step(given)
     label = nn.functional.cross_entropy(torch.tensor(rows)[:, :2], torch.tensor([0, 1]))
     torch.testing.assert_close(found["loss_label"], label)
-    torch.testing.assert_close(found["loss_mse"], torch.tensor((0.1**2 + 0.1**2) / 4))
+    torch.testing.assert_close(found["loss_mse"], torch.tensor((0.1**2 + 0.1**2) / 4 / 2))
     torch.testing.assert_close(found["loss"], label + 2 * found["loss_mse"])
     assert "loss_giou" not in found
     found["loss"].backward()

@@ -20,8 +20,9 @@ ENOUGH = 16  # images of a step, of which batch statistics are worth keeping
 class Detection(Task):
     """Minimise the sum of a detector's losses; objects to be ignored train nothing.
 
-    Validation has losses and detections from one forward. The statistics of batch norm stay as they are
-    where a step has fewer than 16 images and the net was trained elsewhere.
+    Validation has losses and detections from one forward; a loss is then the mean of those of the images. The
+    statistics of batch norm stay as they are where a step has fewer than 16 images and the net was trained
+    elsewhere.
 
     Args:
         freeze_batch_norm: True, False, or None to decide by the images of a step.
@@ -51,9 +52,7 @@ class Detection(Task):
         ]
         if self.training:
             return self._losses(raw, known)
-        with torch.random.fork_rng(self._devices()):  # a two-stage net samples regions for its losses
-            torch.manual_seed(0)
-            output = self._losses(raw, known)
+        output = self._mean_losses(raw, known)
         found = self.net.detect(raw)  # type: ignore[operator]
         return {**output, "preds": found, "target": padded(boxes, labels, ignore)}
 
@@ -61,6 +60,15 @@ class Detection(Task):
         parts: dict[str, Tensor] = self.net.losses(raw, objects)  # type: ignore[operator]
         named = {f"loss_{name.removeprefix('loss_')}": value for name, value in parts.items()}
         return {"loss": torch.stack(list(named.values())).sum(), **named}  # type: ignore[typeddict-item]
+
+    def _mean_losses(self, raw: Any, objects: list[dict[str, Tensor]]) -> Output:
+        """Return the mean of the images' losses, which does not depend on the batch, nor on chance."""
+        each = []
+        for one, known in zip(self.net.split(raw), objects, strict=True):  # type: ignore[operator]
+            with torch.random.fork_rng(self._devices()):  # a two-stage net samples regions for its losses
+                torch.manual_seed(0)
+                each.append(self._losses(one, [known]))
+        return {key: torch.stack([one[key] for one in each]).mean() for key in each[0]}  # type: ignore[literal-required,return-value]
 
     def _devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []

@@ -20,8 +20,8 @@ class Localization(Task):
     """Minimise the cross-entropy of the label and a weighted sum of losses of the box.
 
     The net gives (B, K + 4), logits and box; boxes are shares of the width and the height. An image without a
-    box, or whose augmentation has cut it off, trains its label alone; of several boxes of that label the
-    largest counts.
+    box, or whose augmentation has cut it off, trains its label alone, its loss of the box is 0; of several
+    boxes of that label the largest counts.
 
     Args:
         losses: of the box, each with a `weight`; one that is None or has weight 0 is left out.
@@ -59,7 +59,7 @@ class Localization(Task):
         smoothing = self.label_smoothing if self.training else 0.0
         parts = {"loss_label": cross_entropy(logits, target[:, 0].long(), smoothing=smoothing)}
         for name, (loss, _) in self.losses.items():
-            parts[f"loss_{name}"] = (loss(boxes, true) * known).sum() / known.sum().clamp(min=1)
+            parts[f"loss_{name}"] = (loss(boxes, true) * known).mean()
         weighted = [weight * parts[f"loss_{name}"] for name, (_, weight) in self.losses.items()]
         total = torch.stack([self.label_weight * parts["loss_label"], *weighted]).sum()
         return {"loss": total, **parts, "preds": output.detach(), "target": target}  # type: ignore[typeddict-item]
