@@ -60,8 +60,8 @@ def test_help_fits_one_screen_and_names_every_experiment(shell):
         assert code == 0 and err == ""
         lines = out.rstrip().splitlines()
         assert len(lines) <= 45 and max(map(len, lines)) <= 120
-        text = out.split("experiment: ")[1]
-        assert unfolded(text.split("finetune: ")[0]) == EXPERIMENTS
+        text = re.split(r"\n(?! )", out.split("experiment: ")[1])[0]
+        assert unfolded(text) == EXPERIMENTS
         for key in ("optimizer.lr", "data.batch_size", "trainer.max_epochs", "seed", "run_dir", "resume"):
             assert key in out
 

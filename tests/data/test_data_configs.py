@@ -10,14 +10,19 @@ from omegaconf import OmegaConf, open_dict
 
 from fovea.config import build
 from fovea.config.paths import CONF
-from helpers import formats_boxes, formats_labels, formats_masks
+from helpers import formats_boxes, formats_labels, formats_masks, formats_own_boxes
 from helpers.annotated_scene import scene
 from helpers.toy_data import Toy
 
 PAIRS = ("content_style",)  # of pictures, and no set
 DATA = sorted({path.stem for path in (CONF / "data").glob("*.yaml")} - {*PAIRS})
 AUGMENT = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
-WRITERS = {**formats_labels.WRITERS, **formats_masks.WRITERS, **formats_boxes.WRITERS}
+WRITERS = {
+    **formats_labels.WRITERS,
+    **formats_masks.WRITERS,
+    **formats_boxes.WRITERS,
+    **formats_own_boxes.WRITERS,
+}
 FILELESS = ("digits", "scenes")
 OPTIONS = {"csv": ["data.dataset.table=table.csv"]}  # what a set cannot do without
 

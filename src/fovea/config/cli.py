@@ -80,7 +80,7 @@ WHITELIST = [
 ]
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
-WIDTH = 118
+WIDTH = 110
 # Groups that the help of a command leaves out: those of other commands, and what comes with a task.
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {
@@ -111,6 +111,9 @@ def command(name: str) -> None:
         sys.exit(0 if sweep is None else sweep.exit_code)
     except errors.Interrupted as error:
         sys.exit(128 + error.signum)
+    except BrokenPipeError:  # whoever read it, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:  # before the command has its own handler: while it composes or imports
         sys.stderr.write("stopped by SIGINT\n")
         sys.exit(128 + signal.SIGINT)
@@ -200,16 +203,30 @@ def _narrow(hidden: frozenset[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(text):
             yield
     finally:
-        lines = text.getvalue().rstrip().splitlines()
-        for line in lines:
-            group = re.fullmatch(r"([a-z]+): ([\w, ]+)", line)
-            if group and (CONF / group[1]).is_dir():
-                if group[1] in hidden or "," not in group[2]:
-                    continue
-                line = f"{group[1]}: {fold(group[2].split(', '))}"
+        for line in _side_by_side(text.getvalue().rstrip().splitlines(), hidden):
             sys.stdout.write(
                 textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
             )
+
+
+def _side_by_side(lines: list[str], hidden: frozenset[str]) -> list[str]:
+    """Return the lines of a help, those of groups folded, the longest first and short ones joined."""
+    groups, found = [], [re.fullmatch(r"([a-z]+): ([\w, ]+)", line) for line in lines]
+    places = [i for i, group in enumerate(found) if group and (CONF / group[1]).is_dir()]
+    for name, names in (found[i].groups() for i in places):  # type: ignore[union-attr]
+        if name not in hidden and "," in names:
+            groups.append(f"{name}: {fold(names.split(', '))}")
+    rows: list[str] = []
+    for line in sorted(groups, key=len, reverse=True):
+        room = (i for i, row in enumerate(rows) if len(row) + len(line) + 3 <= WIDTH)
+        at = next(room, None)
+        if at is None:
+            rows.append(line)
+        else:
+            rows[at] += f" · {line}"
+    others = [(i, line) for i, line in enumerate(lines) if i not in places]
+    start = places[0] if places else len(lines)
+    return [*(line for i, line in others if i < start), *rows, *(line for i, line in others if i >= start)]
 
 
 def fold(names: list[str]) -> str:

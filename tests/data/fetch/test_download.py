@@ -148,7 +148,7 @@ def test_a_failed_download_gives_the_same_clear_message(tmp_path, monkeypatch, d
     for part in (
         str(tmp_path),
         "no route to host",
-        "data.download=true",
+        "try again",
         "https://",
         "experiment=vit_digits",
     ):
