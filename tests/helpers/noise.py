@@ -7,7 +7,7 @@ class Noise:
     """Random images with the shape and classes that a config asks for."""
 
     splits = ("train", "val", "test")
-    targets = ("label", "mask")
+    targets = ("label", "boxes", "labels", "mask")
     source = "generated"
 
     def __init__(self, *, split, num_classes, size, channels):
@@ -23,4 +23,11 @@ class Noise:
     def load(self, index):
         image = np.random.default_rng(index).integers(0, 256, self.shape, dtype=np.uint8)
         label = 0 if self.labels is None else int(self.labels[index])
-        return {"image": image, "label": label, "mask": np.full(self.shape[:2], label, dtype=np.uint8)}
+        height, width = self.shape[:2]
+        return {
+            "image": image,
+            "label": label,
+            "boxes": np.array([[0.1 * width, 0.2 * height, 0.7 * width, 0.9 * height]], dtype=np.float32),
+            "labels": np.array([label]),
+            "mask": np.full((height, width), label, dtype=np.uint8),
+        }
