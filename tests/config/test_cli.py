@@ -77,7 +77,7 @@ def test_help_fits_one_screen_with_many_more_experiments(shell, tmp_path):
     assert sum("another_experiment_" in line for line in lines) == 1
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("eval", "run: ???"), ("predict", "input: ???")])
+@pytest.mark.parametrize(("name", "wanted"), [("eval", "split: test"), ("predict", "input: ???")])
 def test_help_of_the_other_commands(shell, name, wanted):
     code, out, _ = shell("--help", name=name)
     assert code == 0 and wanted in out

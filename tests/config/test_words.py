@@ -57,7 +57,7 @@ BAD = [  # command line, what its message matches
     (["train", "+experiment=cnn_digits"], r"write experiment=cnn_digits"),
     (["eval", "~run"], r"~run.*run=VALUE"),
     (["eval", "run="], r"run= is empty.*run=DIR"),
-    (["eval", "run=null"], r"run= is empty.*run=DIR"),
+    (["eval", "run=null"], r"give run=DIR, or model=timm.*data_root=DIR"),
     (["eval", "run=nowhere"], r"run=nowhere.*no run directory"),
     (["eval", "run=/", "checkpoint=nope"], r"checkpoint=nope.*best, last"),
     (["eval", "run=/", "accelerator=nope"], r"accelerator is 'nope'.*cpu"),

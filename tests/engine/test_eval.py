@@ -231,7 +231,7 @@ def test_a_run_is_measured_in_its_own_precision(run_on, images, call, precision,
 def test_refusals(untrained_run, call, monkeypatch, capsys, own_process):
     with pytest.raises(UsageError, match=r"split is 'tset'.* train, val, test"):
         call("eval", run=untrained_run, split="tset")
-    with pytest.raises(UsageError, match=r"run= is missing.*run=DIR"):
+    with pytest.raises(UsageError, match=r"give run=DIR, or model=timm"):
         call("eval")
     monkeypatch.setattr(sys, "argv", ["src/eval.py", f"run={untrained_run}", "accelerator=mps"])
     with pytest.raises(SystemExit) as stop:

@@ -1,6 +1,7 @@
 """Nets by name with weights of one's own: how many classes there are, and what they are called."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -138,3 +139,30 @@ def test_explain_names_the_classes(call, own, tmp_path):
     call("explain", **own, **{"data.classes": NAMES, "data.image_size": 64})
     table = (tmp_path / "out" / "explain.csv").read_text(encoding="utf-8")
     assert any(f",{name}," in table for name in NAMES)
+
+
+@pytest.mark.parametrize("top", ["", "test/"])
+def test_own_weights_are_measured_on_all_images_of_folders_named_like_the_classes(call, own, tmp_path, top):
+    """What eval says of them is what predict says of each image, whatever the order of the names."""
+    draw = np.random.default_rng(1)
+    for name in NAMES[:3]:
+        for part in {top, "train/" if top else ""}:
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for i in range(8):
+                pixels = draw.integers(0, 256, (40, 60, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{i}.png")
+    keys = {key: value for key, value in own.items() if key not in ("input", "output")}
+    keys |= {"data.classes": NAMES[::-1], "paths.logs": str(tmp_path / "logs")}
+    call("eval", **keys, data_root=str(tmp_path / "photos"))
+    (file,) = (tmp_path / "logs" / "eval").glob("*/eval_test.json")
+    found = json.loads(file.read_text())
+    predicted(
+        call, {**own, "input": str(tmp_path / "photos" / top)}, tmp_path, **{"data.classes": NAMES[::-1]}
+    )
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8", newline="") as table:
+        right = [line["correct"] == "true" for line in csv.DictReader(table)]
+    assert found["data"]["num_images"] == len(right) == 24
+    assert found["metrics"]["test/acc"] == pytest.approx(np.mean(right), abs=1e-6)
+    assert found["data"]["classes_lacking"] == NAMES[:2:-1]
+    with pytest.raises(UsageError, match="give data_root=DIR"):
+        call("eval", **keys)

@@ -70,7 +70,7 @@ def check_arguments(config: DictConfig, given: list[str], *, name: str) -> None:
         _check_output(str(values["output"]))
     if "run" in list(config):
         require(config, "run")
-        _check_runs(values["run"], optional="model" in config)
+        _check_runs(values["run"], optional="model" in config or "data" in values)
     for key, sources in SOURCES.get(name, {}).items():
         if key in values and (values[key] is None or not str(values[key]).strip()):
             raise UsageError(f"{key}= is empty: give {key}=PATH, {sources}")

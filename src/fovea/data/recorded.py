@@ -50,6 +50,7 @@ class Differences:
     went: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)  # of those that trained, into a split that is measured
     elsewhere: bool = False  # none of the images of the run
+    recorded: bool = True  # that run is known: what trained a net of others is not
 
     def lines(self) -> list[str]:
         """Say in sentences what differs."""
@@ -59,7 +60,7 @@ class Differences:
             found.append(f"{count} left out, of classes that the run does not know: {_some(self.unknown)}")
         if self.lacking:
             found.append(f"there is no image of the run's classes: {_some(self.lacking)}")
-        if self.elsewhere:
+        if self.elsewhere and self.recorded:
             found.append("none of these images is one of the run's own data")
         if self.came:
             found.append(f"{counted(len(self.came), 'image')} came since the training: {_some(self.came)}")
@@ -170,7 +171,7 @@ def _by_name(
     here = usable.union(*ids.values())
     known = {image for images in recorded.values() for image in images}
     if not here & known:
-        found.elsewhere = True
+        found.elsewhere, found.recorded = True, bool(known)
         return splits
     found.came = sorted(here - known)
     found.went = sorted({image for name in SPLITS for image in recorded.get(name, ())} - here - set(base))

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import inspect
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,15 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.config.values import count, listed, require
+from fovea.config.values import count, listed
 from fovea.engine.eval_table import Measurement, tables
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.log import configure
+from fovea.engine.named import as_classifier, on_folder
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run, precision
 from fovea.errors import UsageError
-from fovea.files import write_json
+from fovea.files import own_folder, write_json
 
 if TYPE_CHECKING:
     from fovea.data.module import DataModule
@@ -33,7 +35,7 @@ FOR_TASKS = ("tta", "full_size", "window")  # keys of the command that only some
 
 def main(config: DictConfig) -> None:
     """Print and write the metrics of each split with each checkpoint of `run`."""
-    require(config, "run")
+    _check_what(config)
     splits, checkpoints = listed(config, "split"), listed(config, "checkpoint")
     for split in splits:
         if split not in SPLITS:
@@ -42,19 +44,38 @@ def main(config: DictConfig) -> None:
         raise UsageError("give split= and checkpoint= at least one value: split=[val,test] checkpoint=best")
     configure(None)
     import_torchmetrics_fast()
-    found = []
+    found, began = [], time.strftime("%Y-%m-%d_%H-%M-%S")
     with stop_signals():
         for name in dict.fromkeys(checkpoints):
-            trained = open_run(config.run, name)
+            trained = _opened(config, name)
             for split in dict.fromkeys(splits):
-                file = _file(config, trained.path, split)
+                file = _file(config, trained.path, split, began=began)
                 found.append(_kept(measure(trained, config, split), file))
     log.info("\n%s", tables(found))
+
+
+def _check_what(config: DictConfig) -> None:
+    """Raise where neither a run nor a net and its images are given, or both."""
+    if (config.run is None) == (config.get("model") is None):
+        raise UsageError(
+            "give run=DIR, or model=timm model.name=NAME model.checkpoint=FILE data.classes=[…] data_root=DIR"
+        )
+    if config.run is None and config.data_root is None:
+        raise UsageError(
+            "model= is measured on images in folders named after its classes: give data_root=DIR"
+        )
+
+
+def _opened(config: DictConfig, checkpoint: str) -> Trained:
+    if config.run is not None:
+        return open_run(config.run, checkpoint)
+    return on_folder(as_classifier(str(config.model.name), config), Path(str(config.data_root)))
 
 
 def _kept(one: Measurement, file: Path) -> Measurement:
     """Write a measurement beside the checkpoint; one in a place that is only to be read is shown alone."""
     try:
+        own_folder(file.parent)
         write_json(file, one.facts())
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -113,9 +134,13 @@ def about_data(module: DataModule, trained: Trained, config: DictConfig) -> dict
     return {**known, "classes": module.classes, **module.differences.facts()}
 
 
-def _file(config: DictConfig, checkpoint: Path, split: str) -> Path:
+def _file(config: DictConfig, checkpoint: Path, split: str, *, began: str) -> Path:
     """Name the result after what was measured: one file for each split, checkpoint, place of data, option."""
     parts = ["eval", split]
+    if config.run is None:
+        return (
+            Path(str(config.paths.logs)) / "eval" / time.strftime("%Y-%m-%d_%H-%M-%S") / f"eval_{split}.json"
+        )
     if checkpoint.name != "best.ckpt" and checkpoint != Path(config.run):
         parts.append(checkpoint.stem)
     if config.data_root is not None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
+from fovea.config.groups import composing
 from fovea.config.paths import CONF
 from fovea.engine.start_weights import classes_of
 from fovea.engine.trained import Trained
@@ -74,6 +76,19 @@ def as_classifier(name: str, config: DictConfig) -> Trained:
     )
     about = {"classes": found.classes, "preprocessing": found.preprocessing}
     return Trained(Path(found.source), {"fovea": about}, run, found.net)
+
+
+def on_folder(found: Trained, root: Path) -> Trained:
+    """Give an opened classifier a folder of images to be measured on, one folder for each of its classes."""
+    with composing():
+        run = compose("train", ["data=folder", "task=classification"])
+    OmegaConf.set_struct(run, False)
+    run.experiment, run.data.root = found.config.experiment, str(root)
+    run.data.num_classes, run.data.channels = len(found.classes), found.preprocessing["channels"]
+    run.report = found.config.report
+    # no image there trained it, as far as anybody knows: all of them are measured
+    about = {**found.checkpoint["fovea"], "splits": dict.fromkeys(("train", "val", "test"), "")}
+    return Trained(found.path, {"fovea": about}, run, found.net)
 
 
 def _is_timm(config: DictConfig) -> bool:
