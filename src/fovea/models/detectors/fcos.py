@@ -9,7 +9,7 @@ from torchvision.models.detection import fcos as torchvision_fcos
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fovea.models._detector import Anchored, Heads, Pyramid
+from fovea.models.detectors._base import Anchored, Heads, Pyramid
 
 STRIDES = (8, 16, 32, 64, 128)
 

@@ -13,7 +13,7 @@ from torchvision.models.detection import ssd, ssdlite
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
-from fovea.models._detector import Anchored, Heads, packed
+from fovea.models.detectors._base import Anchored, Heads, packed
 
 EXTRA = (256, 128, 128)  # widths of the coarser maps
 RATIOS = [2, 3]  # width by height, beside squares and the inverse

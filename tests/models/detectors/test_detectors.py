@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from fovea.models.faster_rcnn import FasterRCNN
-from fovea.models.fcos import FCOS
-from fovea.models.retinanet import RetinaNet
-from fovea.models.ssdlite import SSDLite
+from fovea.models.detectors.faster_rcnn import FasterRCNN
+from fovea.models.detectors.fcos import FCOS
+from fovea.models.detectors.retinanet import RetinaNet
+from fovea.models.detectors.ssdlite import SSDLite
+from fovea.models.detectors.yolo_v1 import YOLOv1
 from fovea.models.strided_maps import StridedMaps
-from fovea.models.yolo_v1 import YOLOv1
 from fovea.optim.finetune import Finetune
 from fovea.tasks.detection.task import Detection
 

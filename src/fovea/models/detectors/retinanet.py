@@ -9,7 +9,7 @@ from torchvision.models.detection import retinanet as torchvision_retinanet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fovea.models._detector import Anchored, Pyramid
+from fovea.models.detectors._base import Anchored, Pyramid
 
 RATIOS = (0.5, 1.0, 2.0)  # height by width
 LEVELS = 5

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_iou
 
-from fovea.models._detector import Detector, Objects, packed
 from fovea.models._inner_nets import drop_unused
+from fovea.models.detectors._base import Detector, Objects, packed
 
 ANCHORS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (3, 2), (3, 5), (5, 3))  # width, height in cells
 PRIOR = -4.0  # logit of the confidence before training

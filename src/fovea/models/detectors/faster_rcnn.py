@@ -15,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from fovea.models._detector import Detector, Objects, Pyramid, image_list, packed, shifted
+from fovea.models.detectors._base import Detector, Objects, Pyramid, image_list, packed, shifted
 
 RATIOS = (0.5, 1.0, 2.0)  # height by width
 LEVELS = 4
