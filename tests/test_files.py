@@ -4,7 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from fovea.files import Unreadable, read_npz, readable, remove_drafts, remove_written
+from fovea.files import remove_drafts, remove_written
+from fovea.reading import Unreadable, read_npz, readable
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from fovea import files, reading
+from fovea import reading
 from fovea.data.formats import idx
 from fovea.data.images import read_image
-from fovea.files import open_end, printable, read_npz, replacing_text, write_json
+from fovea.files import open_end, printable, replacing_text, write_json
 from fovea.inspect.files import check_file
-from fovea.reading import read_json, read_text, read_yaml
+from fovea.reading import read_json, read_npz, read_text, read_yaml
 from fovea.runs.read import read_run
 
 
@@ -65,7 +65,7 @@ def test_what_is_no_plain_yaml_is_named(text, tmp_path):
 
 
 def test_arrays_that_unfold_to_more_than_a_run_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST_ARRAYS", 2**20)
+    monkeypatch.setattr(reading, "LARGEST_ARRAYS", 2**20)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(2**21, np.uint8))
     assert (tmp_path / "a.npz").stat().st_size < 2**14
     with pytest.raises(ValueError, match=r"a\.npz .*unfolds"):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LARGEST_ARRAYS = 2**33  # bytes of an .npz unfolded
 # C0 without tab and line feed, a lone carriage return, DEL and C1, changes of direction, surrogates
 UNSHOWN = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)"
@@ -94,8 +93,7 @@ def own_folder(path: Path, *, below: Path | None = None) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        why = f"{path} cannot be made ({error.strerror})"
-        raise ValueError(f"{why}; give another folder by output=DIR") from None
+        raise ValueError(f"{path} cannot be made ({error.strerror}); give another by output=DIR") from None
     return path
 
 
@@ -226,51 +224,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return value
-
-
-@contextlib.contextmanager
-def readable(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever the content of a file makes a reader raise into a ValueError that names the file.
-
-    What the system raises (no such file, no permission, a broken disk, no memory) is no fault of the content.
-    """
-    try:
-        yield
-    except MemoryError as error:  # of a damaged size, or of too little memory for a sound file
-        raise MemoryError(
-            f"{path} asks for more memory than there is ({error}): get it again if it may be damaged"
-        ) from error
-    except Exception as error:  # each format's reader has errors of its own for damage
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ValueError(f"{path} is not a readable {what} ({error}): delete it and get it again") from error
-
-
-class Unreadable(ValueError):
-    """A file cannot be read; the message names it."""
-
-
-def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
-    """Read arrays of an `.npz` file by name, or all of them.
-
-    Raises:
-        Unreadable: the file is missing, damaged or lacks an array; the message names it.
-    """
-    import numpy as np
-
-    try:
-        if not path.is_file():
-            raise ValueError("it is no regular file")
-        with np.load(path, allow_pickle=False) as archive:
-            unfolded = sum(entry.file_size for entry in archive.zip.infolist())
-            if unfolded > LARGEST_ARRAYS:
-                raise ValueError(f"it unfolds to {unfolded} bytes")
-            found = {key: archive[key] for key in keys or archive.files}
-            if not all(isinstance(value, np.ndarray) for value in found.values()):
-                raise ValueError(f"not all of it are arrays: {', '.join(found)}")
-            return found
-    except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
-        raise Unreadable(f"{path} cannot be read ({error})") from error
 
 
 def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:

@@ -1,13 +1,19 @@
-"""Read text, YAML and JSON of a run directory, which may come from anybody: bounded, and nothing is run."""
+"""Read text, YAML, JSON and arrays that may come from anybody: bounded, and nothing is run."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LARGEST_YAML, DEEPEST_YAML, LONGEST_YAML = 2_000_000, 64, 50_000  # bytes, levels, keys and values
+LARGEST_ARRAYS = 2**33  # bytes of an .npz unfolded
 LARGEST_TEXT = 256_000_000  # bytes, of metrics.csv after hundreds of thousands of epochs
 
 
@@ -98,3 +104,48 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no object of JSON, but {text.strip()[:20]}")
     return value
+
+
+@contextlib.contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever the content of a file makes a reader raise into a ValueError that names the file.
+
+    What the system raises (no such file, no permission, a broken disk, no memory) is no fault of the content.
+    """
+    try:
+        yield
+    except MemoryError as error:  # of a damaged size, or of too little memory for a sound file
+        raise MemoryError(
+            f"{path} asks for more memory than there is ({error}): get it again if it may be damaged"
+        ) from error
+    except Exception as error:  # each format's reader has errors of its own for damage
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path} is not a readable {what} ({error}): delete it and get it again") from error
+
+
+class Unreadable(ValueError):
+    """A file cannot be read; the message names it."""
+
+
+def read_npz(path: Path, *keys: str) -> dict[str, np.ndarray]:
+    """Read arrays of an `.npz` file by name, or all of them.
+
+    Raises:
+        Unreadable: the file is missing, damaged or lacks an array; the message names it.
+    """
+    import numpy as np
+
+    try:
+        if not path.is_file():
+            raise ValueError("it is no regular file")
+        with np.load(path, allow_pickle=False) as archive:
+            unfolded = sum(entry.file_size for entry in archive.zip.infolist())
+            if unfolded > LARGEST_ARRAYS:
+                raise ValueError(f"it unfolds to {unfolded} bytes")
+            found = {key: archive[key] for key in keys or archive.files}
+            if not all(isinstance(value, np.ndarray) for value in found.values()):
+                raise ValueError(f"not all of it are arrays: {', '.join(found)}")
+            return found
+    except Exception as error:  # zipfile, zlib and NumPy's parser of headers each raise their own of damage
+        raise Unreadable(f"{path} cannot be read ({error})") from error

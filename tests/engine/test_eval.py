@@ -74,7 +74,7 @@ def test_views_of_an_image_are_averaged_on_request(trained_run, call):
     call("eval", run=trained_run, split="val")
     call("eval", run=trained_run, split="val", tta=["shift"])
     plain = written(trained_run, "val")
-    shifted = json.loads((trained_run / "eval_val_tta.json").read_text())
+    shifted = json.loads((trained_run / "eval_val_tta_shift.json").read_text())
     assert plain["tta"] is None and shifted["tta"] == ["shift"]
     assert plain["metrics"]["val/loss"] != shifted["metrics"]["val/loss"]
     with pytest.raises(ValueError, match="tta"):

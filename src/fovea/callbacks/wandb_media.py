@@ -12,7 +12,7 @@ import numpy as np
 from lightning.pytorch.callbacks import Checkpoint
 
 from fovea.callbacks.record import EpochRecord
-from fovea.files import read_npz
+from fovea.reading import read_npz
 from fovea.runs.answers import read_answers
 from fovea.runs.read import read_predictions
 

@@ -26,6 +26,7 @@ from fovea.runs.read import Run
 DRAWS = 10_000  # of the bootstrap
 SHARES = (  # metrics that lie in 0…1
     "acc", "top5", "f1", "ece", "iou", "dice", "pixel_acc", "boundary_f1", "jaccard_65", "classifier_acc",
+    "localized", "ap", "ap50", "ar", "image_f1",
 )  # fmt: skip
 CUT = ", cut to 0…1"  # said of an interval of a share that would leave what a share can be
 

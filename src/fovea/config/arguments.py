@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config.machine import require_cores
+from fovea.config.timm_names import check_timm_names
 from fovea.config.validate import ACCELERATORS, broken_rule
 from fovea.config.values import require
 from fovea.errors import UsageError
@@ -88,14 +89,15 @@ def check_arguments(config: DictConfig, given: list[str], *, name: str) -> None:
             raise UsageError(f"{key}={values[key]}: there is no such path; give one, or leave {key}= out")
     require_cores(values.get("num_workers"), key="num_workers")
     _check_checkpoints(values.get("checkpoint", "best"))
-    check_weights(config)
+    check_model(config)
     if "run" in values and values["run"] is not None:
         _check_unread(given)
         _check_files(values["run"])
 
 
-def check_weights(config: DictConfig) -> None:
-    """Raise for weights to begin with that are not there."""
+def check_model(config: DictConfig) -> None:
+    """Raise for one of timm's nets that timm has not, and for weights to begin with that are not there."""
+    check_timm_names(config)
     weights = OmegaConf.select(config, "model.checkpoint")
     if weights is not None and not Path(str(weights)).is_file():
         raise UsageError(

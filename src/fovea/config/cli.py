@@ -211,22 +211,21 @@ def _narrow(hidden: frozenset[str]) -> Iterator[None]:
 
 def _side_by_side(lines: list[str], hidden: frozenset[str]) -> list[str]:
     """Return the lines of a help, those of groups folded, the longest first and short ones joined."""
-    groups, found = [], [re.fullmatch(r"([a-z]+): ([\w, ]+)", line) for line in lines]
-    places = [i for i, group in enumerate(found) if group and (CONF / group[1]).is_dir()]
-    for name, names in (found[i].groups() for i in places):  # type: ignore[union-attr]
-        if name not in hidden and "," in names:
+    before: list[str] = []
+    groups: list[str] = []
+    after: list[str] = []
+    for line in lines:
+        name, _, names = line.partition(": ")
+        if not re.fullmatch(r"[a-z]+: [\w, ]+", line) or not (CONF / name).is_dir():
+            (after if groups else before).append(line)
+        elif name not in hidden and "," in names:
             groups.append(f"{name}: {fold(names.split(', '))}")
     rows: list[str] = []
     for line in sorted(groups, key=len, reverse=True):
         room = (i for i, row in enumerate(rows) if len(row) + len(line) + 3 <= WIDTH)
-        at = next(room, None)
-        if at is None:
-            rows.append(line)
-        else:
-            rows[at] += f" · {line}"
-    others = [(i, line) for i, line in enumerate(lines) if i not in places]
-    start = places[0] if places else len(lines)
-    return [*(line for i, line in others if i < start), *rows, *(line for i, line in others if i >= start)]
+        at = next(room, len(rows))
+        rows[at:] = [f"{rows[at]} · {line}", *rows[at + 1 :]] if at < len(rows) else [line]
+    return [*before, *rows, *after]
 
 
 def fold(names: list[str]) -> str:

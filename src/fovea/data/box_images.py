@@ -13,7 +13,7 @@ import numpy as np
 
 from fovea.data.formats.objects import Objects, bad_rows, check_policy, settle, shown
 from fovea.data.packed import Paths, Ragged, Strings
-from fovea.data.sources import FileImages
+from fovea.data.sources import FileImages, check_split
 from fovea.page.formats import counted
 from fovea.types import Sample
 
@@ -33,9 +33,9 @@ class Annotated(NamedTuple):
 class BoxImages(FileImages):
     """Images with boxes, their classes, and which of them to ignore.
 
-    A subclass reads its annotations into `keep`. Images without objects stay: they are negatives. Boxes that
-    have no area or reach out of their image are dealt with as `bad_boxes` says (error, drop or clip), and are
-    named and counted once.
+    A subclass says in `read` what the annotations of a split hold. Images without objects stay: they are
+    negatives. Boxes that have no area or reach out of their image are dealt with as `bad_boxes` says (error,
+    drop or clip), and are named and counted once; `classes` are names in an order of one's own.
     """
 
     targets: tuple[str, ...] = ("boxes", "labels", "ignore")
@@ -43,17 +43,46 @@ class BoxImages(FileImages):
     splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
     shares = False  # boxes are shares of the width and height, not pixels
 
-    def keep(self, root: Path, images: Sequence[Annotated], *, bad_boxes: str) -> None:
-        """Pack the images of one split; ValueError lists the bad boxes where `bad_boxes` is error."""
-        self.bad_boxes = check_policy(bad_boxes)
-        self.root, self.ids = root, Strings(image.name for image in images)
-        self.paths = Paths(root, self.ids)
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        split: str = "all",
+        classes: Sequence[str] | None = None,
+        bad_boxes: str = "error",
+        channels: int = 3,
+    ) -> None:
+        self.root, self.bad_boxes, self.channels = Path(root), check_policy(bad_boxes), channels
+        check_split(split, self.find_splits(root=root))
+        self.classes = self.find_classes(root=root, classes=classes)
+        self._keep(self.read(self.root, split))
+
+    def read(self, root: Path, split: str) -> list[Annotated]:
+        """Return the images of a split, with objects numbered after `self.classes`."""
+        raise NotImplementedError
+
+    @classmethod
+    def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
+        """Return the splits that there are."""
+        raise NotImplementedError
+
+    @classmethod
+    def find_classes(
+        cls, *, root: str | Path, classes: Sequence[str] | None = None, **options: object
+    ) -> list[str]:
+        """Return the class names: those given, or those of the annotations of all splits."""
+        raise NotImplementedError
+
+    def _keep(self, images: Sequence[Annotated]) -> None:
+        """Pack the images; ValueError lists the bad boxes where `bad_boxes` is error."""
+        self.ids = Strings(image.name for image in images)
+        self.paths = Paths(self.root, self.ids)
         self._files = Strings(str(image.file or "") for image in images)
         self._boxes = Ragged([image.objects.boxes for image in images], shape=(4,))
         self._labels = Ragged([image.objects.labels for image in images], dtype=np.int64)
         self._ignore = Ragged([image.objects.ignore for image in images], dtype=bool)
         stated = [image.size or (0, 0) for image in images]
-        self.stated_sizes = np.array(stated, dtype=np.int64).reshape(-1, 2)  # (N, 2), 0 where nothing is said
+        self._stated = np.array(stated, dtype=np.int64).reshape(-1, 2)  # (N, 2), 0 where nothing is said
         self._report(list(self._bad(images)))
 
     def raw_boxes(self, index: int) -> np.ndarray:
@@ -63,7 +92,7 @@ class BoxImages(FileImages):
 
     def stated_size(self, index: int) -> tuple[int, int] | None:
         """Return the width and height that the annotation states, None where it says nothing."""
-        width, height = self.stated_sizes[index].tolist()
+        width, height = self._stated[index].tolist()
         return (width, height) if width and height else None
 
     def files(self, index: int) -> dict[str, Path]:

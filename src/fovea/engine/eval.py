@@ -138,15 +138,16 @@ def _file(config: DictConfig, checkpoint: Path, split: str, *, began: str) -> Pa
     """Name the result after what was measured: one file for each split, checkpoint, place of data, option."""
     parts = ["eval", split]
     if config.run is None:
-        return (
-            Path(str(config.paths.logs)) / "eval" / time.strftime("%Y-%m-%d_%H-%M-%S") / f"eval_{split}.json"
-        )
+        return Path(str(config.paths.logs)) / "eval" / began / f"eval_{split}.json"
     if checkpoint.name != "best.ckpt" and checkpoint != Path(config.run):
         parts.append(checkpoint.stem)
     if config.data_root is not None:
         root = Path(str(config.data_root)).resolve()
         parts += [root.name, hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:6]]
-    parts += [key for key in FOR_TASKS if config[key] is not None]
+    for key in FOR_TASKS:
+        value = _plain(config[key])
+        if value is not None:
+            parts += [key, *(str(one).lower() for one in (value if isinstance(value, list) else [value]))]
     return (Path(config.run) if Path(config.run).is_dir() else checkpoint.parent) / f"{'_'.join(parts)}.json"
 
 

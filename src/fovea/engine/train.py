@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fovea import errors
 from fovea.config import build
-from fovea.config.arguments import check_weights
+from fovea.config.arguments import check_model
 from fovea.config.overrides import for_shell
 from fovea.config.validate import validate
 from fovea.engine import distributed, resume, rundir
@@ -58,7 +58,7 @@ def run(config: DictConfig, *, given: list[str]) -> float | None:
     begin = resume.start(config, given)
     validate(begin.config)
     if begin.ckpt_path is None:
-        check_weights(begin.config)
+        check_model(begin.config)
     if distributed.rank() > 0:
         return _other_process(begin)
     if not begin.claimed:

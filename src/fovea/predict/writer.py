@@ -65,8 +65,8 @@ class PredictionWriter:
     def add(self, path: str, image: np.ndarray, output: np.ndarray, label: int | None) -> None:
         """Add one image uint8 (H, W, 3) with the output of the net or of the view's `infer`."""
         answer, truth = self.view.decode(output, image), label if self.judged else None
-        row = self.view.row(answer, truth)
-        correct = None if row.get("correct") is None else bool(row["correct"])
+        rows = self.view.rows(answer, truth)
+        correct = None if rows[0].get("correct") is None else bool(rows[0]["correct"])
         self._seen += 1
         self._known += correct is not None
         self._right += correct is True
@@ -77,7 +77,7 @@ class PredictionWriter:
             picture = self.view.picture(answer)
             with replacing(self._own(f"{self.view.folder[1]}/{self._names[path]}.png")) as draft:
                 picture.save(draft, "png", compress_level=4)
-        self._list(path, self.view.rows(answer, truth), lines)
+        self._list(path, rows, lines)
         if (self._seen - 1) % self._every == 0 and self._drawn < self._most:
             self._draw(path, image, answer, lines, correct)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fovea.files import Unreadable
+from fovea.reading import Unreadable
 from fovea.runs.read import class_names, read_predictions
 
 ALL = 200  # classes up to which the probabilities of all are held, beyond that those of the first TOP

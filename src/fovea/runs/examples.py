@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fovea.files import read_npz
 from fovea.page.blocks import Gallery, Section, encode
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail
+from fovea.reading import read_npz
 from fovea.runs.read import Run
 from fovea.types import TaskView, ViewFactory
 

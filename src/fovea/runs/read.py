@@ -11,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.files import Unreadable, read_npz
-from fovea.reading import read_text, read_yaml
+from fovea.reading import Unreadable, read_npz, read_text, read_yaml
 from fovea.runs.summary_file import read_summary_file
 
 if TYPE_CHECKING:

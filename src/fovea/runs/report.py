@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fovea.files import Unreadable, write_text
+from fovea.files import write_text
 from fovea.page.blocks import Block, Fold, Picture, Section, Text
 from fovea.page.document import document
 from fovea.page.formats import MISSING, counted, date, duration, megabytes, metric, parameters, rate
 from fovea.page.text_table import text_table
+from fovea.reading import Unreadable
 from fovea.runs import commands, curves, examples, found, measured, sections
 from fovea.runs.read import STATUSES, UNFINISHED, Run, read_run
 from fovea.types import ViewFactory

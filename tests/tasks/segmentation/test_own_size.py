@@ -104,12 +104,12 @@ def test_a_damaged_photo_is_left_out_of_the_test_and_counted(photos, tmp_path):
 @pytest.mark.parametrize("run", ["crop"], indirect=True)
 def test_the_size_of_the_net_is_there_on_request(run, call):
     call("eval", run=run, split="val", full_size=False)
-    found = json.loads((run / "eval_val_full_size.json").read_text())
+    found = json.loads((run / "eval_val_full_size_false.json").read_text())
     best = json.loads((run / "summary.json").read_text())["best"]
     assert found["full_size"] is False and found["metrics"]["val/iou"] == pytest.approx(best["value"])
     assert sum(c["pixels"] for c in found["per_class"]) == 6 * 32 * 32
     call("eval", run=run, split="val", window=[32, 48])
-    assert json.loads((run / "eval_val_window.json").read_text())["window"] == [32, 48]
+    assert json.loads((run / "eval_val_window_32_48.json").read_text())["window"] == [32, 48]
     kept = np.load(run / "predictions" / "examples.npz")
     shapes = {kept[f"masks_worst_{key}"].shape[1:3] for key in ("image", "answer", "truth")}
     assert shapes == {(32, 32)} and "Worst images" in (run / "report.html").read_text()

@@ -18,7 +18,6 @@ from fovea.data.formats.coco_json import column, read_json, table
 from fovea.data.formats.coco_objects import Categories, CocoObjects, read_categories, read_coco_objects
 from fovea.data.formats.listing import FOLDERS, describe, list_images, split_named, visible_folders
 from fovea.data.formats.objects import Objects
-from fovea.data.sources import check_split
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
@@ -37,25 +36,16 @@ class CocoFolder(BoxImages):
     lists are left out and counted. Counts, licence and citation are those of your images.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "all",
-        classes: Sequence[str] | None = None,
-        bad_boxes: str = "error",
-        channels: int = 3,
-    ) -> None:
-        files = _files(Path(root))
-        check_split(split, list(files))
-        self.channels, self.classes = channels, self.find_classes(root=root, classes=classes)
-        first = _read(next(iter(files.values())))
-        ids = dict(zip(first.categories.names, first.categories.ids.tolist(), strict=True))
+    def read(self, root: Path, split: str) -> list[Annotated]:
+        """Read the file of a split, and the ids of the categories."""
+        files = _files(root)
+        first = _read(next(iter(files.values()))).categories
+        ids = dict(zip(first.names, first.ids.tolist(), strict=True))
         self.category_ids = np.array([ids.get(name, -1) for name in self.classes])  # -1: it has none
         found = _read(files[split])
-        folder = _folder(found, files[split], Path(root), split)
-        self.keep(Path(root), _annotated(found, folder, Path(root), self.classes), bad_boxes=bad_boxes)
+        folder = _folder(found, files[split], root, split)
         _say_unlisted(folder, found.file, _unlisted(folder, found.names))
+        return _annotated(found, folder, root, self.classes)
 
     @classmethod
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from fovea.data.formats.listing import describe, list_images, split_named, visib
 from fovea.data.formats.objects import Objects
 from fovea.data.formats.voc_files import read_list
 from fovea.data.formats.voc_xml import Annotation, read_annotation
-from fovea.data.sources import check_split
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
@@ -35,24 +34,13 @@ class VocFolder(BoxImages):
     counted. Counts, licence and citation are those of your images.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "all",
-        classes: Sequence[str] | None = None,
-        bad_boxes: str = "error",
-        channels: int = 3,
-    ) -> None:
-        parts = _parts(Path(root))
-        check_split(split, list(parts))
-        self.channels, self.classes = channels, self.find_classes(root=root, classes=classes)
+    def read(self, root: Path, split: str) -> list[Annotated]:
+        """Read the XML files of a split."""
         numbers = {name: number for number, name in enumerate(self.classes)}
-        images = [
+        return [
             Annotated(name, _flat(found.objects(numbers, path=path)), found.size, path)
-            for name, path, found in _read(parts[split])
+            for name, path, found in _read(_parts(root)[split])
         ]
-        self.keep(Path(root), images, bad_boxes=bad_boxes)
 
     @classmethod
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:

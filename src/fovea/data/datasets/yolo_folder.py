@@ -13,7 +13,6 @@ from fovea.data.fetch.missing import not_found
 from fovea.data.formats.listing import describe, list_images, split_named, visible_folders
 from fovea.data.formats.objects import Objects
 from fovea.data.formats.yolo_files import DataYaml, find_yaml, label_file, read_data_yaml, read_labels
-from fovea.data.sources import check_split
 from fovea.page.formats import counted
 from fovea.reading import read_bytes
 
@@ -35,33 +34,22 @@ class YoloFolder(BoxImages):
 
     shares = True
 
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str = "all",
-        classes: Sequence[str] | None = None,
-        bad_boxes: str = "error",
-        channels: int = 3,
-    ) -> None:
-        found = _open(Path(root), classes)
-        check_split(split, list(found.images))
-        self.channels, self.classes = channels, found.classes
-        files = {image: label_file(image) for image in found.images[split]}
+    def read(self, root: Path, split: str) -> list[Annotated]:
+        """Read the text files of a split."""
+        files = {image: label_file(image) for image in _open(root, self.classes).images[split]}
         there = {image: path if path.is_file() else None for image, path in files.items()}
         if not any(there.values()) and split in ("all", "train"):
             raise FileNotFoundError(
                 f"no image of {root} has a text file with its boxes: looked for "
                 f"{next(iter(files.values()))} and others. Expected {LAYOUT}"
             )
-        _say_bare(Path(root), split, sum(path is None for path in there.values()))
-        objects = _read_all([path for path in there.values() if path], found.classes)
+        _say_bare(root, split, sum(path is None for path in there.values()))
+        objects = _read_all([path for path in there.values() if path], self.classes)
         none = Objects.of([], [])
-        images = [
+        return [
             Annotated(relpath(image, root), objects[path] if path else none, None, path)
             for image, path in there.items()
         ]
-        self.keep(Path(root), images, bad_boxes=bad_boxes)
 
     @classmethod
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
@@ -77,8 +65,8 @@ class YoloFolder(BoxImages):
 
 
 def _open(root: Path, classes: Sequence[str] | None, *, named: bool = True) -> DataYaml:
-    """Return class names and images of a folder, or of the folder of a data.yaml that `root` names."""
-    file = root if root.suffix.lower() in (".yaml", ".yml") else find_yaml(root)
+    """Return class names and images of a folder."""
+    file = find_yaml(root)
     if file is not None:
         found = read_data_yaml(file)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.files import readable
+from fovea.reading import readable
 
 
 def read_matlab(path: Path, key: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.files import readable
+from fovea.reading import readable
 
 ROWS = 256  # images converted at a time
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fovea.files import readable
+from fovea.reading import readable
 
 
 def read_pickle(path: Path) -> Any:
