@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fovea.errors import UsageError
@@ -80,3 +81,15 @@ def test_resume_ends_where_an_uninterrupted_run_does(detection_run, tmp_path):
     assert runs.train(["resume=true"], run_dir=parts) == 0, runs.output(parts)
     ends = [json.loads((run / "summary.json").read_text())["metrics"] for run in (detection_run, parts)]
     assert ends[0] == ends[1]
+
+
+@pytest.mark.slow
+def test_frozen_statistics_are_those_of_the_backbone_alone(tmp_path):
+    words = [w for w in TRAINING if "max_epochs" not in w and "yolo" not in w and "score_threshold" not in w]
+    words += ["experiment=ssdlite_scenes", "trainer.max_epochs=2", "task.freeze_batch_norm=true"]
+    assert runs.train(words, run_dir=tmp_path / "run") == 0, runs.output(tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    means = {name: value for name, value in state.items() if name.endswith("running_mean")}
+    of_backbone = [name for name in means if ".backbone.maps." in name]
+    assert of_backbone and not any(bool(means[name].any()) for name in of_backbone)  # as they began
+    assert all(bool(means[name].any()) for name in means.keys() - set(of_backbone))

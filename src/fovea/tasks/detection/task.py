@@ -20,9 +20,9 @@ ENOUGH = 16  # images of a step, of which batch statistics are worth keeping
 class Detection(Task):
     """Minimise the sum of a detector's losses; objects to be ignored train nothing.
 
-    Validation has losses and detections from one forward; a loss is then the mean of those of the images. The
-    statistics of batch norm stay as they are where a step has fewer than 16 images and the net was trained
-    elsewhere.
+    Validation has losses and detections from one forward; a loss is then the mean of those of the images.
+    Where a step has fewer than 16 images and the backbone was trained elsewhere, its statistics of batch norm
+    stay as they are; those of new layers are always trained.
 
     Args:
         freeze_batch_norm: True, False, or None to decide by the images of a step.
@@ -77,7 +77,8 @@ class Detection(Task):
         """Decide about batch norm, and say so."""
         super().on_train_start()
         images = self._images_a_step()
-        self._frozen = [m for m in self.net.modules() if isinstance(m, _BatchNorm)]
+        trained: Any = getattr(self.net, "backbone", self.net)
+        self._frozen = [m for m in trained.modules() if isinstance(m, _BatchNorm)]
         freeze = self.freeze_batch_norm
         if freeze is None:
             freeze = images < ENOUGH and bool(self._trained_elsewhere())
