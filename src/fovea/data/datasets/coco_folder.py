@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from os.path import relpath
@@ -86,7 +87,7 @@ def _read_once(path: Path, changed: int, size: int) -> _File:
     if not names:
         raise ValueError(f"{path} lists no image: get it again")
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(names).most_common(1)
         raise ValueError(f"{path} lists the image {twice} twice: remove one")
     categories = read_categories(document, path=path)
     if len(set(categories.names)) != len(categories.names):

@@ -98,7 +98,9 @@ def _listed(path: Path, pairs: dict[str, tuple[str, Path]], root: Path) -> Pairs
 
 def _pairs(folder: Path, root: Path) -> Pairs:
     """Return the images below a folder that have an XML file of equal name, with it."""
-    files = _by_stem(sorted(p.relative_to(root).as_posix() for p in folder.rglob("*.[xX][mM][lL]")), folder)
+    found = sorted(path.relative_to(root) for path in folder.rglob("*.[xX][mM][lL]"))
+    shown = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = _by_stem(shown, folder)
     images = _by_stem(list_images(folder, root=root)[0], folder)
     if not files or not images:
         raise _missing(folder)

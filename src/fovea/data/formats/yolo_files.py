@@ -50,10 +50,9 @@ def read_data_yaml(path: Path) -> DataYaml:
 
 def _names(document: dict[str, Any], path: Path) -> list[str]:
     names = document.get("names")
-    if isinstance(names, dict) and sorted(names, key=str) == sorted(map(str, range(len(names)))):
-        names = [names[str(k)] for k in range(len(names))]
-    elif isinstance(names, dict) and sorted(names, key=_number) == list(range(len(names))):
-        names = [names[k] for k in range(len(names))]
+    if isinstance(names, dict):
+        of = {str(key): name for key, name in names.items()}
+        names = [of[str(k)] for k in range(len(of))] if all(str(k) in of for k in range(len(of))) else names
     if not isinstance(names, list) or not names:
         raise ValueError(f"{path} has names={names!r}: list the class names, from class 0 on")
     if odd := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
@@ -65,10 +64,6 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
     if document.get("nc") not in (None, len(names)):
         raise ValueError(f"{path} has nc={document['nc']!r} but {len(names)} names: correct one")
     return [str(name) for name in names]
-
-
-def _number(key: Any) -> int:
-    return key if isinstance(key, int) else -1
 
 
 def _home(given: Any, beside: Path) -> Path:
