@@ -149,7 +149,7 @@ def _require_classifier(name: str, net: nn.Module, config: DictConfig) -> None:
 
 def _require_head(net: nn.Module, weights: str, classes: int) -> None:
     """Refuse weights of which the head was left out, as it is for another number of classes."""
-    from fovea.models.saved_classes import saved_classes
+    from fovea.models.weights_file import saved_classes
     from fovea.optim.finetune_parts import classifier_names
 
     held = saved_classes(weights, classifier_names(net))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fovea.models._checks import check_images
 from fovea.models._inner_nets import Numbering, matcher
-from fovea.models._weights import State, holds, load_weights
+from fovea.models._weights import load_weights
 from fovea.models.vgg import STATISTICS, VGG, vgg16
+from fovea.models.weights_file import State, holds
 from fovea.ops.mirror import on_multiples
 
 STRIDES = (32, 16, 8)

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from fovea.models._checks import check_images
-from fovea.models._weights import State, holds, load_weights
+from fovea.models._weights import load_weights
 from fovea.models.strided_maps import copy_values, fixed_size, numbers, whole_net
+from fovea.models.weights_file import State, holds
 from fovea.ops.mirror import on_multiples
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from fovea.models._checks import height_width
 from fovea.models._hub import fetch, fetching
 from fovea.models._input_size import check_size
-from fovea.models._weights import State, adapt_first_conv, load_weights, read_state
+from fovea.models._weights import adapt_first_conv, load_weights
+from fovea.models.weights_file import State, read_state
 
 # Weights that torchvision has and timm has not, by timm's name with the tag that it gives others of them.
 TORCHVISION = {
