@@ -150,3 +150,12 @@ def test_plans_are_pure_functions_of_the_epoch(resnet):
     forwards = [p.trainable(resnet, e) for e in range(8)]
     resnet.requires_grad_(False)
     assert [p.trainable(resnet, e) for e in reversed(range(8))] == forwards[::-1]
+
+
+def test_names_choose_what_trains_whatever_the_epoch(resnet):
+    p = plan("head_then_all", unfreeze_epoch=1, trainable_names=["fc.*", "layer4.*.conv1.weight"])
+    assert p.trainable(resnet, 0) == HEAD
+    chosen = p.trainable(resnet, 1)
+    assert chosen > HEAD and {n.split(".")[0] for n in chosen} == {"fc", "layer4"}
+    with pytest.raises(ValueError, match=r"trainable_names=no\.\*.*layer4"):
+        plan("none", trainable_names=["no.*"]).trainable(resnet, 0)

@@ -13,7 +13,7 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.engine import distributed, processes, resume, rundir
+from fovea.engine import distributed, initial, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.start_weights import order_head
@@ -69,6 +69,9 @@ class Session:
         seed_all(config.seed)
         net = self._network()
         preprocessing = build.preprocessing(config, net)
+        self.initial = initial.read(config) if self.ckpt_path is None else None
+        if self.initial is not None:
+            preprocessing = self.initial.adapt(preprocessing)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
             self.datamodule.recorded = resume.data_of(self.ckpt_path, config)
@@ -122,6 +125,10 @@ class Session:
         weights = self.config.model.get("checkpoint")
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)
+        if self.initial is not None:
+            skip = list(self.config.init.skip)
+            lines = self.initial.load(net, classes=self.datamodule.classes, skip=skip)
+            initial.report(self.initial, lines, self.run_dir)
         self.config.data.batch_size = self.datamodule.batch_size  # lower where few images train
         if self.config.trainer.precision in ("auto", 16, "16", "16-mixed"):
             from fovea.engine import precision

@@ -23,6 +23,7 @@ NOISE = (
     ".*isinstance.treespec.*",
     ".*lr_scheduler.step.*before.*optimizer.step.*",
     ".*You are using `torch.load`.*",
+    ".*Total length of .* across ranks is zero.*",
 )
 
 

@@ -18,7 +18,7 @@ from fovea.reading import read_yaml
 from fovea.runs.summary_file import read_summary_file
 
 # What a run writes into its directory; nothing else there is ever deleted.
-FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "report.html", "train.log")
+FILES = ("config.yaml", "summary.json", "metrics.csv", "layers.csv", "init.csv", "report.html", "train.log")
 FOLDERS = ("checkpoints", "predictions", "figures", "images")
 _held: set[int] = set()  # descriptors whose locks this process holds
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from fovea.optim.finetune_parts import backbone_stages, frozen_modules, head_parameters, layer_ids
+from fovea.optim.finetune_parts import backbone_stages, frozen_modules, head_parameters, layer_ids, matching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Finetune:
         layer_decay: the layer d below the head learns at layer_decay^d
             (BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254).
         head: prefixes of the parameters of the head; empty asks the net.
+        trainable_names: patterns of names, such as `net.head.*`: what matches none never trains; empty: all.
     """
 
     unfreeze_epoch: int | None = 0
@@ -31,6 +32,7 @@ class Finetune:
     backbone_lr_scale: float = 1.0
     layer_decay: float = 1.0
     head: Sequence[str] = ()
+    trainable_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("unfreeze_epoch", "stage_epochs"):
@@ -46,6 +48,9 @@ class Finetune:
 
     def trainable(self, net: nn.Module, epoch: int) -> set[str]:
         """Return the names of the parameters that train in `epoch`."""
+        return self._scheduled(net, epoch) & matching(net, self.trainable_names)
+
+    def _scheduled(self, net: nn.Module, epoch: int) -> set[str]:
         if self.unfreeze_epoch == 0 and not self.stage_epochs:
             return {name for name, _ in net.named_parameters()}
         head = head_parameters(net, self.head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from torch import nn
 
@@ -32,6 +33,19 @@ def head_parameters(net: nn.Module, head: Sequence[str] = ()) -> set[str]:
         return found
     children = [name for name, child in net.named_children() if any(True for _ in child.parameters())]
     return parameter_names(net, children[-1:])
+
+
+def matching(net: nn.Module, patterns: Sequence[str]) -> set[str]:
+    """Return the names of the parameters that match any pattern (`net.head.*`); without patterns all."""
+    names = {name for name, _ in net.named_parameters()}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            tops = sorted({".".join(name.split(".")[:-1][:2]) for name in names})
+            raise ValueError(
+                f"finetune.trainable_names={pattern} matches no parameter; names begin with "
+                f"{', '.join(tops[:12])}"
+            )
+    return {n for n in names if not patterns or any(fnmatchcase(n, pattern) for pattern in patterns)}
 
 
 def classifier_names(net: nn.Module) -> list[str]:

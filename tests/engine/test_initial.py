@@ -1,0 +1,96 @@
+"""Start a run from the weights of another, whatever part of them fits."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from fovea.engine import initial
+from fovea.errors import UsageError
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes=3, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, width), nn.Linear(width, 4))
+        self.boxes, self.labels = nn.Linear(4, 4), nn.Linear(4, num_classes)
+
+    def get_classifier(self):
+        return self.labels
+
+
+def saved(tmp_path, net, *, more=None):
+    """Save plain weights, and read them as those of a run that had CLASSES."""
+    torch.save({"state_dict": {**net.state_dict(), **(more or {})}}, tmp_path / "net.ckpt")
+    config = OmegaConf.create({"init": {"checkpoint": str(tmp_path / "net.ckpt"), "skip": []}})
+    found = initial.read(config)
+    return SimpleNamespace(load=initial.Initial(found.path, found.state, CLASSES, None).load, read=found)
+
+
+def states(lines):
+    return {line.tensor: (line.state, line.why) for line in lines}
+
+
+def test_the_same_classes_keep_all_and_others_the_rest(tmp_path):
+    source = Net()
+    for classes, kept in ((CLASSES, True), (["cow", "ant", "bee"], False), (["ant", "bee", "eel"], False)):
+        net = Net()
+        before = net.labels.weight.clone()
+        lines = states(saved(tmp_path, source).load(net, classes=classes))
+        assert torch.equal(net.body[1].weight, source.body[1].weight)
+        assert torch.equal(net.boxes.weight, source.boxes.weight)
+        assert torch.equal(net.labels.weight, source.labels.weight if kept else before)
+        assert lines["labels.bias"] == (("loaded", "") if kept else ("new", "other classes"))
+
+
+def test_what_is_new_and_what_is_skipped_is_listed(tmp_path, caplog):
+    source, net = Net(), Net(num_classes=5)
+    found = saved(tmp_path, source, more={"extra.weight": torch.zeros(2)})
+    lines = found.load(net, classes=["a", "b", "c", "d", "e"], skip=["boxes.*"])
+    assert states(lines) == {
+        **{f"body.{i}.{kind}": ("loaded", "") for i in (0, 1) for kind in ("weight", "bias")},
+        **{f"boxes.{kind}": ("new", "init.skip") for kind in ("weight", "bias")},
+        **{f"labels.{kind}": ("new", "other classes") for kind in ("weight", "bias")},
+        "extra.weight": ("skipped", "not in the net"),
+    }
+    caplog.set_level("INFO")
+    initial.report(found.read, lines, tmp_path)
+    assert "4 tensors loaded, 4 new" in caplog.text and "labels (other classes)" in caplog.text
+    with (tmp_path / "init.csv").open(newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("new") == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda net: setattr(net, "body", nn.Sequential(nn.Linear(2, 9), nn.Linear(9, 9))), "another net"),
+        (lambda net: nn.init.constant_(net.body[0].weight, torch.nan), "NaN"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(change, match, tmp_path):
+    source = Net()
+    change(source)
+    with pytest.raises(UsageError, match=match):
+        saved(tmp_path, source).load(Net(), classes=["x"])
+
+
+def test_patterns_and_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"init.skip=head\.\*.*body"):
+        saved(tmp_path, Net()).load(Net(), classes=CLASSES, skip=["head.*"])
+    with pytest.raises(UsageError, match=r"init\.checkpoint"):
+        initial.read(OmegaConf.create({"init": {"checkpoint": str(tmp_path / "no.pt"), "skip": []}}))
+    assert initial.read(OmegaConf.create({"init": {"checkpoint": None, "skip": []}})) is None
+
+
+def test_inputs_are_scaled_as_the_weights_are_used_to(tmp_path):
+    own = {"mean": [0.1] * 3, "std": [0.2] * 3, "channels": 3, "image_size": [8, 8]}
+    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "channels": 3, "image_size": [16, 16]}
+    found = initial.Initial(tmp_path, {}, CLASSES, own).adapt(given)
+    assert found == {**given, "mean": own["mean"], "std": own["std"]}
+    grey = {**given, "mean": [0.5], "std": [0.5], "channels": 1}
+    assert initial.Initial(tmp_path, {}, CLASSES, own).adapt(grey) == grey
