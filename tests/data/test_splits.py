@@ -176,9 +176,17 @@ def test_too_few_images_name_the_class_and_the_counts():
         split([0] * 9 + [1] * 9, val=0.1)
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
+@pytest.mark.parametrize("fraction", [1, -0.1, 1.5])
 def test_impossible_fractions_are_named(fraction):
     with pytest.raises(ValueError, match=f"data.val_fraction={fraction}"):
         split([0, 1, 2] * 9, val=fraction)
     with pytest.raises(ValueError, match="to train"):
         split([0, 1, 2] * 9, val=0.5, test=0.5)
+
+
+def test_a_part_of_nothing_is_empty():
+    parts = split([0, 1, 2] * 9, val=0, test=0.2)
+    assert len(parts["val"]) == 0 and len(parts["test"]) and len(parts["train"]) + len(parts["test"]) == 27
+    assert {name: len(part) for name, part in split([0, 1, 2], val=0, test=0).items()} == {
+        "train": 3, "val": 0, "test": 0,
+    }  # fmt: skip

@@ -46,6 +46,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _share(value: Any) -> bool:
+    return value == 0 or _fraction(value)
+
+
 def _fraction(value: Any) -> bool:
     return _is_number(value) and 0 < value < 1
 
@@ -95,8 +99,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tags": (lambda v: isinstance(v, list) and all(map(_is_label, v)), f"a list: [a,b]; each {LABEL_RULE}"),
     "run_dir": (lambda v: isinstance(v, str) and v.strip() not in ("", "None"), "the directory of the run"),
     "data.image_size": (lambda v: v is None or _size(v), "a number of pixels, or [height,width]"),
-    "data.val_fraction": (_fraction, "a number between 0 and 1"),
-    "data.test_fraction": (_fraction, "a number between 0 and 1"),
+    "data.val_fraction": (_share, "0, or a number below 1"),
+    "data.test_fraction": (_share, "0, or a number below 1"),
     "data.train_fraction": (
         lambda v: v is None or (_is_number(v) and 0 < v <= 1),
         "null or a number above 0, up to 1",

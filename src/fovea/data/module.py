@@ -202,9 +202,9 @@ class DataModule(L.LightningDataModule):
             ),
         )
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Serve every validation image once."""
-        return self._eval_loader("val")
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Serve every validation image once; an empty list where there is none."""
+        return self._eval_loader("val") if len(self.val) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Serve every test image once."""

@@ -181,22 +181,25 @@ def stratified_split(
 ) -> dict[str, np.ndarray]:
     """Return sorted index arrays: one per named fraction, the rest as `train`.
 
-    Every part takes the same share of every class, at least one image. The order of the fractions does not
-    change which images a part gets first. Images of one group (N,), such as one person, stay together: then
-    the shares are of groups. ValueError names a fraction outside (0, 1) or a class too small.
+    Every part takes the same share of every class, at least one image; a share of 0 is an empty part. The
+    order of the fractions does not change which images a part gets first. Images of one group (N,), such as
+    one person, stay together: then the shares are of groups. ValueError names a fraction outside [0, 1) or a
+    class too small.
     """
     for name, fraction in fractions.items():
-        if not 0 < fraction < 1:
-            raise ValueError(f"data.{name}_fraction={fraction} must lie between 0 and 1")
+        if not 0 <= fraction < 1:
+            raise ValueError(f"data.{name}_fraction={fraction} must be 0 or more, and less than 1")
     if sum(fractions.values()) >= 1:
         raise ValueError(f"the fractions {dict(fractions)} leave nothing to train on: lower them")
+    empty = {name: np.empty(0, dtype=np.int64) for name, fraction in fractions.items() if not fraction}
+    fractions = {name: fraction for name, fraction in fractions.items() if fraction}
     if groups is not None:
-        return _split_groups(labels, groups, fractions=fractions, seed=seed, classes=classes)
+        return _split_groups(labels, groups, fractions=fractions, seed=seed, classes=classes) | empty
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("train", *fractions)}
     for members, name in zip(_shuffled(labels, len(classes), seed, _SPLIT), classes, strict=True):
         for part, chunk in _cut(members, fractions, name).items():
             parts[part].append(chunk)
-    return {part: np.sort(np.concatenate(chunks)) for part, chunks in parts.items()}
+    return {part: np.sort(np.concatenate(chunks)) for part, chunks in parts.items()} | empty
 
 
 def part_of(
