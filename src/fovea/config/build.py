@@ -166,6 +166,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     """Build the callbacks of the config and those that every run has."""
     from fovea.callbacks.collector import Collector
     from fovea.callbacks.finders import BatchSize
+    from fovea.callbacks.first_batch import FirstBatch
     from fovea.callbacks.freezing import Freezing
     from fovea.callbacks.last_validation import LastValidation
     from fovea.callbacks.progress import progress
@@ -177,7 +178,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     chosen.sort(key=lambda one: not isinstance(one, BatchSize))  # a learning rate is searched for its batch
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
-    own = [EpochSeeding(seed=config.seed), Freezing(), *progress()]
+    own = [EpochSeeding(seed=config.seed), Freezing(), FirstBatch(run_dir=config.run_dir), *progress()]
     return [*own, *chosen, LastValidation(), record, checkpointer]
 
 

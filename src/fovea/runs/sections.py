@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from fovea.page.blocks import Bars, Block, Code, Facts, Fold, Section, Table, Text
+from fovea.page.blocks import Bars, Block, Code, Facts, Fold, Picture, Section, Table, Text
 from fovea.page.formats import (
     MISSING,
     counted,
@@ -148,6 +148,9 @@ def data(run: Run) -> list[Section]:
     names = ", ".join(run.classes)
     if names:
         blocks.append(Text(names, "note") if len(names) <= 200 else Fold("Class names", [Text(names)]))
+    if (picture := run.dir / "figures" / "first_batch.png").is_file():
+        caption = "Images of the first training batch, augmented, with their annotations."
+        blocks.append(Fold("The first training batch", [Picture(picture, "First training batch", caption)]))
     return [Section("Data", blocks)]
 
 
