@@ -51,13 +51,13 @@ class Mosaic:
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Replace the chosen images; labels of a whole image and instances have no meaning in a mosaic."""
-        if self.epochs is not None and 0 <= self.epochs <= batch["epoch"] + self.close:
-            return batch
         if lost := [key for key in ("label", "instances", "keypoints") if key in batch]:
             raise ValueError(
                 f"Mosaic mixes four images, of which {', '.join(lost)} cannot be kept: set data.targets to "
                 "[boxes,labels] or [mask], or choose another augment"
             )
+        if self.epochs is not None and 0 <= self.epochs <= batch["epoch"] + self.close:
+            return batch
         chosen = draw(batch, seed=seed, n=1, stream=self.stream)[:, 0] < self.p
         sources, factor, point = self._draw(batch, seed)
         out = replaced(batch, image=_paste(batch["image"].float(), sources, factor, point, chosen))
