@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from fovea.data.collate import split_boxes
+from fovea.data.formats.coco_objects import category_ids
 from fovea.data.left_out import LeftOut
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
@@ -178,9 +179,14 @@ class DataModule(L.LightningDataModule):
         return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
-        """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""
-        palette = getattr(self.train.dataset, "palette", None)
+        """Describe what numbers mean, for the checkpoint: palette of masks, words of captions, ids of classes."""
+        data = self.train.dataset
+        palette, ids = getattr(data, "palette", None), getattr(data, "category_ids", None)
         found: dict[str, Any] = {} if palette is None else {"palette": palette.tolist()}
+        if ids is not None:
+            found["category_ids"] = category_ids(
+                self.classes, dict(zip(data.classes, ids.tolist(), strict=True))
+            )
         return found if self.vocabulary is None else found | {"vocabulary": list(self.vocabulary.words)}
 
     def teardown(self, stage: str) -> None:

@@ -28,7 +28,9 @@ def _(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, most: int) -> tuple[Tensor, Tensor]:
+def suppressed(
+    boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, most: int
+) -> tuple[Tensor, Tensor]:
     """Return score and position (B, most) of those that stay, the most certain first; score 0 behind them.
 
     Args:

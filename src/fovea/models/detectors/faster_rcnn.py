@@ -156,7 +156,7 @@ class FasterRCNN(Detector):
 
     def _pooled(self, features: OrderedDict[str, Tensor], regions: Tensor) -> Tensor:
         """Return the maps of regions (B, R, 4), each of the level that fits its size (B R, C, SIDE, SIDE)."""
-        images = torch.arange(len(regions), device=regions.device)
+        images = torch.arange(regions.shape[0], device=regions.device)  # len would be a constant of an export
         images = images.to(regions.dtype)[:, None, None].expand(-1, regions.shape[1], 1)
         boxes = torch.cat([images, regions], dim=2).flatten(0, 1)
         side = (boxes[:, 3:] - boxes[:, 1:3]).prod(dim=1).sqrt()
