@@ -31,6 +31,7 @@ def merge(found: InWindows, *, size: tuple[int, int], least: float = 0.5, across
     what is left was cut everywhere, and becomes one box around all parts that agree where windows overlap.
 
     Args:
+        found: what the windows gave.
         size: height and width of the image.
         least: of the smaller box, in 0…1.
         across: boxes of different classes may be of one object, too.

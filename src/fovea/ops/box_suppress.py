@@ -12,7 +12,7 @@ from torchvision.ops import nms
 
 @torch.library.custom_op("fovea::suppress", mutates_args=())
 def suppress(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
-    """Return which boxes (B, N, 4) of each image stay (B, N) bool: none that overlaps a more certain one more.
+    """Return which boxes (B, N, 4) of each image stay (B, N): none that overlaps a more certain one more.
 
     Boxes with a score of 0 never stay. Greedy non-maximum suppression; it has no gradient.
     """

@@ -30,7 +30,7 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True)
 class About:
-    """What all files of a call share: where they go, the view, the first columns, the classes by their ids."""
+    """What all files of a call share: where they go, the view, the first columns, classes and their ids."""
 
     results: Results
     view: TaskView
@@ -70,7 +70,7 @@ class Table:
 
 
 class CocoFiles:
-    """COCO's format: detections.json, what its tools take for results, and annotations.json, a whole data set.
+    """COCO's format: detections.json, what its tools take as results, and annotations.json, a data set.
 
     Both are written at the end; until then memory holds the boxes alone.
     """
@@ -174,7 +174,7 @@ def choose(names: Sequence[str], view: TaskView) -> list[Callable[[About], Answe
 
 
 def category_ids(labelling: Mapping[str, Any], count: int) -> list[int]:
-    """Return the ids of the classes: those of the data that trained the run, else 1, 2, 3, …, as COCO has them."""
+    """Return the ids of the classes: those of the data that trained the run, else 1, 2, 3, … as in COCO."""
     known = labelling.get("category_ids") or range(1, count + 1)
     return [int(i) for i in known]
 

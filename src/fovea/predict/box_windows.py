@@ -41,6 +41,9 @@ def in_windows(
     Each window is brought to the input size of the net. One that holds the image gives what the image does.
 
     Args:
+        net: a detector.
+        image: of any size.
+        preprocess: that of the training.
         window: (h, w) in pixels of the image.
         overlap: the least part of a window's side that it shares with the next.
         threshold: less certain detections are dropped before any are merged.

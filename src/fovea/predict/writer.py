@@ -28,14 +28,14 @@ class PredictionWriter:
     """Take the outputs for images one by one and leave a folder of predictions.
 
     The files have the answer to each image; `annotated/` some images with their answers, spread over all;
-    predictions.png the first of these; and the view's folder what is a picture itself. Memory holds one image,
-    the small pictures of the sheet and the lines of the printed table.
+    predictions.png the first of these; and the view's folder what is a picture itself. Memory holds one
+    image, the small pictures of the sheet and the lines of the printed table.
 
     Args:
         pictures: how many annotated images are written at most; None for all.
         files: makes each file of answers.
         classes: names and ids of the classes, for the files that have them.
-        places, numbers: paths and ids of the images for those files; those of `paths`, and 1, 2, … by default.
+        places, numbers: paths and ids of the images for those files; `paths` and 1, 2, … by default.
 
     Raises:
         ValueError: `failures_only`, of a task whose answers are not right or wrong.
