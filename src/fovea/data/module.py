@@ -179,7 +179,7 @@ class DataModule(L.LightningDataModule):
         return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
-        """Describe what numbers mean, for the checkpoint: colours of masks, words of captions, ids of classes."""
+        """Describe what numbers mean: colours of masks, words of captions, ids of classes in files."""
         data = self.train.dataset
         palette, ids = getattr(data, "palette", None), getattr(data, "category_ids", None)
         found: dict[str, Any] = {} if palette is None else {"palette": palette.tolist()}

@@ -128,7 +128,7 @@ def _table(about: dict[str, Any], folder: Path) -> str:
         ("format", kind),
         ("file", f"{folder / about['file']}, {about['bytes'] / 1e6:.3g} MB"),
         ("parity", f"largest difference {parity['max_abs_difference']:.2g} (relative "
-         f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, batches of {' and '.join(map(str, parity['batches']))}{_of_boxes(parity)}"),
+         f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, {_batches(parity)}"),
         ("latency", f"{cost['exported_p50_ms']:.3g} ms, torch {cost['torch_p50_ms']:.3g} ms (medians, one "
          f"image, CPU, {counted(cost['threads'], 'thread')})"),
     ]  # fmt: skip
@@ -137,9 +137,12 @@ def _table(about: dict[str, Any], folder: Path) -> str:
     return text_table([*rows, *([("note", about["note"])] if "note" in about else [])], align="ll")
 
 
-def _of_boxes(parity: dict[str, Any]) -> str:
-    """Say what was compared where it is boxes; an empty text else."""
+def _batches(parity: dict[str, Any]) -> str:
+    """Say in what batches both were compared, and what of detections."""
+    *sizes, last = map(str, parity["batches"])
     known = [found["detections"] for found in parity["outputs"].values() if "detections" in found]
+    words = f"batches of {', '.join(sizes)} and {last}"
     if not known:
-        return ""
-    return f"; {counted(known[0], 'detection')}, positions as shares of the sides; and images without objects"
+        return words
+    of = f"{counted(known[0], 'detection')}, positions as shares of the sides"
+    return f"{words}; {of}; and images without objects"

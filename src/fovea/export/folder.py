@@ -44,7 +44,7 @@ MEANING = {  # of the output, by the task of the net
 - **Boxes**: a row for each detection of an image, the most certain first: x1 y1 x2 y2 in pixels of the input,
   score, number of the class. Duplicates are suppressed inside of the file. Rows with score 0 are empty.""",
     "localization": """
-- **Box**: a row has the logits of the classes, then x1 y1 x2 y2 as shares of the width and height of the input.""",
+- **Box**: a row has the logits of the classes, then x1 y1 x2 y2 as shares of the sides of the input.""",
 }
 
 

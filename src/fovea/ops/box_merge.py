@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+BLOCK = 256  # boxes that are held against all others at once
 EDGE = 1 / 32  # of a window's side: a box that ends so near to the end of its window may go on beyond
 
 
@@ -39,19 +40,16 @@ def merge(found: InWindows, *, size: tuple[int, int], least: float = 0.5, across
     cut = _cut(found, size)
     order = np.lexsort((-found.scores, cut))  # whole boxes first, the most certain of them first
     found, cut = found.take(order), cut[order]
-    free, rows = np.ones(len(order), dtype=bool), []
+    partners = _partners(found, cut, least=least, across=across)
+    free, merged = np.ones(len(order), dtype=bool), []
     for seed in range(len(order)):
-        if not free[seed]:
-            continue
-        free[seed] = False
-        members = _members(found, cut, free, seed, least=least, across=across)
-        box = found.boxes[seed]
-        if cut[seed]:
-            parts = found.boxes[members]
+        if free[seed]:
+            members = _members(partners, free, seed, on=bool(cut[seed]))
+            parts = found.boxes[members if cut[seed] else [seed]]
             box = np.concatenate([parts[:, :2].min(axis=0), parts[:, 2:].max(axis=0)])
-        rows.append([*box, found.scores[members].max(), found.labels[seed]])
-    merged = np.array(rows, dtype=np.float32).reshape(-1, 6)
-    return merged[np.argsort(-merged[:, 4], kind="stable")]
+            merged.append([*box, found.scores[members].max(), found.labels[seed]])
+    rows = np.array(merged, dtype=np.float32).reshape(-1, 6)
+    return rows[np.argsort(-rows[:, 4], kind="stable")]
 
 
 def _cut(found: InWindows, size: tuple[int, int]) -> np.ndarray:
@@ -63,30 +61,48 @@ def _cut(found: InWindows, size: tuple[int, int]) -> np.ndarray:
     return (near & (found.windows != ends)).any(axis=1)
 
 
-def _members(
-    found: InWindows, cut: np.ndarray, free: np.ndarray, seed: int, *, least: float, across: bool
-) -> list[int]:
-    """Return the boxes of the object of one, which are free no more; parts lead on to further parts."""
+def _members(partners: list[np.ndarray], free: np.ndarray, seed: int, *, on: bool) -> list[int]:
+    """Return the free boxes of the object of one, which are free no more; `on`: partners have partners."""
     members, waiting = [seed], [seed]
+    free[seed] = False
     while waiting:
-        one = waiting.pop()
-        rest = np.flatnonzero(free)
-        new = rest[_same(found.take(rest), found.take(np.array([one])), cut[rest] & cut[one], least, across)]
+        new = partners[waiting.pop()]
+        new = new[free[new]]
         free[new] = False
         members += new.tolist()
-        waiting += new.tolist() if cut[seed] else []
+        waiting += new.tolist() if on else []
     return members
 
 
-def _same(others: InWindows, one: InWindows, both_cut: np.ndarray, least: float, across: bool) -> np.ndarray:
-    """Return which of the others (N,) are of the same object as one."""
-    shared = _area(_inside(others.boxes, one.boxes))
-    same = shared > least * np.minimum(_area(others.boxes), _area(one.boxes))
+def _partners(found: InWindows, cut: np.ndarray, *, least: float, across: bool) -> list[np.ndarray]:
+    """Return for each box the others that are of the same object."""
+    first, second = _touching(found.boxes)
+    same = _same(found.take(first), found.take(second), cut[first] & cut[second], least, across)
+    first, second = first[same], second[same]  # sorted by the first
+    return np.split(second, np.searchsorted(first, np.arange(1, len(found.boxes))))
+
+
+def _touching(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of boxes that meet, a block of rows after the other."""
+    pairs = [(np.zeros(0, dtype=int), np.zeros(0, dtype=int))]
+    for start in range(0, len(boxes), BLOCK):
+        some = boxes[start : start + BLOCK, None]
+        meet = ((some[..., :2] < boxes[:, 2:]) & (boxes[:, :2] < some[..., 2:])).all(axis=2)
+        one, other = np.nonzero(meet)
+        pairs.append((one + start, other))
+    first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return first[first != second], second[first != second]
+
+
+def _same(a: InWindows, b: InWindows, both_cut: np.ndarray, least: float, across: bool) -> np.ndarray:
+    """Return of which pairs (P,) both boxes are of one object."""
+    shared = _area(_inside(a.boxes, b.boxes))
+    same = shared > least * np.minimum(_area(a.boxes), _area(b.boxes))
     # parts of a large object meet only where their windows do: there they must be alike
-    a, b = _inside(others.boxes, one.windows), _inside(one.boxes, others.windows)
-    same |= both_cut & (shared > least * (_area(a) + _area(b) - shared))
-    same &= (others.windows != one.windows).any(axis=1)
-    return same if across else same & (others.labels == one.labels)
+    there = _area(_inside(a.boxes, b.windows)) + _area(_inside(b.boxes, a.windows))
+    same |= both_cut & (shared > least * (there - shared))
+    same &= (a.windows != b.windows).any(axis=1)
+    return same if across else same & (a.labels == b.labels)
 
 
 def _inside(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

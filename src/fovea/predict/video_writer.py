@@ -72,8 +72,7 @@ class VideoWriter:
         if "correct" in self.view.columns:
             drawn = _captioned(drawn, self.view.lines(answer)[0])
         if self._size is None:
-            alike = drawn.shape[0] * image.shape[1] == drawn.shape[1] * image.shape[0]  # the same aspect
-            self._size = (image if alike else drawn).shape[0], (image if alike else drawn).shape[1]
+            self._size = image.shape[:2] if _scaled(drawn, image.shape[:2]) else drawn.shape[:2]  # type: ignore[assignment]
         return _fitted(drawn, self._size)
 
 
@@ -83,12 +82,18 @@ def _fitted(drawn: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     if drawn.shape[:2] == size:
         return drawn
-    if abs(drawn.shape[0] / size[0] - drawn.shape[1] / size[1]) < 1e-2:
+    if _scaled(drawn, size):
         return np.asarray(Image.fromarray(drawn).resize(size[::-1], Image.Resampling.LANCZOS))
     out = np.full((*size, 3), 255, dtype=np.uint8)
     part = drawn[: size[0], : size[1]]
     out[: part.shape[0], : part.shape[1]] = part
     return out
+
+
+def _scaled(drawn: np.ndarray, size: tuple[int, ...]) -> bool:
+    """Whether a picture is one of this height and width, enlarged or shrunk as a whole."""
+    y, x = drawn.shape[0] / size[0], drawn.shape[1] / size[1]
+    return (y == 1) == (x == 1) and abs(y / x - 1) < 0.02
 
 
 def _captioned(image: np.ndarray, line: str) -> np.ndarray:
