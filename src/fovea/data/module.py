@@ -12,11 +12,10 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from fovea.data.collate import split_boxes
-from fovea.data.formats.coco_objects import category_ids
 from fovea.data.left_out import LeftOut
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
-from fovea.data.recorded import Differences, Recorded, match, record
+from fovea.data.recorded import Differences, Recorded, match, record, recorded_ids
 from fovea.data.sampling import EvalBatches, TrainBatches, fitted_batch_size
 from fovea.data.splits import (
     build_splits,
@@ -179,14 +178,10 @@ class DataModule(L.LightningDataModule):
         return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
-        """Describe what numbers mean: colours of masks, words of captions, ids of classes in files."""
-        data = self.train.dataset
-        palette, ids = getattr(data, "palette", None), getattr(data, "category_ids", None)
-        found: dict[str, Any] = {} if palette is None else {"palette": palette.tolist()}
-        if ids is not None:
-            found["category_ids"] = category_ids(
-                self.classes, dict(zip(data.classes, ids.tolist(), strict=True))
-            )
+        """Describe what numbers mean: colours of masks, words of captions, ids of classes."""
+        palette = getattr(self.train.dataset, "palette", None)
+        found: dict[str, Any] = recorded_ids(self.train.dataset, self.classes)
+        found |= {} if palette is None else {"palette": palette.tolist()}
         return found if self.vocabulary is None else found | {"vocabulary": list(self.vocabulary.words)}
 
     def teardown(self, stage: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import time
@@ -9,26 +10,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from fovea.config.values import listed, require
+from fovea.config import build
+from fovea.config.values import count, listed, require
 from fovea.data.find_images import find_images, unreadable
 from fovea.engine.log import configure
 from fovea.engine.named import as_classifier
 from fovea.engine.processes import stop_signals
-from fovea.engine.trained import Trained, open_run
+from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import Interrupted, UsageError
 from fovea.files import results_folder
 from fovea.page.progress import progress
-from fovea.predict import answer_files, options
+from fovea.predict import answer_files
 from fovea.predict.inputs import SPLITS, Inputs, Training, about_training, of_files, of_split
-from fovea.predict.outputs import outputs
 from fovea.predict.video import Video, is_video
 from fovea.predict.video_writer import VideoWriter
 from fovea.predict.writer import PredictionWriter
 from fovea.types import TaskView
 
 log = logging.getLogger(__name__)
+OPTIONS = {  # of the view, and the runs whose view has them
+    "threshold": "find any number of boxes",
+    "window": "predict masks or any number of boxes",
+    "overlap": "predict masks or any number of boxes",
+    "whole": "find any number of boxes",
+    "across_classes": "find any number of boxes",
+}
 
 
 def main(config: DictConfig) -> None:
@@ -37,8 +45,10 @@ def main(config: DictConfig) -> None:
     require(config, "input")
     if (config.run is None) == (config.get("model") is None):
         raise UsageError("give run=DIR, or model=timm model.name=NAME model.checkpoint=FILE data.classes=[…]")
-    options.check(config)
-    options.most_drawn(config)
+    _most_drawn(config)
+    lonely = [key for key in ("overlap", "whole", "across_classes") if config[key] is not None]
+    if lonely and config.window is None:
+        raise UsageError(f"{lonely[0]}= says how a window slides: add window=640, or another side in pixels")
     with stop_signals():
         if _split(config) is None and is_video(Path(str(config.input))):
             _video(config, Path(str(config.input)))
@@ -52,7 +62,7 @@ def _images(config: DictConfig) -> None:
     out_dir = _output(config)
     paths = [] if _split(config) else find_images(str(config.input))
     trained = _opened(config)
-    view = options.view_of(trained, config)
+    view = _view(trained, config)
     files = answer_files.choose(listed(config, "format"), view)
     paths = _without_own(paths, out_dir, folders=("annotated", *(view.folder or ())[1:]))
     inputs = _inputs(config, trained, paths, enough=_enough(trained, view))
@@ -63,13 +73,13 @@ def _images(config: DictConfig) -> None:
         out_dir=out_dir,
         paths=inputs.names,
         failures_only=bool(config.failures_only),
-        pictures=options.most_drawn(config),
+        pictures=_most_drawn(config),
         files=files,
         classes=_classes(trained),
         places=inputs.places,
         numbers=inputs.ids,
     )
-    found = outputs(trained, view, config, numbers=range(len(inputs.names)), read_image=inputs.read)
+    found = _outputs(trained, view, config, numbers=range(len(inputs.names)), read_image=inputs.read)
     failed: list[str] = []
     try:
         _fill(writer, found, inputs, failed)
@@ -91,14 +101,14 @@ def _video(config: DictConfig, path: Path) -> None:
     if config.truth is not None or config.failures_only:
         raise UsageError("truth= and failures_only= are for images, and input= is a video")
     trained, video = _opened(config), Video(path, every=config.every)
-    view = options.view_of(trained, config)
+    view = _view(trained, config)
     writer = VideoWriter(
         view,
         out_dir=_output(config),
         video=video,
         files=answer_files.choose(listed(config, "format"), view),
         classes=_classes(trained),
-        drawn=options.most_drawn(config) != 0,
+        drawn=_most_drawn(config) != 0,
     )
     times: dict[int, float] = {}
 
@@ -109,7 +119,7 @@ def _video(config: DictConfig, path: Path) -> None:
 
     try:
         with progress(len(video), "frames") as advance:
-            for number, found in outputs(trained, view, config, numbers=numbers(), read_image=video.read):
+            for number, found in _outputs(trained, view, config, numbers=numbers(), read_image=video.read):
                 if isinstance(found, Exception):
                     log.warning("%s", found)
                 else:
@@ -128,6 +138,17 @@ def _video(config: DictConfig, path: Path) -> None:
 def _classes(trained: Trained) -> tuple[list[str], list[int]]:
     """Return names and ids of the classes."""
     return trained.classes, answer_files.category_ids(trained.labelling, len(trained.classes))
+
+
+def _most_drawn(config: DictConfig) -> int | None:
+    """Return how many annotated images are written at most; None for all."""
+    if config.annotate is True or config.annotate == "all":
+        return None
+    if config.annotate is False or config.annotate == 0:
+        return 0
+    if not isinstance(config.annotate, int) or config.annotate < 0:
+        raise UsageError(f"annotate is {config.annotate!r}; allowed: a number of images, all, or false")
+    return int(config.annotate)
 
 
 def _split(config: DictConfig) -> str | None:
@@ -209,3 +230,36 @@ def _fill(
                 image, output = one
                 writer.add(inputs.names[number], image, output, inputs.truth[number])
             advance(1)
+
+
+def _view(trained: Trained, config: DictConfig) -> TaskView:
+    """Build the view of the run's task, with the options of this call; UsageError where it lacks one."""
+    make: Any = build.view(trained.config)
+    if make is None:
+        raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
+    takes = inspect.signature(make.func).parameters
+    given = {"top_k": count(config, "top_k")} if "top_k" in takes else {}
+    for key, kind in OPTIONS.items():
+        value = config[key]
+        if value is None:
+            continue
+        if key not in takes:
+            raise UsageError(f"{key}={value} is for runs that {kind}")
+        given[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return make(classes=trained.classes, labelling=trained.labelling, **given)
+
+
+def _outputs(
+    trained: Trained, view: TaskView, config: DictConfig, **images: Any
+) -> Iterator[tuple[int, Any]]:
+    """Run the net of a run over images as it is measured."""
+    from fovea.data.preprocess import Preprocess
+    from fovea.predict.outputs import Running, outputs
+
+    place = device(str(config.accelerator))
+    net, context = trained.as_measured(place)
+    size = count(config, "batch_size", trained.config.data.batch_size)
+    views = trained.config.task.get("tta") or []
+    return outputs(
+        Running(net, context, Preprocess(trained.preprocessing), place, views, size), view, **images
+    )
