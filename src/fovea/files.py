@@ -231,13 +231,13 @@ def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:
 
     Names that differ only in case count as equal, because some file systems ignore case.
     """
-    stems = [_clean(PurePath(path).stem) for path in paths]
+    stems = [clean(PurePath(path).stem) for path in paths]
     count = Counter(stem.casefold() for stem in stems)
     names, taken = [], set()
     for path, stem in zip(paths, stems, strict=True):
         if count[stem.casefold()] > 1:
             parts = (PurePath(path).parent.name, PurePath(path).name)
-            stem = _clean("__".join(part for part in parts if part))
+            stem = clean("__".join(part for part in parts if part))
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -247,7 +247,7 @@ def unique_names(paths: Sequence[str], *, suffix: str = ".png") -> list[str]:
     return names
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """Drop what some file system refuses, and what does not fit into its 255 bytes."""
     name = name.encode("utf-8", "backslashreplace").decode("utf-8")
     name = re.sub(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*]', "_", name)

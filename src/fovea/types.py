@@ -165,6 +165,8 @@ class TaskView(Protocol):
     infer: Callable[[Any, Tensor, Any], Tensor] | None = None
     """Map (net, image uint8 (1, C, H, W) of any size, preprocessing) to the output for that size; None: the
     net sees batches at its input size, and what it gives is the output."""
+    boxes: Callable[[np.ndarray], np.ndarray] | None = None
+    """Return the boxes of an answer (n, 6): x1 y1 x2 y2 in pixels, score, class; None: it has none."""
     selector: Callable[..., Any] | None = None
     """Build from `target` what is explained of an image, as `fovea.explain` has it; None: nothing."""
 

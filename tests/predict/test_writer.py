@@ -102,7 +102,7 @@ def test_rows_are_there_at_once_and_pictures_are_a_sample_spread_over_all(tmp_pa
         assert len((tmp_path / "predictions.csv").read_text().splitlines()) == i + 2
     drawn = sorted(path.name for path in (tmp_path / "annotated").iterdir())
     assert drawn == ["000.jpg", "010.jpg", "020.jpg", "030.jpg", "040.jpg"]
-    assert len((tmp_path / ".predict_files").read_text().splitlines()) == 7  # what was written, no more
+    assert len((tmp_path / ".predict_files").read_text().splitlines()) == 6  # what was written, no more
     assert "5 images drawn" in writer.finish() and "annotate=all" in writer.finish()
     write(tmp_path, paths=paths, pictures=3, failures_only=True)
     assert len(list((tmp_path / "annotated").iterdir())) == 3

@@ -16,6 +16,7 @@ from fovea.config.values import require
 from fovea.errors import UsageError
 
 FORMATS = ("onnx", "torchscript", "torch_export")
+ANSWERS = ("csv", "coco", "yolo")
 SOURCES = {
     "predict": {"input": "a file, a folder, a quoted glob, or a split of the run's data: test"},
     "compare": {"runs": "a directory that is searched for runs, or a list of them: [a,b]"},
@@ -43,17 +44,32 @@ def _size(value: Any) -> bool:
     return value is None or (len(pair) <= 2 and all(map(_count, pair)))
 
 
+def _answers(value: Any) -> bool:
+    names = list(value) if OmegaConf.is_list(value) else [value]
+    return bool(names) and all(name in ANSWERS for name in names)
+
+
+def _share(value: object) -> bool:
+    return value is None or (_number(value, 0, kind=int | float) and value <= 1)  # type: ignore[operator]
+
+
+def _truth_or_null(value: object) -> bool:
+    return value is None or _truth(value)
+
+
 AT_LEAST_1, OR_NULL, YES_NO = "an integer of at least 1", "null or an integer of at least 1", "true or false"
 SIZE = "a number of pixels, or [height,width]"
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accelerator": (lambda v: v in ACCELERATORS, ", ".join(ACCELERATORS)),
-    "format": (lambda v: v in FORMATS, ", ".join(FORMATS)),
+    "images": (_truth, YES_NO),
     "mode": (lambda v: v in (None, "max", "min"), "max, min, or null: as for the runs' own metric"),
     "num_workers": (lambda v: v in (None, "auto") or _number(v, 0), "auto or an integer of at least 0"),
     **dict.fromkeys(("batch_size", "number", "limit", "opset"), (_count_or_null, OR_NULL)),
-    **dict.fromkeys(("top_k", "samples", "versions", "rounds"), (_count, AT_LEAST_1)),
+    **dict.fromkeys(("top_k", "samples", "versions", "rounds", "every"), (_count, AT_LEAST_1)),
     **dict.fromkeys(("failures_only", "timing", "allow_different_tests"), (_truth, YES_NO)),
-    "full_size": (lambda v: v is None or _truth(v), "null, true or false"),
+    **dict.fromkeys(("full_size", "whole", "across_classes"), (_truth_or_null, "null, true or false")),
+    "threshold": (_share, "null or a number from 0 to 1, such as 0.3"),
+    "overlap": (lambda v: _share(v) and v != 1, "null or a number from 0 to below 1, such as 0.25"),
     "seconds": (lambda v: _number(v, 0, kind=int | float), "a number of seconds"),
     "tolerance": (lambda v: _number(v, 0, kind=int | float), "a number of at least 0, such as 1e-4"),
     "seed": (lambda v: _number(v, 0) and v < 2**32, "an integer from 0 to 4294967295"),
@@ -61,6 +77,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "window": (_size, SIZE),
     "data.image_size": (_size, SIZE),
     "data.channels": (_count, AT_LEAST_1),
+}
+OWN: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # of a command alone
+    "export": {
+        "images": (_count, AT_LEAST_1),
+        "format": (lambda v: v in FORMATS, ", ".join(FORMATS)),
+    },
+    "predict": {"format": (_answers, f"{', '.join(ANSWERS)}, or several: [csv,coco]")},
 }
 
 
@@ -75,7 +98,7 @@ def check_arguments(config: DictConfig, given: list[str], *, name: str) -> None:
     for key, sources in SOURCES.get(name, {}).items():
         if key in values and (values[key] is None or not str(values[key]).strip()):
             raise UsageError(f"{key}= is empty: give {key}=PATH, {sources}")
-    rules = RULES | {"images": (_count, AT_LEAST_1) if name == "export" else (_truth, YES_NO)}
+    rules = RULES | OWN.get(name, {})
     for key, (allowed, text) in rules.items():
         value = OmegaConf.select(config, key) if key in values or key.partition(".")[0] in values else None
         asked = key in values or (value is not None and "." in key)

@@ -15,7 +15,7 @@ from fovea.data.collate import split_boxes
 from fovea.data.left_out import LeftOut
 from fovea.data.loading import SampleBatches, TensorBatches, build_dataset, build_loader
 from fovea.data.preprocess import Preprocess, luma, match_channels
-from fovea.data.recorded import Differences, Recorded, match, record
+from fovea.data.recorded import Differences, Recorded, match, record, recorded_ids
 from fovea.data.sampling import EvalBatches, TrainBatches, fitted_batch_size
 from fovea.data.splits import (
     build_splits,
@@ -178,9 +178,10 @@ class DataModule(L.LightningDataModule):
         return record(self.splits, before=self.recorded)
 
     def labelling(self) -> dict[str, Any]:
-        """Describe what numbers mean, for the checkpoint: the palette of masks, the words of captions."""
+        """Describe what numbers mean: colours of masks, words of captions, ids of classes."""
         palette = getattr(self.train.dataset, "palette", None)
-        found: dict[str, Any] = {} if palette is None else {"palette": palette.tolist()}
+        found: dict[str, Any] = recorded_ids(self.train.dataset, self.classes)
+        found |= {} if palette is None else {"palette": palette.tolist()}
         return found if self.vocabulary is None else found | {"vocabulary": list(self.vocabulary.words)}
 
     def teardown(self, stage: str) -> None:

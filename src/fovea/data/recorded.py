@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fovea.data.formats.coco_objects import category_ids
 from fovea.data.formats.listing import split_named
 from fovea.data.subset import Subset
 from fovea.page.formats import counted
@@ -205,3 +206,10 @@ def _within(name: str) -> str:
 def _some(names: Any) -> str:
     listed = list(names)
     return ", ".join(map(str, listed[:SHOWN])) + (f", … ({len(listed)})" if len(listed) > SHOWN else "")
+
+
+def recorded_ids(dataset: Any, classes: Sequence[str]) -> dict[str, list[int]]:
+    """Return the ids that the JSON files of a data set give its classes, where it has such files."""
+    ids = getattr(dataset, "category_ids", None)
+    known = {} if ids is None else dict(zip(dataset.classes, ids.tolist(), strict=True))
+    return {} if ids is None else {"category_ids": category_ids(classes, known)}

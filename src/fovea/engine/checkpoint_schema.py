@@ -64,6 +64,8 @@ def _count_classes(about: dict[str, Any], path: Path) -> None:
     known = data.get("num_classes") if isinstance(data, dict) else None
     if names and isinstance(known, int) and len(names) != known:
         _refuse(path, f"classes has {len(names)} names, but data.num_classes is {known}")
+    if len(ids := about.get("category_ids", names)) != len(names):
+        _refuse(path, f"category_ids has {len(ids)} numbers, but classes {len(names)} names")
 
 
 def _config(value: Any) -> str:
@@ -99,6 +101,12 @@ def _palette(value: Any) -> str:
         for colour in value
     )
     return "" if good else "is no list of colours [red,green,blue] from 0 to 255"
+
+
+def _ids(value: Any) -> str:
+    good = isinstance(value, list | tuple) and len(value) <= MOST_CLASSES
+    good = good and all(_int(v, 0, 2**53) for v in value) and len(set(value)) == len(value)
+    return "" if good else "is no list of distinct numbers"
 
 
 def _preprocessing(value: Any) -> str:
@@ -152,5 +160,6 @@ ENTRIES: dict[str, tuple[bool, Callable[[Any], str]]] = {
     "classes": (True, _names),
     "splits": (False, _splits),
     "palette": (False, _palette),
+    "category_ids": (False, _ids),
     "vocabulary": (False, _names),
 }

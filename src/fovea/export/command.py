@@ -38,10 +38,10 @@ def main(config: DictConfig) -> None:
     _check(config)
     with stop_signals():
         trained = open_run(str(config.run), str(config.checkpoint))
-        if callable(getattr(trained.net, "detect", None)):
+        if callable(getattr(trained.net, "detect", None)) and form.name != "onnx":
             raise UsageError(
-                f"run={config.run} is of a detector, which has no exported form yet: the number of its boxes "
-                "changes from image to image; use predict.py"
+                f"run={config.run} is of a detector, which is written as format=onnx alone: "
+                f"{form.name} has no operator that suppresses duplicate boxes and runs without this suite"
             )
         run = Path(str(config.run)) if Path(str(config.run)).is_dir() else trained.path.parent
         own = config.output is None
@@ -93,7 +93,7 @@ def export(trained: Trained, form: Format, folder: Path, config: DictConfig) -> 
             raise formats.ExportError(
                 f"the exported file is refused: {error}\n  kept as {failed}{older}"
             ) from error
-    about["parity"] |= {"images": len(images), "source": source, "batches": parity.BATCHES}
+    about["parity"] |= {"images": len(images), "source": source}
     failed.unlink(missing_ok=True)
     contents.write(folder, about)
     return about
@@ -105,14 +105,15 @@ def _measure(
     """Load the file as its users will; return how exact and how fast it is."""
     import torch
 
-    from fovea.export import formats, parity
+    from fovea.export import box_parity, formats, parity
     from fovea.export.predict_example import open_model
 
     with formats.quiet():
         model = open_model(file, about, threads=torch.get_num_threads())
-    checked = parity.compare(net, model, images)
+    how: Any = box_parity if callable(getattr(net, "detect", None)) else parity
+    checked = how.compare(net, model, images)
     return {
-        "parity": parity.gate(checked, tolerance=float(config.tolerance)),
+        "parity": parity.gate(checked, tolerance=float(config.tolerance)) | {"batches": how.BATCHES},
         "latency": parity.latency(net, model, images[:1].contiguous(), rounds=config.rounds),
     }
 
@@ -127,10 +128,21 @@ def _table(about: dict[str, Any], folder: Path) -> str:
         ("format", kind),
         ("file", f"{folder / about['file']}, {about['bytes'] / 1e6:.3g} MB"),
         ("parity", f"largest difference {parity['max_abs_difference']:.2g} (relative "
-         f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, batches of 1 and 7"),
+         f"{parity['max_rel_difference']:.2g}) on {parity['images']} {parity['source']}, {_batches(parity)}"),
         ("latency", f"{cost['exported_p50_ms']:.3g} ms, torch {cost['torch_p50_ms']:.3g} ms (medians, one "
          f"image, CPU, {counted(cost['threads'], 'thread')})"),
     ]  # fmt: skip
     if parity["same_argmax"] is not None:
         rows.insert(3, ("same argmax", f"{100 * parity['same_argmax']:.1f} %"))
     return text_table([*rows, *([("note", about["note"])] if "note" in about else [])], align="ll")
+
+
+def _batches(parity: dict[str, Any]) -> str:
+    """Say in what batches both were compared, and what of detections."""
+    *sizes, last = map(str, parity["batches"])
+    known = [found["detections"] for found in parity["outputs"].values() if "detections" in found]
+    words = f"batches of {', '.join(sizes)} and {last}"
+    if not known:
+        return words
+    of = f"{counted(known[0], 'detection')}, positions as shares of the sides"
+    return f"{words}; {of}; and images without objects"

@@ -26,7 +26,7 @@ README = """# {name}, exported as {format}
 
 - **Input**: RGB images brought to {size} ({resize}, {interpolation} with antialiasing), divided by 255, minus
   {mean}, divided by {std}.
-- **Classes**: {num_classes}, in the order of the outputs, in `export.json`.
+- **Classes**: {num_classes}, in the order of the outputs, in `export.json`.{meaning}
 - **Checked** on {source}: largest difference to the network {difference:.2g} (tolerance {tolerance:g}).
 - **Latency**, one image, CPU, threads {threads}: {exported:.3g} ms; PyTorch {own:.3g} ms (medians).
 
@@ -37,6 +37,15 @@ python predict_example.py IMAGE
 
 `export.json` holds all of it for programs.
 """
+
+
+MEANING = {  # of the output, by the task of the net
+    "detection": """
+- **Boxes**: a row for each detection of an image, the most certain first: x1 y1 x2 y2 in pixels of the input,
+  score, number of the class. Duplicates are suppressed inside of the file. Rows with score 0 are empty.""",
+    "localization": """
+- **Box**: a row has the logits of the classes, then x1 y1 x2 y2 as shares of the sides of the input.""",
+}
 
 
 def facts(trained: Trained, form: Format, x: Tensor) -> dict[str, Any]:
@@ -51,6 +60,7 @@ def facts(trained: Trained, form: Format, x: Tensor) -> dict[str, Any]:
         "classes": trained.classes,
         "preprocessing": dict(trained.preprocessing),
         **trained.labelling,
+        "task": getattr(trained.net, "task", None),
         "inputs": [_port("image", x, len(x))],
         "outputs": [_port(name, value, len(x)) for name, value in leaves(trained.net(x)).items()],
         "versions": {"python": platform.python_version()}
@@ -84,7 +94,8 @@ def page(about: dict[str, Any]) -> str:
         input=f"image {_shape(about['inputs'][0]['shape'])}", outputs=", ".join(shown),
         size=" x ".join(map(str, options["image_size"])), resize=options.get("resize", "crop"),
         interpolation=options["interpolation"], mean=options["mean"], std=options["std"],
-        num_classes=len(about["classes"]), source=f"{parity['images']} {parity['source']}",
+        num_classes=len(about["classes"]), meaning=MEANING.get(about.get("task"), ""),
+        source=f"{parity['images']} {parity['source']}",
         difference=parity["max_abs_difference"], tolerance=parity["tolerance"], threads=cost["threads"],
         exported=cost["exported_p50_ms"], own=cost["torch_p50_ms"],
         packages="onnxruntime" if "onnxruntime" in about["versions"] else "torch",

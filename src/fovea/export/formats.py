@@ -149,9 +149,11 @@ def _program(net: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
 def _onnx(net: nn.Module, x: Tensor, path: Path, names: list[str], opset: int | None) -> dict[str, Any]:
     import onnx
 
+    from fovea.export.onnx_ops import TABLE
+
     torch.onnx.export(
         _program(net, x), (), str(path), input_names=["image"], output_names=names, opset_version=opset,
-        external_data=False, verbose=False,
+        external_data=False, verbose=False, custom_translation_table=TABLE,
     )  # fmt: skip
     found = {entry.domain: entry.version for entry in onnx.load(path).opset_import}
     if opset is not None and found.get("") != opset:  # a conversion that fails leaves the exporter's own

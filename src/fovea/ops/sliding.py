@@ -38,7 +38,7 @@ def sliding(
     """
     _check(window, overlap, batch)
     height, width = image.shape[2:]
-    rows, columns = (_starts(n, w, overlap) for n, w in zip((height, width), window, strict=True))
+    rows, columns = (starts(n, w, overlap) for n, w in zip((height, width), window, strict=True))
     image = mirror(image, bottom=rows[-1] + window[0] - height, right=columns[-1] + window[1] - width)
     weight = _weight(window, image.device)
     total: Tensor | None = None
@@ -57,21 +57,24 @@ def sliding(
     return total.div_(norm)[:, :, :height, :width]
 
 
+def starts(side: int, window: int, overlap: float, *, unit: int = STEP) -> list[int]:
+    """Return where windows begin: the first at 0, the last so as to cover the end, the others between.
+
+    All are multiples of `unit` where the windows are large enough; of 1 the last ends with the side.
+    """
+    reach = max(math.floor(window * (1 - overlap)), 1)
+    unit = unit if reach >= unit else 1
+    room = math.ceil(max(side - window, 0) / unit)
+    steps = math.ceil(room / (reach // unit))
+    return [unit * round(room * i / steps) for i in range(steps + 1)] if steps else [0]
+
+
 def _batches(
     corners: Iterable[tuple[int, int, int]], window: tuple[int, int], batch: int
 ) -> Iterator[list[tuple[int, slice, slice]]]:
     places = ((i, slice(y, y + window[0]), slice(x, x + window[1])) for i, y, x in corners)
     while some := list(itertools.islice(places, batch)):
         yield some
-
-
-def _starts(side: int, window: int, overlap: float) -> list[int]:
-    """Return where windows begin: the first at 0, the last so as to cover the end, the others between."""
-    reach = max(math.floor(window * (1 - overlap)), 1)
-    unit = STEP if reach >= STEP else 1
-    room = math.ceil(max(side - window, 0) / unit)
-    steps = math.ceil(room / (reach // unit))
-    return [unit * round(room * i / steps) for i in range(steps + 1)] if steps else [0]
 
 
 def _weight(window: tuple[int, int], device: torch.device) -> Tensor:

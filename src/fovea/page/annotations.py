@@ -171,7 +171,7 @@ def _boxes(pen: ImageDraw, sample: Mapping[str, Any], options: Drawing, scale: f
         colour = GREY if left_out else options.box_colour(int(label))
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(20, 20, 20))
-        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=max(2, options.side // 400))
         if label >= 0:
             _tag(
                 pen,
@@ -189,12 +189,13 @@ def _for_each(values: Any, count: int, default: int) -> np.ndarray:
 
 def _tag(pen: ImageDraw, corner: tuple[int, int], text: str, colour: Colour, room: int) -> None:
     """Write a class name on its colour, above the corner of a box or, at the top, inside it."""
-    small = font(11)
+    size = max(11, room // 64)
+    small, height = font(size), size + 3
     text = fit(drawable(text), font=small, width=room // 2)
     width = small.getlength(text) + 6
     x = max(0, min(corner[0], pen.im.size[0] - round(width)))
-    y = corner[1] - 14 if corner[1] >= 14 else corner[1] + 1
-    pen.rectangle((x, y, x + width, y + 14), fill=colour)
+    y = corner[1] - height if corner[1] >= height else corner[1] + 1
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     pen.text((x + 3, y + 0.5), text, fill=(20, 20, 20) if dark else (255, 255, 255), font=small)
 

@@ -1,7 +1,8 @@
-"""Predict images with a trained run."""
+"""Predict images, or a video, with a trained run."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import time
@@ -9,65 +10,137 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.config.values import count, require
-from fovea.data.find_images import find_images, read_chunks, unreadable
+from fovea.config.values import count, listed, require
+from fovea.data.find_images import find_images, unreadable
 from fovea.engine.log import configure
 from fovea.engine.named import as_classifier
 from fovea.engine.processes import stop_signals
 from fovea.engine.trained import Trained, device, open_run
 from fovea.errors import Interrupted, UsageError
 from fovea.files import results_folder
+from fovea.page.progress import progress
+from fovea.predict import answer_files
 from fovea.predict.inputs import SPLITS, Inputs, Training, about_training, of_files, of_split
+from fovea.predict.video import Video, is_video
+from fovea.predict.video_writer import VideoWriter
 from fovea.predict.writer import PredictionWriter
 from fovea.types import TaskView
 
 log = logging.getLogger(__name__)
+OPTIONS = {  # of the view, and the runs whose view has them
+    "threshold": "find any number of boxes",
+    "window": "predict masks or any number of boxes",
+    "overlap": "predict masks or any number of boxes",
+    "whole": "find any number of boxes",
+    "across_classes": "find any number of boxes",
+}
 
 
 def main(config: DictConfig) -> None:
-    """Write `predictions.csv` and annotated images; list unreadable files at the end."""
+    """Write the answers and annotated images, or an annotated video; list unreadable files at the end."""
     configure(None)
     require(config, "input")
     if (config.run is None) == (config.get("model") is None):
         raise UsageError("give run=DIR, or model=timm model.name=NAME model.checkpoint=FILE data.classes=[…]")
-    drawn = _annotated(config)
+    _most_drawn(config)
+    lonely = [key for key in ("overlap", "whole", "across_classes") if config[key] is not None]
+    if lonely and config.window is None:
+        raise UsageError(f"{lonely[0]}= says how a window slides: add window=640, or another side in pixels")
     with stop_signals():
-        out_dir = _output(config)
-        paths = [] if _split(config) else find_images(str(config.input))
-        trained = _opened(config)
-        view = _view(trained, config)
-        paths = _without_own(paths, out_dir, folders=("annotated", *(view.folder or ())[1:]))
-        inputs = _inputs(config, trained, paths, enough=_enough(trained, view))
-        if note := about_training(inputs):
-            log.warning("%s", note)
-        writer = PredictionWriter(
-            view,
-            out_dir=out_dir,
-            paths=inputs.names,
-            failures_only=bool(config.failures_only),
-            pictures=drawn,
-        )
-        failed: list[str] = []
-        try:
-            _fill(writer, _outputs(trained, inputs, config, view), inputs, failed)
-        except Interrupted as stop:
-            name, seen = signal.Signals(stop.signum).name, writer.seen
-            log.warning("stopped by %s; kept: the answers to %d of %d images", name, seen, len(inputs.names))
-            log.info("\n%s", writer.finish())
-            raise
+        if _split(config) is None and is_video(Path(str(config.input))):
+            _video(config, Path(str(config.input)))
+        else:
+            if config.every != 1:
+                raise UsageError(f"every={config.every} is for a video; input={config.input} is none")
+            _images(config)
+
+
+def _images(config: DictConfig) -> None:
+    out_dir = _output(config)
+    paths = [] if _split(config) else find_images(str(config.input))
+    trained = _opened(config)
+    view = _view(trained, config)
+    files = answer_files.choose(listed(config, "format"), view)
+    paths = _without_own(paths, out_dir, folders=("annotated", *(view.folder or ())[1:]))
+    inputs = _inputs(config, trained, paths, enough=_enough(trained, view))
+    if note := about_training(inputs):
+        log.warning("%s", note)
+    writer = PredictionWriter(
+        view,
+        out_dir=out_dir,
+        paths=inputs.names,
+        failures_only=bool(config.failures_only),
+        pictures=_most_drawn(config),
+        files=files,
+        classes=_classes(trained),
+        places=inputs.places,
+        numbers=inputs.ids,
+    )
+    found = _outputs(trained, view, config, numbers=range(len(inputs.names)), read_image=inputs.read)
+    failed: list[str] = []
+    try:
+        _fill(writer, found, inputs, failed)
+    except Interrupted as stop:
+        name, seen = signal.Signals(stop.signum).name, writer.seen
+        log.warning("stopped by %s; kept: the answers to %d of %d images", name, seen, len(inputs.names))
         log.info("\n%s", writer.finish())
+        raise
+    log.info("\n%s", writer.finish())
     if failed:
-        listed = "\n".join(f"  {line}" for line in failed)
-        log.warning("%d of %d files could not be read:\n%s", len(failed), len(inputs.names), listed)
+        lines = "\n".join(f"  {line}" for line in failed)
+        log.warning("%d of %d files could not be read:\n%s", len(failed), len(inputs.names), lines)
     if len(failed) == len(inputs.names):
         raise UsageError("no image could be read")
 
 
-def _annotated(config: DictConfig) -> int | None:
+def _video(config: DictConfig, path: Path) -> None:
+    """Predict the frames of a video; what a stop leaves is whole, up to the frame at hand."""
+    if config.truth is not None or config.failures_only:
+        raise UsageError("truth= and failures_only= are for images, and input= is a video")
+    trained, video = _opened(config), Video(path, every=config.every)
+    view = _view(trained, config)
+    writer = VideoWriter(
+        view,
+        out_dir=_output(config),
+        video=video,
+        files=answer_files.choose(listed(config, "format"), view),
+        classes=_classes(trained),
+        drawn=_most_drawn(config) != 0,
+    )
+    times: dict[int, float] = {}
+
+    def numbers() -> Iterator[int]:
+        for number in video.numbers():
+            times[number] = video.seconds(number)
+            yield number
+
+    try:
+        with progress(len(video), "frames") as advance:
+            for number, found in _outputs(trained, view, config, numbers=numbers(), read_image=video.read):
+                if isinstance(found, Exception):
+                    log.warning("%s", found)
+                else:
+                    writer.add(number, times.pop(number), *found)
+                advance(1)
+    except Interrupted as stop:
+        name = signal.Signals(stop.signum).name
+        log.warning("stopped by %s; kept: %d frames of about %d", name, writer.seen, len(video))
+        log.info("\n%s", writer.finish())
+        raise
+    finally:
+        writer.close()
+    log.info("\n%s", writer.finish())
+
+
+def _classes(trained: Trained) -> tuple[list[str], list[int]]:
+    """Return names and ids of the classes."""
+    return trained.classes, answer_files.category_ids(trained.labelling, len(trained.classes))
+
+
+def _most_drawn(config: DictConfig) -> int | None:
     """Return how many annotated images are written at most; None for all."""
     if config.annotate is True or config.annotate == "all":
         return None
@@ -146,63 +219,47 @@ def _inputs(config: DictConfig, trained: Trained, paths: Sequence[Path], *, enou
 
 
 def _fill(
-    writer: PredictionWriter, outputs: Iterator[tuple[int, Any]], inputs: Inputs, failed: list[str]
+    writer: PredictionWriter, found: Iterator[tuple[int, Any]], inputs: Inputs, failed: list[str]
 ) -> None:
     """Write every prediction; add a line to `failed` for each file that could not be read."""
-    for number, found in outputs:
-        if isinstance(found, Exception):
-            failed.append(unreadable(inputs.names[number], found))
-        else:
-            image, output = found
-            writer.add(inputs.names[number], image, output, inputs.truth[number])
+    with progress(len(inputs.names), "images") as advance:
+        for number, one in found:
+            if isinstance(one, Exception):
+                failed.append(unreadable(inputs.names[number], one))
+            else:
+                image, output = one
+                writer.add(inputs.names[number], image, output, inputs.truth[number])
+            advance(1)
 
 
 def _view(trained: Trained, config: DictConfig) -> TaskView:
-    """Build the view of the run's task, with the options of this call that it has."""
-    node, options = trained.config.report.get("view") or {}, {"top_k": count(config, "top_k")}
-    if config.window is not None:
-        if "window" not in node:
-            raise UsageError(f"window={config.window} is for runs that predict masks")
-        options["window"] = config.window
-    view = build.view(trained.config, **{key: value for key, value in options.items() if key in node})
-    if view is None:
+    """Build the view of the run's task, with the options of this call; UsageError where it lacks one."""
+    make: Any = build.view(trained.config)
+    if make is None:
         raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
-    return view(classes=trained.classes, labelling=trained.labelling)
+    takes = inspect.signature(make.func).parameters
+    given = {"top_k": count(config, "top_k")} if "top_k" in takes else {}
+    for key, kind in OPTIONS.items():
+        value = config[key]
+        if value is None:
+            continue
+        if key not in takes:
+            raise UsageError(f"{key}={value} is for runs that {kind}")
+        given[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return make(classes=trained.classes, labelling=trained.labelling, **given)
 
 
 def _outputs(
-    trained: Trained, inputs: Inputs, config: DictConfig, view: TaskView
+    trained: Trained, view: TaskView, config: DictConfig, **images: Any
 ) -> Iterator[tuple[int, Any]]:
-    """Yield the number of each image with its image and output, or with the error that reading it gave.
-
-    The net sees batches of its input size; where the view infers at the images' own, one after the other.
-    """
-    import torch
-
-    from fovea.data.images import to_channels
+    """Run the net of a run over images as it is measured."""
     from fovea.data.preprocess import Preprocess
-    from fovea.ops.tta import average
+    from fovea.predict.outputs import Running, outputs
 
-    preprocess, place = Preprocess(trained.preprocessing), device(str(config.accelerator))
-    (net, context), views = trained.as_measured(place), trained.config.task.get("tta") or []
-    size = count(config, "batch_size", trained.config.data.batch_size) if view.infer is None else 1
-    fit = preprocess.to_array if view.infer is None else np.ascontiguousarray
-
-    def read(number: int) -> dict[str, np.ndarray]:
-        image = inputs.read(number)
-        return {"image": image, "fitted": fit(to_channels(image, channels=preprocess.channels))}
-
-    for chunk in read_chunks(range(len(inputs.names)), read, size=size):
-        arrays = [x["fitted"] for _, x in chunk if not isinstance(x, Exception)]
-        outputs: Iterator[np.ndarray] = iter(())
-        if arrays:
-            batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(place)
-            with torch.inference_mode(), context:
-                if view.infer is not None:
-                    found = view.infer(net, batch, preprocess)
-                else:
-                    given = preprocess.to_input(batch)
-                    found = (average(net, given, views) if views else net(given)).float()
-                outputs = iter(found.cpu().numpy())
-        for number, x in chunk:
-            yield number, x if isinstance(x, Exception) else (x["image"], next(outputs))
+    place = device(str(config.accelerator))
+    net, context = trained.as_measured(place)
+    size = count(config, "batch_size", trained.config.data.batch_size)
+    views = trained.config.task.get("tta") or []
+    return outputs(
+        Running(net, context, Preprocess(trained.preprocessing), place, views, size), view, **images
+    )

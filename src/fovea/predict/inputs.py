@@ -23,6 +23,8 @@ class Inputs(NamedTuple):
     """Images by number: their names, true classes (None: unknown), and `read`, uint8 (H, W, 3)."""
 
     names: Sequence[str]
+    places: Sequence[str]  # below the folder that was asked for
+    ids: Sequence[int] | None  # in the JSON files of the data, where those number images
     truth: Sequence[int | None]
     read: Callable[[int], np.ndarray]
     trained: int  # how many of them trained the run
@@ -52,7 +54,10 @@ def of_files(
         return read_image(paths[number], channels=3, enough=enough)
 
     trained = sum(training.holds(path) for path in paths)
-    return Inputs([str(path) for path in paths], [known[path] for path in paths], read, trained)
+    home = top if top.is_dir() else None
+    places = [str(path.relative_to(home)) if home in path.parents else path.name for path in paths]
+    names = [str(path) for path in paths]
+    return Inputs(names, places, None, [known[path] for path in paths], read, trained)
 
 
 def of_split(module: DataModule, split: str) -> Inputs:
@@ -63,7 +68,11 @@ def of_split(module: DataModule, split: str) -> Inputs:
     flat = subset.labels is not None and np.ndim(subset.labels) == 1
     truth = subset.labels.tolist() if flat else [None] * len(subset)  # type: ignore[union-attr]
     trained = len(subset) if split == "train" else 0
-    return Inputs(subset.ids, truth, lambda number: to_rgb(subset.load(number)["image"]), trained)
+    ids = getattr(subset.dataset, "image_ids", None)
+    chosen = None if ids is None else ids[subset.indices].tolist()
+    return Inputs(
+        subset.ids, subset.ids, chosen, truth, lambda number: to_rgb(subset.load(number)["image"]), trained
+    )
 
 
 class Training:

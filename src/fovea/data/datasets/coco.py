@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from fovea.data.formats.coco_files import CocoFiles
-from fovea.data.formats.coco_json import table
+from fovea.data.formats.coco_json import column, numbers, table
 from fovea.data.formats.coco_masks import draw_instances, read_shapes
 from fovea.data.formats.coco_objects import read_categories, read_coco_objects
 from fovea.data.packed import Paths, Strings
@@ -53,6 +53,8 @@ class COCO(CocoFiles):
         """Keep the boxes (M, 4), labels, ignore and places of outlines, those of one image side by side."""
         categories = read_categories(document, path=self.file)
         self.category_ids, self.classes = categories
+        rows = table(document, "images", path=self.file)
+        self._known = numbers(column(rows, "id", path=self.file, what="images"), path=self.file, what="id")
         found = read_coco_objects(document, categories, path=self.file)
         self._boxes, self._labels, self._crowd, self._start = (
             found.boxes, found.labels, found.crowd, found.start,
@@ -71,7 +73,10 @@ class COCO(CocoFiles):
     def _choose(self, names: list[str], picked: np.ndarray) -> None:
         """Keep the images that are there; their objects stay where they are."""
         self._spans = np.stack([self._start[picked], self._start[picked + 1]], axis=1)  # (N, 2)
-        self.ids = Strings(f"{self.folder.name}/{names[i]}" for i in picked)
+        self.ids, self.image_ids = (
+            Strings(f"{self.folder.name}/{names[i]}" for i in picked),
+            self._known[picked],
+        )
         self.paths = Paths(self.folder.parent, self.ids)
 
     def raw_boxes(self, index: int) -> np.ndarray:

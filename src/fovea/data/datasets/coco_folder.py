@@ -15,7 +15,7 @@ import numpy as np
 
 from fovea.data.box_images import Annotated, BoxImages, class_names
 from fovea.data.fetch.missing import not_found
-from fovea.data.formats.coco_json import column, read_json, table
+from fovea.data.formats.coco_json import column, numbers, read_json, table
 from fovea.data.formats.coco_objects import Categories, CocoObjects, read_categories, read_coco_objects
 from fovea.data.formats.listing import FOLDERS, describe, list_images, split_named, visible_folders
 from fovea.data.formats.objects import Objects
@@ -44,6 +44,7 @@ class CocoFolder(BoxImages):
         ids = dict(zip(first.names, first.ids.tolist(), strict=True))
         self.category_ids = np.array([ids.get(name, -1) for name in self.classes])  # -1: it has none
         found = _read(files[split])
+        self.image_ids = found.ids
         folder = _folder(found, files[split], root, split)
         _say_unlisted(folder, found.file, _unlisted(folder, found.names))
         return _annotated(found, folder, root, self.classes)
@@ -69,6 +70,7 @@ class _File(NamedTuple):
 
     file: Path
     names: list[str]  # of the images
+    ids: np.ndarray  # (N,) of the images
     sizes: list[tuple[int, int] | None]
     categories: Categories
     objects: CocoObjects
@@ -93,7 +95,8 @@ def _read_once(path: Path, changed: int, size: int) -> _File:
     if len(set(categories.names)) != len(categories.names):
         raise ValueError(f"{path} has a category name twice: rename one of {', '.join(categories.names)}")
     objects = read_coco_objects(document, categories, path=path)
-    return _File(path, names, [_size(row) for row in images], categories, objects)
+    ids = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
+    return _File(path, names, ids, [_size(row) for row in images], categories, objects)
 
 
 def _size(row: dict[str, Any]) -> tuple[int, int] | None:

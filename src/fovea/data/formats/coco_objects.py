@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,3 +53,13 @@ def read_coco_objects(document: Mapping[str, Any], categories: Categories, *, pa
     order, start = group(owner, len(known))
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
     return CocoObjects(boxes[order], labels[order], crowd[order], order, start)
+
+
+def category_ids(classes: Sequence[str], known: Mapping[str, int]) -> list[int]:
+    """Return the id of each class in its JSON files; classes that those lack get ids behind all others."""
+    largest, ids = max(known.values(), default=0), []
+    for name in classes:
+        if (number := known.get(name, -1)) < 0:
+            largest = number = max(largest, 0) + 1
+        ids.append(number)
+    return ids

@@ -123,7 +123,8 @@ def label_file(image: Path) -> Path:
 def read_labels(path: Path, *, classes: Sequence[str]) -> Objects:
     """Return the objects of a file, boxes as shares of the width and height; ValueError lists the bad lines.
 
-    A line holds class, centre x, centre y, width and height; or class and the corners of an outline.
+    A line holds class, centre x, centre y, width and height, perhaps the score of a detection, which is left
+    out; or class and the corners of an outline.
     """
     try:
         lines = read_bytes(path).decode("utf-8-sig").splitlines()
@@ -150,6 +151,9 @@ def _object(words: Sequence[str], classes: Sequence[str]) -> tuple[int, list[flo
         label, *values = (float(word) for word in words)
     except ValueError:
         raise ValueError(f"reads {' '.join(words)[:60]!r}, expected numbers: correct it") from None
+    if len(values) == 5:  # a detection with its score
+        *values, score = values
+        values = values if 0 <= score <= 1 else [*values, score]
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise ValueError(
             f"has {counted(len(words), 'number')}, expected class x y width height, or class x1 y1 x2 y2 x3 "

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 
 from fovea.models._inner_nets import Numbering, matcher
+from fovea.ops.box_suppress import rows, suppressed
 
 
 class Objects(TypedDict):
@@ -19,6 +20,14 @@ class Objects(TypedDict):
 
     boxes: Tensor  # (N, 4) x1 y1 x2 y2 in pixels
     labels: Tensor  # (N,) int64
+
+
+class Candidates(NamedTuple):
+    """Boxes before the suppression of duplicates; N of each image."""
+
+    boxes: Tensor  # (B, N, 4) x1 y1 x2 y2 in pixels, inside of the image
+    scores: Tensor  # (B, N)
+    labels: Tensor  # (B, N) int64
 
 
 class Detector(nn.Module):
@@ -30,7 +39,9 @@ class Detector(nn.Module):
     """
 
     task = "detection"  # what it is for
-    max_detections: int
+    score_threshold: float  # less certain detections are dropped
+    nms_threshold: float  # of two boxes of one class that overlap more, the less certain is dropped
+    max_detections: int  # of an image
     backbone: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,9 +56,18 @@ class Detector(nn.Module):
         """Return the losses by name, scalars; their sum is minimised."""
         raise NotImplementedError
 
-    def detect(self, raw: Any) -> Tensor:
-        """Return the detections (B, D, 6), after non-maximum suppression."""
+    def candidates(self, raw: Any) -> Candidates:
+        """Return all boxes that may be detections, as many for every image."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def detect(self, raw: Any) -> Tensor:
+        """Return the detections (B, D, 6): certain enough, and without duplicates."""
+        boxes, scores, labels = self.candidates(raw)
+        scores = torch.where(scores > self.score_threshold, scores, 0.0)
+        top, order = suppressed(boxes, scores, labels, iou=self.nms_threshold, most=self.max_detections)
+        whole = torch.cat([boxes, scores[..., None], labels[..., None].to(boxes.dtype)], dim=2)
+        return torch.where(top[..., None] > 0, rows(whole, order), 0.0)
 
     def split(self, raw: Any) -> list[Any]:
         """Return what the heads say of each image on its own."""
@@ -84,7 +104,7 @@ class Heads(NamedTuple):
     """What a detector with anchors gave."""
 
     outputs: dict[str, Tensor]  # (B, anchors of all levels, …)
-    anchors: list[Tensor]  # of each image (anchors, 4)
+    anchors: Tensor  # (anchors, 4), the same for all images
     levels: list[int]  # anchors of each level
     size: tuple[int, int]  # of the images
 
@@ -108,33 +128,49 @@ class Anchored(Detector):
         """Run backbone and heads; the anchors follow from the sizes."""
         features = list(self.net.backbone(x).values())
         outputs = {name: value.float() for name, value in self.net.head(features).items()}
-        anchors = self.net.anchor_generator(image_list(x), features)
+        (anchors,) = self.net.anchor_generator(image_list(x[:1]), features)
         places = sum(f.shape[2] * f.shape[3] for f in features)
-        each = len(anchors[0]) // places
+        each = len(anchors) // places
         levels = [f.shape[2] * f.shape[3] * each for f in features]
         return Heads(outputs, anchors, levels, (x.shape[2], x.shape[3]))
 
     def losses(self, raw: Heads, objects: Sequence[Objects]) -> dict[str, Tensor]:
         """Return torchvision's losses."""
-        return dict(self._losses(raw, shifted(objects, self.first_label)))
+        return dict(self._losses(raw, shifted(objects, self.first_label), [raw.anchors] * len(objects)))
 
-    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        return self.net.compute_loss(objects, raw.outputs, raw.anchors)
+    def _losses(
+        self, raw: Heads, objects: Sequence[Mapping[str, Tensor]], anchors: list[Tensor]
+    ) -> dict[str, Tensor]:
+        return self.net.compute_loss(objects, raw.outputs, anchors)
 
     def split(self, raw: Heads) -> list[Heads]:
         """Return what the heads say of each image on its own."""
-        return [
-            raw._replace(outputs={k: v[i : i + 1] for k, v in raw.outputs.items()}, anchors=[one])
-            for i, one in enumerate(raw.anchors)
-        ]
+        parts = zip(*(value.split(1) for value in raw.outputs.values()), strict=True)
+        return [raw._replace(outputs=dict(zip(raw.outputs, part, strict=True))) for part in parts]
+
+    def scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Return the score of each class at each anchor (B, anchors, K)."""
+        raise NotImplementedError
+
+    def decode(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        """Return the boxes (n, 4) that the head says of anchors (n, 4)."""
+        raise NotImplementedError
 
     @torch.no_grad()
-    def detect(self, raw: Heads) -> Tensor:
-        """Decode the boxes, keep the most certain ones of each level and suppress duplicates."""
-        outputs = {name: list(value.split(raw.levels, dim=1)) for name, value in raw.outputs.items()}
-        anchors = [list(one.split(raw.levels)) for one in raw.anchors]
-        found = self.net.postprocess_detections(outputs, anchors, [raw.size] * len(anchors))
-        return packed(found, self.max_detections, first_label=self.first_label)
+    def candidates(self, raw: Heads) -> Candidates:
+        """Return the most certain pairs of anchor and class of each level."""
+        scores = self.scores(raw.outputs)  # (B, A, K)
+        classes, first, found = scores.shape[2], 0, []
+        for size in raw.levels:
+            level = scores[:, first : first + size].flatten(1)
+            top, order = level.topk(min(self.net.topk_candidates, level.shape[1]), dim=1)
+            found.append((top, order + first * classes))
+            first += size
+        top, order = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        anchor = order // classes  # (B, N)
+        codes = rows(raw.outputs["bbox_regression"], anchor)
+        boxes = self.decode(codes.flatten(0, 1), raw.anchors[anchor.flatten()]).view_as(codes)
+        return Candidates(clip_boxes_to_image(boxes, raw.size), top, order % classes)
 
 
 def image_list(x: Tensor) -> ImageList:
@@ -145,13 +181,3 @@ def image_list(x: Tensor) -> ImageList:
 def shifted(objects: Sequence[Objects], first: int) -> list[dict[str, Tensor]]:
     """Number the labels of objects from `first`, which torchvision's nets with a background have at 1."""
     return [{"boxes": one["boxes"].float(), "labels": one["labels"] + first} for one in objects]
-
-
-def packed(found: Sequence[Mapping[str, Tensor]], most: int, *, first_label: int = 0) -> Tensor:
-    """Pack the detections of each image, the most certain first, into (B, most, 6), 0 behind them."""
-    out = found[0]["boxes"].new_zeros(len(found), most, 6)
-    for row, one in zip(out, found, strict=True):
-        order = one["scores"].argsort(descending=True, stable=True)[:most]
-        row[: len(order), :4], row[: len(order), 4] = one["boxes"][order], one["scores"][order]
-        row[: len(order), 5] = (one["labels"][order] - first_label).to(out.dtype)
-    return out

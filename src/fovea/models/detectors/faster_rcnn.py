@@ -11,21 +11,30 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import faster_rcnn as torchvision_faster_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from fovea.models.detectors._base import Detector, Objects, Pyramid, image_list, packed, shifted
+from fovea.models.detectors._base import (
+    Candidates,
+    Detector,
+    Objects,
+    Pyramid,
+    image_list,
+    shifted,
+)
+from fovea.ops.box_suppress import rows, suppressed
 
 RATIOS = (0.5, 1.0, 2.0)  # height by width
 LEVELS = 4
 SIDE = 7  # of the map that a region is pooled to
+STRIDES, CANONICAL = (8, 16, 32), 224  # of the levels; pixels of a region that belongs to stride 16
+SMALLEST = 0.01  # pixels of a box
 
 
 class Shared(NamedTuple):
     """What both stages read."""
 
-    images: ImageList
+    images: Tensor  # (B, C, H, W)
     features: OrderedDict[str, Tensor]
 
 
@@ -63,6 +72,7 @@ class FasterRCNN(Detector):
     ) -> None:
         super().__init__()
         self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelMaxPool())
         sizes = tuple((smallest_anchor * 2**level,) for level in range(LEVELS))
         self.net = torchvision_faster_rcnn.FasterRCNN(
@@ -92,40 +102,88 @@ class FasterRCNN(Detector):
     def raw(self, x: Tensor) -> Shared:
         """Compute the pyramid, which both stages read."""
         features = OrderedDict((name, value.float()) for name, value in self.net.backbone(x).items())
-        return Shared(image_list(x), features)
+        return Shared(x, features)
 
     def losses(self, raw: Shared, objects: Sequence[Objects]) -> dict[str, Tensor]:
         """Return the losses of both stages; which regions are sampled depends on the random state."""
-        true = shifted(objects, 1)
-        with _stages(self.net, training=True):
-            proposals, first = self.net.rpn(raw.images, raw.features, true)
-            _, second = self.net.roi_heads(raw.features, proposals, raw.images.image_sizes, true)
+        true, images = shifted(objects, 1), image_list(raw.images)
+        with _sampling(self.net):
+            proposals, first = self.net.rpn(images, raw.features, true)
+            _, second = self.net.roi_heads(raw.features, proposals, images.image_sizes, true)
         return {**first, **second}
 
     def split(self, raw: Shared) -> list[Shared]:
         """Return the pyramid of each image on its own."""
-        images = raw.images.tensors.split(1)
         return [
-            Shared(image_list(one), OrderedDict((k, v[i : i + 1]) for k, v in raw.features.items()))
-            for i, one in enumerate(images)
+            Shared(one, OrderedDict((k, v[i : i + 1]) for k, v in raw.features.items()))
+            for i, one in enumerate(raw.images.split(1))
         ]
 
     @torch.no_grad()
-    def detect(self, raw: Shared) -> Tensor:
-        """Propose regions, and classify the best."""
-        with _stages(self.net, training=False):
-            proposals, _ = self.net.rpn(raw.images, raw.features)
-            found, _ = self.net.roi_heads(raw.features, proposals, raw.images.image_sizes)
-        return packed(found, self.max_detections, first_label=1)
+    def candidates(self, raw: Shared) -> Candidates:
+        """Propose regions, and classify the best: one box of each region for each class."""
+        regions, there = self._regions(raw)  # (B, R, 4), (B, R)
+        heads = self.net.roi_heads
+        logits, codes = heads.box_predictor(heads.box_head(self._pooled(raw.features, regions)))
+        boxes = heads.box_coder.decode_single(codes, regions.flatten(0, 1))  # (B R, 4 (K + 1))
+        boxes = boxes.view(*regions.shape[:2], -1, 4)[:, :, 1:]  # without the background
+        boxes = clip_boxes_to_image(boxes, _size(raw))
+        scores = logits.softmax(dim=1).view(*regions.shape[:2], -1)[..., 1:]  # (B, R, K)
+        large = (boxes[..., 2:] - boxes[..., :2]).amin(dim=3) >= SMALLEST
+        scores = torch.where(there[..., None] & large, scores, 0.0)
+        label = torch.arange(scores.shape[2], device=scores.device).expand_as(scores)
+        return Candidates(boxes.flatten(1, 2), scores.flatten(1), label.flatten(1))
+
+    def _regions(self, raw: Shared) -> tuple[Tensor, Tensor]:
+        """Return the best proposals of the first stage (B, R, 4), and which of them there are (B, R)."""
+        rpn, maps = self.net.rpn, list(raw.features.values())
+        objectness, codes = rpn.head(maps)
+        (anchors,) = rpn.anchor_generator(image_list(raw.images[:1]), maps)
+        levels = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
+        found, first = [], 0
+        for number, (scores, code, size) in enumerate(zip(objectness, codes, levels, strict=True)):
+            top, order = _by_place(scores, 1)[..., 0].topk(min(rpn.pre_nms_top_n(), size), dim=1)
+            code = rows(_by_place(code, 4), order)
+            boxes = rpn.box_coder.decode_single(code.flatten(0, 1), anchors[first + order.flatten()])
+            found.append((boxes.view_as(code), top.sigmoid(), torch.full_like(order, number)))
+            first += size
+        boxes, scores, level = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        boxes = clip_boxes_to_image(boxes, _size(raw))
+        large = (boxes[..., 2:] - boxes[..., :2]).amin(dim=2) >= rpn.min_size
+        scores = torch.where(large, scores, 0.0)
+        top, order = suppressed(boxes, scores, level, iou=rpn.nms_thresh, most=rpn.post_nms_top_n())
+        return rows(boxes, order), top > 0
+
+    def _pooled(self, features: OrderedDict[str, Tensor], regions: Tensor) -> Tensor:
+        """Return the maps of regions (B, R, 4), each of the level that fits its size (B R, C, SIDE, SIDE)."""
+        images = torch.arange(regions.shape[0], device=regions.device)  # len would be a constant of an export
+        images = images.to(regions.dtype)[:, None, None].expand(-1, regions.shape[1], 1)
+        boxes = torch.cat([images, regions], dim=2).flatten(0, 1)
+        side = (boxes[:, 3:] - boxes[:, 1:3]).prod(dim=1).sqrt()
+        level = (side / CANONICAL).log2().add(1e-6).floor().clamp(-1, 1) + 1  # Lin et al. 2017, eq. 1
+        out = 0.0
+        for number, stride in enumerate(STRIDES):
+            found = roi_align(features[str(number)], boxes, SIDE, 1 / stride, sampling_ratio=2)
+            out = torch.where(level[:, None, None, None] == number, found, out)
+        return out
+
+
+def _by_place(x: Tensor, size: int) -> Tensor:
+    """Bring (B, A size, h, w) to (B, h w A, size), the order of the anchors."""
+    return x.unflatten(1, (-1, size)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+
+
+def _size(raw: Shared) -> tuple[int, int]:
+    return raw.images.shape[2], raw.images.shape[3]
 
 
 @contextmanager
-def _stages(net: nn.Module, *, training: bool) -> Iterator[None]:
-    """Have both stages sample regions for training, or keep the best; neither has layers that differ then."""
+def _sampling(net: nn.Module) -> Iterator[None]:
+    """Have both stages sample regions, as in training; neither has layers that differ then."""
     stages: list[nn.Module] = [net.rpn, net.roi_heads]  # type: ignore[list-item]
     before = [stage.training for stage in stages]
     for stage in stages:
-        stage.train(training)
+        stage.train()
     try:
         yield
     finally:

@@ -41,6 +41,7 @@ class FCOS(Anchored):
         if channels < 64 or channels % 32:
             raise ValueError(f"channels={channels} must be a multiple of 32, 64 at least")
         self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
         places = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))
         self.net = torchvision_fcos.FCOS(
@@ -53,5 +54,15 @@ class FCOS(Anchored):
         """Return the last layer of the classes: what other classes need anew."""
         return self.net.head.classification_head.cls_logits
 
-    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        return self.net.compute_loss(objects, raw.outputs, raw.anchors, raw.levels)
+    def scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Return the geometric mean of the probability of a class and of the centredness."""
+        return (outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid()).sqrt()
+
+    def decode(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        """Go from the centres to the four sides."""
+        return self.net.box_coder.decode(codes, anchors)
+
+    def _losses(
+        self, raw: Heads, objects: Sequence[Mapping[str, Tensor]], anchors: list[Tensor]
+    ) -> dict[str, Tensor]:
+        return self.net.compute_loss(objects, raw.outputs, anchors, raw.levels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import retinanet as torchvision_retinanet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -43,6 +43,7 @@ class RetinaNet(Anchored):
     ) -> None:
         super().__init__()
         self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
         sizes = tuple(
             tuple(smallest_anchor * 2 ** (level + k / 3) for k in range(3)) for level in range(LEVELS)
@@ -60,3 +61,11 @@ class RetinaNet(Anchored):
     def get_classifier(self) -> nn.Module:
         """Return the last layer of the classes: what other classes need anew."""
         return self.net.head.classification_head.cls_logits
+
+    def scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        """Return the probability of each class on its own."""
+        return outputs["cls_logits"].sigmoid()
+
+    def decode(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        """Shift and scale the anchors."""
+        return self.net.box_coder.decode_single(codes, anchors)

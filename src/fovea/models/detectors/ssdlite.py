@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import ssd, ssdlite
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, clip_boxes_to_image
 
-from fovea.models.detectors._base import Anchored, Heads, packed
+from fovea.models.detectors._base import Anchored, Candidates, Heads
+from fovea.ops.box_suppress import rows
 
 EXTRA = (256, 128, 128)  # widths of the coarser maps
 RATIOS = [2, 3]  # width by height, beside squares and the inverse
@@ -47,6 +48,7 @@ class SSDLite(Anchored):
     ) -> None:
         super().__init__()
         self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
         maps = _Maps(backbone, norm)
         boxes = DefaultBoxGenerator([RATIOS] * len(maps.widths), min_ratio=min_ratio, max_ratio=max_ratio)
@@ -61,21 +63,28 @@ class SSDLite(Anchored):
         """Return the layers of the classes: what other classes need anew."""
         return self.net.head.classification_head
 
-    def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def _losses(
+        self, raw: Heads, objects: Sequence[Mapping[str, Tensor]], anchors: list[Tensor]
+    ) -> dict[str, Tensor]:
         matched = [
-            self.net.proposal_matcher(box_iou(one["boxes"], anchors))
+            self.net.proposal_matcher(box_iou(one["boxes"], raw.anchors))
             if len(one["boxes"])
-            else torch.full((len(anchors),), -1, device=anchors.device)
-            for one, anchors in zip(objects, raw.anchors, strict=True)
+            else torch.full((len(raw.anchors),), -1, device=raw.anchors.device)
+            for one in objects
         ]
-        return self.net.compute_loss(objects, raw.outputs, raw.anchors, matched)
+        return self.net.compute_loss(objects, raw.outputs, anchors, matched)
 
     @torch.no_grad()
-    def detect(self, raw: Heads) -> Tensor:
-        """Decode the boxes, keep the most certain ones and suppress duplicates."""
-        sizes = [raw.size] * len(raw.anchors)
-        found = self.net.postprocess_detections(raw.outputs, raw.anchors, sizes)
-        return packed(found, self.max_detections, first_label=self.first_label)
+    def candidates(self, raw: Heads) -> Candidates:
+        """Return the most certain anchors of each class."""
+        scores = raw.outputs["cls_logits"].softmax(dim=2)[..., self.first_label :]  # (B, A, K)
+        top, anchor = scores.transpose(1, 2).topk(min(self.net.topk_candidates, scores.shape[1]), dim=2)
+        label = torch.arange(scores.shape[2], device=top.device)[:, None].expand_as(anchor)
+        anchor = anchor.flatten(1)  # (B, N)
+        codes = rows(raw.outputs["bbox_regression"], anchor)
+        boxes = self.net.box_coder.decode_single(codes.flatten(0, 1), raw.anchors[anchor.flatten()])
+        boxes = clip_boxes_to_image(boxes.view_as(codes), raw.size)
+        return Candidates(boxes, top.flatten(1), label.flatten(1))
 
 
 class _Maps(nn.Module):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import box_iou
 
 from fovea.models._inner_nets import drop_unused
-from fovea.models.detectors._base import Detector, Objects, packed
+from fovea.models.detectors._base import Candidates, Detector, Objects
+from fovea.ops.box_suppress import rows
 
 ANCHORS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (3, 2), (3, 5), (5, 3))  # width, height in cells
 PRIOR = -4.0  # logit of the confidence before training
@@ -169,19 +170,14 @@ class YOLOv1(Detector):
         return Assigned((image, anchor, row, column), offset, labels[first], negative)
 
     @torch.no_grad()
-    def detect(self, raw: Grid) -> Tensor:
-        """Decode the boxes, score them by confidence times class, and suppress duplicates."""
+    def candidates(self, raw: Grid) -> Candidates:
+        """Decode the boxes, and score the most certain by confidence times class."""
         boxes = self._decode(raw.offset, raw).flatten(1, 3)  # (B, A h w, 4)
         best, label = raw.logits.softmax(dim=-1).max(dim=-1)  # (B, h, w)
         score = (raw.confidence.sigmoid() * best[:, None]).flatten(1)
         label = label[:, None].expand_as(raw.confidence).flatten(1)
         top, order = score.topk(min(CANDIDATES, score.shape[1]), dim=1)
-        found = []
-        for b in range(len(boxes)):
-            kept = order[b][top[b] > self.score_threshold]
-            kept = kept[batched_nms(boxes[b, kept], score[b, kept], label[b, kept], self.nms_threshold)]
-            found.append({"boxes": boxes[b, kept], "scores": score[b, kept], "labels": label[b, kept]})
-        return packed(found, self.max_detections)
+        return Candidates(rows(boxes, order), top, label.gather(1, order))
 
     def _places(self, raw: Grid) -> Tensor:
         """Return the anchors as boxes (A h w, 4)."""

@@ -34,6 +34,10 @@ class DetectionView(TaskView):
         threshold: of the score, for pictures, tables and the score of an image.
         iou: least overlap of a detection that is right.
         shown: of the worst and of the best images.
+        window: of predict: a side or [height, width] that slides over large images; None: all at once.
+        overlap: of a window, shared with the next.
+        whole: look at the whole image beside the windows, for what is larger than they are.
+        across_classes: of boxes that windows share one stays, also where their classes differ.
     """
 
     score = "image_f1"
@@ -48,16 +52,25 @@ class DetectionView(TaskView):
         threshold: float = 0.5,
         iou: float = 0.5,
         shown: int = 12,
+        window: int | Sequence[int] | None = None,
+        overlap: float = 0.25,
+        whole: bool = True,
+        across_classes: bool = False,
     ) -> None:
         if not 0 <= threshold <= 1 or not 0 < iou <= 1:
             raise ValueError(f"report.view.threshold={threshold} and report.view.iou={iou} must lie in 0…1")
         self.classes, self.shown, self.threshold, self.iou = list(classes), shown, threshold, iou
+        self.window, self.overlap, self.whole, self.across_classes = window, overlap, whole, across_classes
         self.columns = list(COLUMNS)
         self.about = (
             "The paired tests compare image_f1: of each image the F1 of its detections with a score of "
             f"{threshold:g} or more, right where they overlap an object of their class by {iou:g} or more."
         )
         self.caption = f"Ground truth, then the detections with a score of {threshold:g} or more."
+        if window is not None:  # a wrong one is refused at once
+            from fovea.predict.full_size import sides_of
+
+            sides_of(window, overlap)
 
     def measure(self, output: Output, batch: Batch) -> Measured:
         """Keep detections and objects of each image."""
@@ -78,16 +91,20 @@ class DetectionView(TaskView):
         return Measured(rows, answer, truth, {"detections_worst": -score, "detections_best": score})
 
     def infer(self, net: Any, image: Tensor, preprocess: Any) -> Tensor:
-        """Run the net on an image as in training; return the detections in pixels of the whole image."""
+        """Run the net on an image, in windows where they are asked for; return detections in its pixels."""
         import torch
 
-        pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy())
-        found = net(preprocess(pixels).to(image.device)).float()[0].cpu().numpy()
-        shape = pixels.shape[:2]
-        corners = preprocess.placement(shape).back(found[:, :4].reshape(-1, 2)).reshape(-1, 4)
-        sides = np.array([*shape[::-1], *shape[::-1]], dtype=np.float32)
-        boxes = np.where(found[:, 4:5] > 0, corners.clip(0, sides), 0.0)
-        return torch.from_numpy(np.concatenate([boxes, found[:, 4:]], axis=1).astype(np.float32))[None]
+        from fovea.predict.box_windows import in_whole, in_windows
+        from fovea.predict.full_size import sides_of
+
+        window = sides_of(self.window, self.overlap)
+        if window is None:
+            return torch.from_numpy(in_whole(net, image, preprocess))[None]
+        found = in_windows(
+            net, image, preprocess, window=window, overlap=self.overlap, threshold=self.threshold,
+            whole=self.whole, across=self.across_classes,
+        )  # fmt: skip
+        return torch.from_numpy(found)[None]
 
     def decode(self, output: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Return the detections with the size of their image (D + 1, 6)."""
@@ -97,7 +114,8 @@ class DetectionView(TaskView):
     def draw(self, image: np.ndarray, answer: np.ndarray, truth: Truth | None = None) -> np.ndarray:
         """Draw the detections; with the truth, the image with the true boxes beside it."""
         scale = np.tile(np.array(image.shape[1::-1]) / answer[-1, :2], 2)  # the image may be a smaller copy
-        options = Drawing(self.classes, side=SIDE)
+        side = SIDE if truth is not None else max(SIDE, *image.shape[:2])
+        options = Drawing(self.classes, side=side)
         kept = self._kept(answer)
         found = draw(_sample(image, kept[:, :4] * scale, kept[:, 5], kept[:, 4]), options)
         if truth is None:
@@ -154,6 +172,10 @@ class DetectionView(TaskView):
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name the objects and both scores."""
         return [counted(int(good["target"]), "object"), f"F1 {good['score']:.3f} / {bad['score']:.3f}"]
+
+    def boxes(self, answer: np.ndarray) -> np.ndarray:
+        """Return the detections (n, 6) above the threshold."""
+        return self._kept(answer)
 
     def _kept(self, answer: np.ndarray) -> np.ndarray:
         """Return the detections (n, 6) above the threshold."""

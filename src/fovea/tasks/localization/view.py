@@ -104,7 +104,8 @@ class BoxView(TaskView):
         """Draw the predicted box; with the truth, the image with the true box beside it."""
         probs, box = _parts(answer)
         scale = np.tile(np.array(image.shape[1::-1]) / answer[-2:], 2)  # the image may be a smaller copy
-        options = Drawing(class_names(self.classes, len(probs)), side=SIDE)
+        side = SIDE if truth is not None else max(SIDE, *image.shape[:2])
+        options = Drawing(class_names(self.classes, len(probs)), side=side)
         found = draw(_sample(image, int(probs.argmax()), box * scale), options)
         label, true = _read(truth)
         return (
@@ -129,6 +130,11 @@ class BoxView(TaskView):
         corners = dict(zip(CORNERS, box.round(2).tolist(), strict=True))
         name = class_names(self.classes, len(probs))[best]
         return {"predicted": name, "probability": float(probs[best]), **corners}
+
+    def boxes(self, answer: np.ndarray) -> np.ndarray:
+        """Return the box with its class and the probability of that (1, 6)."""
+        probs, box = _parts(answer)
+        return np.array([[*box, probs.max(), probs.argmax()]])
 
     def table(self, arrays: Mapping[str, np.ndarray]) -> ScoreTable:
         """Return the mean IoU of every class."""

@@ -1,0 +1,79 @@
+"""Compare the detections of an exported detector with the original's: the same boxes, in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fovea.export.formats import ExportError, leaves, reason
+from fovea.export.parity import ADVICE
+from fovea.export.predict_example import Model
+
+BATCHES = (1, 3, 7)
+
+
+def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str, Any]]:
+    """Return how well the two agree on images (N, C, H, W), and on images without objects.
+
+    Boxes count as shares of the width and height. Each detection is held against the nearest of its class in
+    the other; one that has none differs by what its score is above the least that would be kept.
+
+    Raises:
+        ExportError: the exported network fails on a batch, or gives another shape.
+    """
+    (name,) = leaves(net(images[:1]))
+    height, width = images.shape[2:]
+    sides = np.array([width, height, width, height, 1.0, 1.0])
+    worst, count = 0.0, 0
+    least = float(getattr(net, "score_threshold", 0.0))
+    for batch in _batches(images):
+        with torch.no_grad():
+            own = net(batch).numpy()
+        try:
+            other = model(batch.numpy())[name]
+        except Exception as error:  # runtimes fail in their own ways
+            raise ExportError(f"it fails on a batch of {len(batch)}: {reason(error)}{ADVICE}") from error
+        if (own.shape, own.dtype) != (other.shape, other.dtype):
+            raise ExportError(
+                f"for a batch of {len(batch)} its {name} is {other.dtype} {other.shape}, the network's "
+                f"{own.dtype} {own.shape}{ADVICE}"
+            )
+        for a, b in zip(own / sides, other / sides, strict=True):
+            gap = max(_gap(a, b, least), _gap(b, a, least))
+            worst = float(np.maximum(worst, gap))
+            count += int((a[:, 4] > 0).sum())
+    about = {"max_abs_difference": worst, "max_rel_difference": worst, "max_abs_value": 1.0}
+    return {name: {**about, "same_argmax": None, "detections": count}}
+
+
+def _batches(images: Tensor) -> Iterator[Tensor]:
+    """Yield the images in batches of 1, 3 and 7 in turns, then grey ones and noise, where nothing is."""
+    start, turn = 0, 0
+    while start < len(images):
+        size = BATCHES[turn % len(BATCHES)]
+        yield images[start : start + size].contiguous()
+        start, turn = start + size, turn + 1
+    noise = torch.randn(images[:2].shape, generator=torch.Generator().manual_seed(0))
+    yield torch.zeros_like(images[:3])
+    yield torch.cat([torch.zeros_like(images[:1]), noise])
+
+
+def _gap(found: np.ndarray, other: np.ndarray, least: float) -> float:
+    """Return by how much detections (D, 6) differ at most from their nearest in the other; NaN for NaN."""
+    full = bool((other[:, 4] > 0).all())
+    found, other = found[found[:, 4] != 0], other[other[:, 4] != 0]
+    if not (np.isfinite(found).all() and np.isfinite(other).all()):
+        return float("nan")
+    if not len(found):
+        return 0.0
+    floor = float(other[:, 4].min()) if full else least
+    alone = np.maximum(found[:, 4] - floor, 0.0)  # where it has no partner
+    if not len(other):
+        return float(alone.max())
+    apart = np.abs(found[:, None, :5] - other[None, :, :5]).max(axis=2)
+    apart[found[:, None, 5] != other[None, :, 5]] = np.inf
+    return float(np.minimum(apart.min(axis=1), alone).max())
