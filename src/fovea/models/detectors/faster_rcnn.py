@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.detection import faster_rcnn as torchvision_faster_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, box_iou, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from fovea.models.detectors._base import Detector, Objects, Pyramid, image_list, packed, shifted
+from fovea.models.detectors._base import Detector, Objects, Pyramid, image_list, most_alike, packed, shifted
 
 RATIOS = (0.5, 1.0, 2.0)  # height by width
 LEVELS = 4
@@ -101,6 +101,45 @@ class FasterRCNN(Detector):
             proposals, first = self.net.rpn(raw.images, raw.features, true)
             _, second = self.net.roi_heads(raw.features, proposals, raw.images.image_sizes, true)
         return {**first, **second}
+
+    def anchor_boxes(self, raw: Shared) -> Tensor:
+        """Return the anchors of the first stage for one image (A, 4)."""
+        one = self.split(raw)[0]
+        return self.net.rpn.anchor_generator(one.images, list(one.features.values()))[0]
+
+    @torch.no_grad()
+    def place(self, raw: Shared, box: Tensor, label: Tensor) -> Tensor:
+        """Return the region (B, 4) that the second stage made each box of, or most nearly so."""
+        sizes, stage = raw.images.image_sizes, self.net.roi_heads
+        with _stages(self.net, training=False):
+            proposals, _ = self.net.rpn(raw.images, raw.features)
+        logits, shift = self._second(raw, proposals)
+        counts = [len(one) for one in proposals]
+        boxes = stage.box_coder.decode(shift, proposals).split(counts)  # (regions, K + 1, 4) of each image
+        chosen = []
+        for i, (own, certain) in enumerate(zip(boxes, logits.softmax(dim=1).split(counts), strict=True)):
+            k = int(label[i]) + 1
+            overlap = box_iou(box[i, None], clip_boxes_to_image(own[:, k], sizes[i]))[0]
+            chosen.append(proposals[i][most_alike(overlap[None], certain[None, :, k])[0]])
+        return torch.stack(chosen)
+
+    def logit(self, raw: Shared, place: Tensor, label: Tensor) -> Tensor:
+        """Return how far the logit of a class is above the background's in a region of each image (B,)."""
+        logits, _ = self._second(raw, list(place.split(1)))
+        return logits.gather(1, label[:, None] + 1)[:, 0] - logits[:, 0]
+
+    def _second(self, raw: Shared, regions: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits of classes and the shifts of boxes of all regions."""
+        stage = self.net.roi_heads
+        pooled = stage.box_roi_pool(raw.features, regions, raw.images.image_sizes)
+        return stage.box_predictor(stage.box_head(pooled))
+
+    def layers(self, raw: Shared, place: Tensor) -> list[str]:
+        """Return the level of the pyramid that each region is pooled from."""
+        pool = self.net.roi_heads.box_roi_pool
+        if pool.map_levels is None:
+            pool(raw.features, list(place.split(1)), raw.images.image_sizes)
+        return [f"net.backbone.fpn.layer_blocks.{int(one)}" for one in pool.map_levels(list(place.split(1)))]
 
     def split(self, raw: Shared) -> list[Shared]:
         """Return the pyramid of each image on its own."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import fcos as torchvision_fcos
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fovea.models.detectors._base import Anchored, Heads, Pyramid
@@ -52,6 +54,22 @@ class FCOS(Anchored):
     def get_classifier(self) -> nn.Module:
         """Return the last layer of the classes: what other classes need anew."""
         return self.net.head.classification_head.cls_logits
+
+    def anchor_boxes(self, raw: Heads) -> None:
+        """Return None: what torchvision calls anchors here are places, which have no size."""
+
+    def _logits(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return the logits of a class and of lying in the middle of the box, summed (B, A)."""
+        return super()._logits(raw, label) + raw.outputs["bbox_ctrness"][..., 0]
+
+    def _certainty(self, raw: Heads, label: Tensor) -> Tensor:
+        centre = F.logsigmoid(raw.outputs["bbox_ctrness"][..., 0])
+        return (F.logsigmoid(super()._logits(raw, label)) + centre) / 2
+
+    def _boxes(self, raw: Heads) -> list[Tensor]:
+        coder = self.net.box_coder
+        pairs = zip(raw.outputs["bbox_regression"], raw.anchors, strict=True)
+        return [clip_boxes_to_image(coder.decode(shift, own), raw.size) for shift, own in pairs]
 
     def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return self.net.compute_loss(objects, raw.outputs, raw.anchors, raw.levels)

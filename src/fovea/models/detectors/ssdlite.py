@@ -13,7 +13,7 @@ from torchvision.models.detection import ssd, ssdlite
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
-from fovea.models.detectors._base import Anchored, Heads, packed
+from fovea.models.detectors._base import Anchored, Heads, of_label, packed
 
 EXTRA = (256, 128, 128)  # widths of the coarser maps
 RATIOS = [2, 3]  # width by height, beside squares and the inverse
@@ -60,6 +60,18 @@ class SSDLite(Anchored):
     def get_classifier(self) -> nn.Module:
         """Return the layers of the classes: what other classes need anew."""
         return self.net.head.classification_head
+
+    def _layer(self, level: int) -> str:
+        """Name the depthwise convolution that the class is read from at a level, of 1 pixel at least two."""
+        return f"net.head.classification_head.module_list.{min(level, 2)}.0"
+
+    def _logits(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return how far the logit of a class is above that of the background (B, A)."""
+        logits = raw.outputs["cls_logits"]
+        return of_label(logits, label + 1) - logits[..., 0]
+
+    def _certainty(self, raw: Heads, label: Tensor) -> Tensor:
+        return of_label(raw.outputs["cls_logits"].log_softmax(dim=-1), label + 1)
 
     def _losses(self, raw: Heads, objects: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         matched = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, box_iou
 
 from fovea.models._inner_nets import drop_unused
-from fovea.models.detectors._base import Detector, Objects, packed
+from fovea.models.detectors._base import Detector, Objects, most_alike, packed
 
 ANCHORS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (3, 2), (3, 5), (5, 3))  # width, height in cells
 PRIOR = -4.0  # logit of the confidence before training
@@ -182,6 +182,27 @@ class YOLOv1(Detector):
             kept = kept[batched_nms(boxes[b, kept], score[b, kept], label[b, kept], self.nms_threshold)]
             found.append({"boxes": boxes[b, kept], "scores": score[b, kept], "labels": label[b, kept]})
         return packed(found, self.max_detections)
+
+    def anchor_boxes(self, raw: Grid) -> Tensor:
+        """Return the anchors of all cells (A h w, 4)."""
+        return self._places(raw)
+
+    def place(self, raw: Grid, box: Tensor, label: Tensor) -> Tensor:
+        """Return the anchor (B,) of a cell whose own box is most like each one, and the more certain."""
+        boxes = self._decode(raw.offset, raw).flatten(1, 3)  # (B, A h w, 4)
+        overlap = torch.stack([box_iou(one[None], own)[0] for one, own in zip(box, boxes, strict=True)])
+        return most_alike(overlap, raw.confidence.sigmoid().flatten(1))
+
+    def logit(self, raw: Grid, place: Tensor, label: Tensor) -> Tensor:
+        """Return the logit of the confidence and that of a class at an anchor of each image, summed (B,)."""
+        confidence = raw.confidence.flatten(1).gather(1, place[:, None])[:, 0]
+        cells = raw.logits.flatten(1, 2)  # (B, h w, K)
+        rows = torch.arange(len(place), device=place.device)
+        return confidence + cells[rows, place % cells.shape[1], label]
+
+    def layers(self, raw: Grid, place: Tensor) -> list[str]:
+        """Return the one map that the head reads."""
+        return ["map"] * len(place)
 
     def _places(self, raw: Grid) -> Tensor:
         """Return the anchors as boxes (A h w, 4)."""
