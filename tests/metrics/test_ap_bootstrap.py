@@ -53,5 +53,14 @@ def test_draws_are_those_of_the_seed_and_what_is_not_there_is_no_number():
     _, true = random_boxes(0, images=6, classes=2, most=4)
     counts, options = resamples(6, draws=20), {"num_classes": 2, "protocol": PROTOCOLS["coco"]}
     missed = resampled_precision(none, true, counts, **options)
-    assert interval(missed[0]) == (0.0, 0.0)
-    assert np.isnan(interval(resampled_precision(none, none, counts, **options)[0])).all()
+    assert interval(missed[0], 0.0) == (0.0, 0.0)
+    assert np.isnan(interval(resampled_precision(none, none, counts, **options)[0], np.nan)).all()
+
+
+def test_an_interval_covers_the_figure_as_often_as_it_says_although_draws_are_biased():
+    """Of the mean of a skewed sample; with draws that all lie above the figure, which a percentile would miss."""
+    rng = np.random.default_rng(0)
+    low, high = interval(rng.normal(0.5, 0.1, 4000), 0.5)
+    assert low == pytest.approx(0.5 - 0.196, abs=0.01) and high == pytest.approx(0.5 + 0.196, abs=0.01)
+    low, high = interval(rng.normal(0.55, 0.02, 4000), 0.5)
+    assert 0.45 < low < high < 0.53

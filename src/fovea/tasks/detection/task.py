@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fovea.ops.box_match import padded
 from fovea.tasks.base import Task
+from fovea.tasks.detection.speed import detection_times
 from fovea.tasks.detection.trained_boxes import FILE, TrainedBoxes
 from fovea.types import Batch, Output
 
@@ -75,6 +76,12 @@ class Detection(Task):
         run_dir = Path(self.trainer.default_root_dir)
         if self.trainer.is_global_zero and not (run_dir / FILE).exists():
             self._trained_boxes.write(run_dir)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Output:
+        """Measure the test split; time the net on the first image."""
+        if batch_idx == 0 and self.trainer.is_global_zero:
+            self.timing |= detection_times(self.net, batch["image"][:1])
+        return super().test_step(batch, batch_idx)
 
     def _losses(self, raw: Any, objects: list[dict[str, Tensor]]) -> Output:
         parts: dict[str, Tensor] = self.net.losses(raw, objects)  # type: ignore[operator]
