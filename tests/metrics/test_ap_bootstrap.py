@@ -57,8 +57,8 @@ def test_draws_are_those_of_the_seed_and_what_is_not_there_is_no_number():
     assert np.isnan(interval(resampled_precision(none, none, counts, **options)[0], np.nan)).all()
 
 
-def test_an_interval_covers_the_figure_as_often_as_it_says_although_draws_are_biased():
-    """Of the mean of a skewed sample; with draws that all lie above the figure, which a percentile would miss."""
+def test_an_interval_lies_about_the_figure_although_draws_are_biased():
+    """Also where nearly all draws lie above the figure, which percentiles alone would miss."""
     rng = np.random.default_rng(0)
     low, high = interval(rng.normal(0.5, 0.1, 4000), 0.5)
     assert low == pytest.approx(0.5 - 0.196, abs=0.01) and high == pytest.approx(0.5 + 0.196, abs=0.01)

@@ -81,7 +81,8 @@ def test_causes_and_costs_equal_mending_the_boxes_themselves_and_measuring_anew(
     lost = np.array([bool(m) and g not in usable for g, m in enumerate(judged.missed)])
     assert errors.number["missed"] == lost.sum()
     assert errors.without["missed"] == pytest.approx(measured(judged.found, true.take(~lost)))
-    assert errors.without["false negative"] == pytest.approx(measured(judged.found, true.take(~judged.missed)))
+    hits = true.take(~judged.missed)
+    assert errors.without["false negative"] == pytest.approx(measured(judged.found, hits))
     right = judged.found.take(~judged.wrong)
     assert errors.without["false positive"] == pytest.approx(measured(right, true))
 

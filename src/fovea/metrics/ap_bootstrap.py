@@ -93,7 +93,7 @@ def _hits(objects: np.ndarray, image: np.ndarray, right: np.ndarray, counted: np
 
 
 def _between(image: np.ndarray, which: np.ndarray, hits: np.ndarray, images: int) -> csr_array:
-    """Count in each image the detections `which` that follow one hit and come up to the next (hits, images)."""
+    """Count in each image the detections after one hit and up to the next (hits, images)."""
     from scipy.sparse import csr_array
 
     row = np.searchsorted(hits, which)

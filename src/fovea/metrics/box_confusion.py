@@ -36,8 +36,8 @@ def box_confusion(
     missed[truth] = False
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     np.add.at(matrix, (true.label[truth], found.label[detection]), 1)
-    np.add.at(matrix, (true.label[missed], num_classes), 1)
-    np.add.at(matrix, (num_classes, found.label[free]), 1)
+    matrix[:, num_classes] += np.bincount(true.label[missed], minlength=num_classes + 1)
+    matrix[num_classes] += np.bincount(found.label[free], minlength=num_classes + 1)
     return matrix
 
 
@@ -47,14 +47,12 @@ def one_to_one(found: Boxes, true: Boxes, pairs: Pairs) -> tuple[np.ndarray, np.
     All pairs that are the first choice of both of their boxes are taken at once, then those of the rest.
     """
     alike = found.label[pairs.detection] == true.label[pairs.truth]
-    order = np.lexsort(
-        (pairs.truth, pairs.detection, -found.score[pairs.detection], ~alike, -pairs.overlap)
-    )
+    order = np.lexsort((pairs.truth, pairs.detection, -found.score[pairs.detection], ~alike, -pairs.overlap))
     detection, truth = pairs.detection[order], pairs.truth[order]
     chosen: list[tuple[np.ndarray, np.ndarray]] = []
     while len(detection):
-        first = [np.unique(column, return_index=True)[1] for column in (detection, truth)]
-        both = np.intersect1d(*first)
+        of_detection, of_truth = (np.unique(one, return_index=True)[1] for one in (detection, truth))
+        both = np.intersect1d(of_detection, of_truth)
         chosen.append((detection[both], truth[both]))
         rest = ~(np.isin(detection, detection[both]) | np.isin(truth, truth[both]))
         detection, truth = detection[rest], truth[rest]

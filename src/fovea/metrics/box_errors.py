@@ -100,7 +100,7 @@ def _causes(judged: Judged, near: np.ndarray) -> np.ndarray:
 def _mendable(
     judged: Judged, of_cause: np.ndarray, target: np.ndarray, missed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the detections that mending makes right, the most certain of each missed object, and the object."""
+    """Return the detections that mending makes right, one for each missed object, and those objects."""
     which = np.flatnonzero(of_cause)
     which = which[missed[target[which]]]  # the most certain come first
     objects, first = np.unique(target[which], return_index=True)

@@ -51,11 +51,9 @@ class Judged(NamedTuple):
         return missed
 
 
-def judge(
-    found: Boxes, true: Boxes, *, num_classes: int, protocol: Protocol, overlap: float = 0.5
-) -> Judged:
+def judge(found: Boxes, true: Boxes, *, num_classes: int, protocol: Protocol, overlap: float = 0.5) -> Judged:
     """Match the detections of a data set with its true boxes, of all sizes together."""
     found = protocol.ranked(found)
     matches = protocol.match(found, true, thresholds=(overlap,))
-    parts = (part[0, 0] for part in (matches.right, matches.ignored, matches.truth))
-    return Judged(found, true, *parts, num_classes, overlap, protocol)
+    right, ignored, truth = (part[0, 0] for part in (matches.right, matches.ignored, matches.truth))
+    return Judged(found, true, right, ignored, truth, num_classes, overlap, protocol)

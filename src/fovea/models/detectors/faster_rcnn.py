@@ -120,6 +120,9 @@ class FasterRCNN(Detector):
         for i, (own, certain) in enumerate(zip(boxes, logits.softmax(dim=1).split(counts), strict=True)):
             k = int(label[i]) + 1
             overlap = box_iou(box[i, None], clip_boxes_to_image(own[:, k], sizes[i]))[0]
+            if not counts[i]:
+                chosen.append(box[i])
+                continue
             chosen.append(proposals[i][most_alike(overlap[None], certain[None, :, k])[0]])
         return torch.stack(chosen)
 

@@ -1,4 +1,4 @@
-"""The report of a detector: average precision and its interval, by class and size; speed; then the details."""
+"""The report of a detector: average precision with its interval, by class and size, then the details."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def _intervals(found: Precision, tested: Tested) -> list[Block]:
         f"{100 * LEVEL:.0f} % intervals by a bootstrap over the test images ({DRAWS:,} draws, seed 0, "
         "bias-corrected): they cover the choice of the images, not what another training would give."
     )
-    return [Table(("Figure", "Value", f"{100 * LEVEL:.0f} % interval"), rows, align="lrr"), Text(text, "note")]
+    heads = ("Figure", "Value", f"{100 * LEVEL:.0f} % interval")
+    return [Table(heads, rows, align="lrr"), Text(text, "note")]
 
 
 def _per_class(found: Precision, classes: Sequence[str]) -> Section:
@@ -142,9 +143,9 @@ def _speed(run: Run) -> list[Section]:
         return []
     device = run.section("environment").get("device") or MISSING
     text = (
-        f"One image at batch 1 on {device}, from the normalised image to its detections, reading not counted: "
-        "medians of passes in turns after a warm-up, in the test stage. Without suppression all candidates "
-        "stay, and as many of them are kept at the end."
+        f"One image at batch 1 on {device}, from the normalised image to its detections, reading not "
+        "counted: medians of passes in turns after a warm-up, in the test stage. Without suppression all "
+        "candidates stay, and as many of them are kept at the end."
     )
     rows = [
         ("with non-maximum suppression", f"{whole:.2f}", f"{1000 / whole:.1f}" if whole else MISSING),

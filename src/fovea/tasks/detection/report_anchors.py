@@ -28,9 +28,9 @@ def sections(run_dir: Path) -> list[Section]:
     small, large = np.percentile(np.sqrt(sides.prod(axis=1)), [5, 95])
     text = (
         f"Best possible recall of the anchors at an overlap of {LEAST:g}: {100 * fit.mean():.1f} % of "
-        f"{counted(len(sides), 'training box')} have an anchor at some place of the image that overlaps so much "
-        f"before it is shifted; the mean overlap with the best anchor is {overlap.mean():.2f}. Nine boxes in ten "
-        f"are as large as squares of {small:.0f} to {large:.0f} pixels; the anchors have "
+        f"{counted(len(sides), 'training box')} have an anchor at some place of the image that overlaps so "
+        f"much before it is shifted; the mean overlap with the best anchor is {overlap.mean():.2f}. Nine boxes in "
+        f"ten are as large as squares of {small:.0f} to {large:.0f} pixels; the anchors have "
         f"{counted(len(anchors), 'size')}."
     )
     drawn = _draw(run_dir / "figures" / "anchors.png", sides, fit, anchors)
@@ -41,11 +41,13 @@ def sections(run_dir: Path) -> list[Section]:
 def _draw(path: Path, sides: np.ndarray, fit: np.ndarray, anchors: np.ndarray) -> Path:
     drawing = new_figure(width=6.2, height=3.6)
     axes = panel(drawing, left=0.65, bottom=0.55, width=3.4, height=2.6)
-    for chosen, colour, label in ((fit, HELD_OUT, "boxes that an anchor fits"), (~fit, PALETTE[4], "other boxes")):
+    kinds = ((fit, HELD_OUT, "boxes that an anchor fits"), (~fit, PALETTE[4], "other boxes"))
+    for chosen, colour, label in kinds:
         if chosen.any():
             options = {"s": 5, "alpha": 0.5, "lw": 0, "color": colour, "label": label}
             axes.scatter(*sides[chosen].clip(0.5).T, **options)  # type: ignore[arg-type]
-    axes.scatter(*anchors.clip(0.5).T, s=28, marker="s", facecolors="none", edgecolors="black", label="anchors")
+    square = {"s": 28, "marker": "s", "facecolors": "none", "edgecolors": "black", "label": "anchors"}
+    axes.scatter(*anchors.clip(0.5).T, **square)  # type: ignore[arg-type]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,8 +41,8 @@ def section(run_dir: Path, judged: Judged, classes: Sequence[str]) -> Section:
     path = _draw(run_dir / "figures" / "precision_recall.png", curves, at, classes)
     caption = (
         f"A detection is right from an overlap of {judged.overlap:g}. Left: as the threshold falls, recall "
-        "grows and precision changes. Right: F1 = 2TP / (2TP + FP + FN) of what a threshold keeps; black: the "
-        "mean over the classes."
+        "grows and precision changes. Right: F1 = 2TP / (2TP + FP + FN) of what a threshold keeps; black: "
+        "the mean over the classes."
     )
     note = (
         "The threshold at which F1 is highest, the lowest of equal ones, in steps of 0.001; “all classes” is "
@@ -82,7 +82,12 @@ def _draw(
     for place, k in enumerate(known):
         many = len(known) > NAMED
         colour, dashes = (SOFT, "-") if many else style(place)
-        options = {"color": colour, "ls": dashes, "lw": 0.5 if many else 1.2, "alpha": 0.5 if many else 1.0}
+        options: dict[str, Any] = {
+            "color": colour,
+            "ls": dashes,
+            "lw": 0.5 if many else 1.2,
+            "alpha": 0.5 if many else 1.0,
+        }
         recall, precision = _thinned(curves[k])  # type: ignore[arg-type]
         left.plot(recall, precision, **options)
         name = plot_text(classes[k], width=18)

@@ -44,9 +44,9 @@ def confusion_section(
     path = confusion.draw(matrix, names, run_dir / "figures" / "confusion_matrix.png")
     scale = "; numbers: boxes." if len(names) <= confusion.MAX_COUNTED else ", on a square-root scale."
     caption = (
-        f"Rows are true classes, columns predictions, of detections with a score of {threshold:g} or more. One "
-        f"detection stands for one object, of whatever class, that it overlaps by {overlap:g} or more, those "
-        f"that overlap most first. Last column: objects that were missed; last row: detections of the "
+        f"Rows are true classes, columns predictions, of detections with a score of {threshold:g} or more. "
+        f"One detection stands for one object, of whatever class, that it overlaps by {overlap:g} or more, "
+        f"those that overlap most first. Last column: objects that were missed; last row: detections of the "
         f"{background}. Shade: share of the row{scale}"
     )
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -69,9 +69,9 @@ def causes_section(judged: Judged) -> Section:
         for name in (*CAUSES, "missed", "false positive", "false negative")
     ]
     text = (
-        f"The average precision at an overlap of {judged.overlap:g} is {figure(errors.ap)}. Each line says how "
-        "much higher it were if that kind of error alone were mended, all else as it is: the costs do not add "
-        "up. A detection has one cause, at any score; too far off means an overlap of "
+        f"The average precision at an overlap of {judged.overlap:g} is {figure(errors.ap)}. Each line says "
+        "how much higher it were if that kind of error alone were mended, all else as it is: the costs do not "
+        "add up. A detection has one cause, at any score; too far off means an overlap of "
         f"{BACKGROUND:g} up to {judged.overlap:g}. After TIDE (Bolya et al. 2020)."
     )
     table = Table(("Error", "What it is", "Number", "Costs in AP"), rows, align="llrr")

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fovea.ops.box_pairs import found_boxes, true_boxes
 from fovea.page.annotations import Drawing, draw
 from fovea.page.formats import counted
 from fovea.page.image_grid import beside
-from fovea.ops.box_pairs import found_boxes, true_boxes
 from fovea.types import Batch, Measured, Output, Resampled, ScoreTable, TaskView, Truth
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from fovea.tasks.detection.explain import BoxSelector
 
 GAP = 4  # pixels between pictures side by side
 SIDE = 320  # pixels of each of the pictures beside each other
@@ -180,6 +182,18 @@ class DetectionView(TaskView):
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Name the objects and both scores."""
         return [counted(int(good["target"]), "object"), f"F1 {good['score']:.3f} / {bad['score']:.3f}"]
+
+    def explained(self, net: Any) -> Any:
+        """Return the detector with what its heads say as its output, in which scores have gradients."""
+        from fovea.tasks.detection.explain import with_raw_output
+
+        return with_raw_output(net)
+
+    def selector(self, target: str | int = "predicted") -> BoxSelector:
+        """Choose the boxes that are explained."""
+        from fovea.tasks.detection.explain import BoxSelector
+
+        return BoxSelector(classes=self.classes, target=target)
 
     def _kept(self, answer: np.ndarray) -> np.ndarray:
         """Return the detections (n, 6) above the threshold."""
