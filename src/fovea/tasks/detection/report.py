@@ -16,7 +16,7 @@ from fovea.page.blocks import Block, Section, Table, Text
 from fovea.page.formats import MISSING, counted, is_number
 from fovea.reading import Unreadable
 from fovea.runs.read import MOST_CLASSES, Run, read_predictions, read_run
-from fovea.tasks.detection import report_anchors, report_curves, report_errors
+from fovea.tasks.detection import report_curves, report_errors
 from fovea.tasks.detection.report_tables import figure, short_table
 from fovea.tasks.detection.view import numbered
 
@@ -44,7 +44,7 @@ def sections(
         iou: least overlap of a detection that is right, there and in curves and causes.
     """
     if not (arrays := read_predictions(run_dir, *ARRAYS)):
-        return report_anchors.sections(run_dir)
+        return []
     run, rule = read_run(run_dir), PROTOCOLS[protocol]
     tested = _tested(arrays, run.classes, run_dir)
     count = len(tested.classes)
@@ -59,7 +59,6 @@ def sections(
             inclusive=rule.inclusive,
         ),
         report_errors.causes_section(judged),
-        *report_anchors.sections(run_dir),
         *_speed(run),
     ]  # fmt: skip
 
