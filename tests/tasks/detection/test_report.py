@@ -101,7 +101,9 @@ def test_speed_and_anchors_are_shown_where_a_run_kept_them(tmp_path):
     torch = pytest.importorskip("torch")
     kept = TrainedBoxes()
     anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 30], [40, 20, 60, 30]])
-    kept.add(anchors, [torch.tensor([[0.0, 0, 10, 12]]), torch.zeros(0, 4), torch.tensor([[0.0, 40, 50, 90]])])
+    kept.add(
+        anchors, [torch.tensor([[0.0, 0, 10, 12]]), torch.zeros(0, 4), torch.tensor([[0.0, 40, 50, 90]])]
+    )
     kept.write(run)
     (section,) = report_anchors.sections(run)
     assert "50.0 %" in section.blocks[0].text and "2 sizes" in section.blocks[0].text

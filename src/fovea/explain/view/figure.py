@@ -29,7 +29,9 @@ def draw_figure(path: Path, records: Sequence[ImageAttributions]) -> Path:
     """Write the figure of one image, a row for each model: prediction, input, an overlay per map."""
     columns = merge(record.by_column() for record in records)
     truth = true_class(records)
-    title = [records[0].id, "true class unknown" if truth is None else f"true class: {truth}"]
+    boxed = any(one.selected and one.selected.number for record in records for one in record.attributions)
+    known = "true class unknown" if truth is None else f"true class: {truth}"
+    title = [records[0].id, *([] if boxed and truth is None else [known])]
     return draw_sheet(path, [_row(record, columns) for record in records], title=title, signs=signs(records))
 
 

@@ -32,8 +32,13 @@ class RawDetections:
 
 
 def with_raw_output(net: nn.Module) -> nn.Module:
-    """Return a detector that shares all its layers with `net`, and gives `RawDetections`."""
+    """Return a detector that shares all its layers with `net`, and gives `RawDetections`.
+
+    What looks for the last features finds those of the backbone: the heads run once for each level.
+    """
     twin = copy.copy(net)
+    if isinstance(backbone := getattr(net, "backbone", None), nn.Module):
+        twin.forward_features = backbone.forward
     twin.forward = lambda x: RawDetections(net, net.raw(x))  # type: ignore[operator]
     return twin
 
