@@ -101,9 +101,8 @@ def test_speed_and_anchors_are_shown_where_a_run_kept_them(tmp_path):
     torch = pytest.importorskip("torch")
     kept = TrainedBoxes()
     anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 30], [40, 20, 60, 30]])
-    kept.add(
-        anchors, [torch.tensor([[0.0, 0, 10, 12]]), torch.zeros(0, 4), torch.tensor([[0.0, 40, 50, 90]])]
-    )
+    boxes = [torch.tensor([[0.0, 0, 10, 12]]), torch.zeros(0, 4), torch.tensor([[0.0, 40, 50, 90]])]
+    kept.add(anchors, boxes)
     kept.write(run)
     (section,) = report_anchors.sections(run)
     assert "50.0 %" in section.blocks[0].text and "2 sizes" in section.blocks[0].text
@@ -133,6 +132,5 @@ def test_times_are_of_the_net_with_and_without_suppression():
 
     times = detection_times(Net(), torch.zeros(1, 3, 8, 8))
     assert set(times) == {"detect_ms", "detect_without_nms_ms"} and min(times.values()) > 0
-    assert set(kept[1::2]) == {50} and set(kept[::2]) == {len(batched_nms(boxes, boxes[:, 0],
-                                                                         torch.zeros(50).long(), 0.1))}  # fmt: skip
-    assert kept[0] < 50
+    alone = len(batched_nms(boxes, boxes[:, 0], torch.zeros(50).long(), 0.1))
+    assert set(kept[1::2]) == {50} and set(kept[::2]) == {alone} and alone < 50

@@ -23,7 +23,7 @@ def detectors(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("detectors"), {}
     for kind in KINDS:
         found[kind] = folder / kind
-        words = [f"experiment={kind}_scenes", *WORDS]
+        words = [f"experiment={kind}_scenes", *WORDS, *(["callbacks=explain"] if kind == "retinanet" else [])]
         assert runs.train(words, run_dir=found[kind], report=True) == 0, runs.output(found[kind])
     return found
 
@@ -62,6 +62,7 @@ def test_one_box_of_every_kind_is_explained(kind, detectors, call, tmp_path):
         x1, y1, x2, y2 = map(float, line["box"].split())
         assert 0 <= x1 < x2 <= 64 and 0 <= y1 < y2 <= 64
     assert len({line["map"] for line in lines}) == len(lines)
+    assert kind != "retinanet" or (run / "explain" / "epoch_0001.png").is_file()  # by the callback
     report = (run / "report.html").read_text()
     assert ("<h2>Anchors" in report) == (kind != "fcos") and "<h2>Speed" in report
 

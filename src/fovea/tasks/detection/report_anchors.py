@@ -27,9 +27,9 @@ def sections(run_dir: Path) -> list[Section]:
     fit = overlap >= LEAST
     small, large = np.percentile(np.sqrt(sides.prod(axis=1)), [5, 95])
     text = (
-        f"Best possible recall of the anchors at an overlap of {LEAST:g}: {100 * fit.mean():.1f} %. So many "
-        f"of {counted(len(sides), 'training box')} have an anchor somewhere in the image that overlaps so much "
-        "before it is shifted; the mean overlap with the best anchor is "
+        f"Best possible recall of the anchors at an overlap of {LEAST:g}: {100 * fit.mean():.1f} %. "
+        f"So many of {counted(len(sides), 'training box')} have an anchor somewhere in the image that "
+        "overlaps so much before it is shifted; the mean overlap with the best anchor is "
         f"{overlap.mean():.2f}. Nine boxes in ten are as large as squares of {small:.0f} to {large:.0f} "
         f"pixels; the anchors have {counted(len(anchors), 'size')}."
     )

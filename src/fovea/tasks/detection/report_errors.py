@@ -69,9 +69,9 @@ def causes_section(judged: Judged) -> Section:
         for name in (*CAUSES, "missed", "false positive", "false negative")
     ]
     text = (
-        f"The average precision at an overlap of {judged.overlap:g} is {figure(errors.ap)}. A line says how "
-        "much higher it were if that kind of error alone were mended, all else as it is: the costs do not add "
-        "up. A detection has one cause, at any score; too far off means an overlap of "
+        f"The average precision at an overlap of {judged.overlap:g} is {figure(errors.ap)}. A line says "
+        "how much higher it were if that kind of error alone were mended, all else as it is: the costs do "
+        "not add up. A detection has one cause, at any score; too far off means an overlap of "
         f"{BACKGROUND:g} up to {judged.overlap:g}. After TIDE (Bolya et al. 2020)."
     )
     table = Table(("Error", "What it is", "Number", "Costs in AP"), rows, align="llrr")
