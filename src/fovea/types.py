@@ -142,6 +142,13 @@ class ScoreTable(NamedTuple):
     scores: np.ndarray  # (lines,) float, NaN where there is none
 
 
+class Resampled(NamedTuple):
+    """A metric of all images together, and of resamples of them."""
+
+    value: float  # NaN where there is none
+    draws: np.ndarray  # (draws,) float
+
+
 Truth = Union["np.ndarray", int]  # what is true of an image: a class, a map, a picture
 
 
@@ -167,6 +174,10 @@ class TaskView(Protocol):
     net sees batches at its input size, and what it gives is the output."""
     boxes: Callable[[np.ndarray], np.ndarray] | None = None
     """Return the boxes of an answer (n, 6): x1 y1 x2 y2 in pixels, score, class; None: it has none."""
+    wholes: Sequence[str] = ()
+    """The metrics that `resample` gives: of all images together, not means over them."""
+    explained: Callable[[Any], Any] | None = None
+    """Map the net to the one whose output `selector` reads; None: the net itself."""
     selector: Callable[..., Any] | None = None
     """Build from `target` what is explained of an image, as `fovea.explain` has it; None: nothing."""
 
@@ -212,6 +223,13 @@ class TaskView(Protocol):
         `class` is its name; `score`, NaN where there is none, perhaps with `correct` of `images` behind it.
         """
         return []
+
+    def resample(self, metric: str, arrays: Mapping[str, np.ndarray], counts: np.ndarray) -> Resampled:
+        """Return one of `wholes` from the rows of all images, and of draws in which an image counts so often.
+
+        `counts` is (images, draws) float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has wholes, but no resample()")
 
     def differ(self, good: Mapping[str, Any], bad: Mapping[str, Any]) -> list[str]:
         """Describe how the answers of a better and a worse model to one image differ."""

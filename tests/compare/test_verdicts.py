@@ -1,13 +1,15 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fovea.compare.types import PairedTest
+from fovea.compare.types import ModelGroup, PairedTest, PerImageScores
 from fovea.compare.verdicts import different_tests, interval, paired_tests
 from fovea.metrics.significance import mcnemar, t_interval, wilson
-from fovea.runs.read import read_run
+from fovea.runs.read import Run, read_run
+from fovea.types import Resampled
 from helpers.toy_comparison import TASK, groups_of, write_run
 
 
@@ -124,3 +126,35 @@ def test_several_comparisons_are_corrected(tmp_path):
 def test_a_p_at_the_limit_of_the_draws_is_a_bound():
     at_limit = PairedTest("x", -0.1, -0.2, -0.05, 2e-4, "paired bootstrap", adjusted=0.008, bound=True)
     assert at_limit.words() == "worse (p ≤ 0.008)"
+
+
+def test_a_figure_of_all_images_is_tested_by_its_own_resamples():
+    """Not by the scores of single images: here these say the reverse."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 0.02, 1000)
+
+    def run_of(name, seed):
+        return Run(Path(name), {"seed": seed}, {"seed": seed}, "", {})
+
+    def group(name, value, noise, runs=1):
+        found = [
+            PerImageScores(
+                np.arange(50).astype(str), np.zeros(50), np.full(50, 1 - value), None,
+                Resampled(value + 0.001 * i, value + 0.001 * i + common + rng.normal(0, noise, 1000)),
+            )
+            for i in range(runs)
+        ]  # fmt: skip
+        return ModelGroup(name, [run_of(name, seed) for seed in range(runs)], found)
+
+    base = group("base", 0.5, 0.001)
+    better, same = paired_tests([base, group("better", 0.52, 0.001), group("same", 0.5, 0.001)], base)
+    assert better.difference == pytest.approx(0.02) and 0.01 < better.low < 0.02 < better.high < 0.03
+    assert better.p == pytest.approx(2 / 1001) and better.bound and better.draws == 1000
+    assert better.adjusted == pytest.approx(2 * better.p) and better.words() == "better (p ≤ 0.004)"
+    assert same.p > 0.05 and same.low < 0 < same.high
+    several = [group("a", 0.5, 0.001, runs=3), group("b", 0.52, 0.001, runs=3)]
+    (over,) = paired_tests(several, several[0])
+    assert over.covers.startswith("images and") and over.p < 0.05 and over.low < 0.02 < over.high
+    nothing = group("nothing", np.nan, 0.0)
+    (unknown,) = paired_tests([base, nothing], base)
+    assert unknown.p == 1.0 and np.isnan(unknown.low)

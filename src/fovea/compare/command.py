@@ -96,7 +96,7 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     dirs = find(listed(config, "runs"), exclude=listed(config, "exclude"))
     runs, left_out = read(dirs, listed(config, "include"), listed(config, "tags"))
     metric, mode = choose_metric(runs, config.metric, config.mode)
-    task = task_comparison(runs)
+    task = task_comparison(runs, metric)
     scores, notes = read_scores(runs, task)
     if unlike := different_tests(runs, scores):
         if not config.allow_different_tests:
@@ -191,12 +191,13 @@ def _require(runs: Sequence[Run], metric: str) -> None:
     raise UsageError(f"no run has metric={metric}{hint}; there are: {', '.join(known) or 'none'}")
 
 
-def task_comparison(runs: Sequence[Run]) -> PairedExamples | None:
+def task_comparison(runs: Sequence[Run], metric: str) -> PairedExamples | None:
     """Return the comparison of answers; None where the task has no view, or there are several tasks."""
     nodes: list[Any] = [(run.config.get("report") or {}).get("view") or {} for run in runs]
     if len({node.get("_target_") for node in nodes}) > 1 or not nodes[0]:
         return None
-    return PairedExamples(build.make(nodes[0])(classes=runs[0].classes))
+    view = build.make(nodes[0])(classes=runs[0].classes)
+    return PairedExamples(view, metric=metric.removeprefix("test/"))
 
 
 def read_scores(

@@ -11,24 +11,28 @@ import numpy as np
 from fovea.compare.figures import own_figure
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import unique_names
+from fovea.metrics.ap_bootstrap import resamples
 from fovea.page.blocks import Block, Gallery, Heading, Section, Text, encode
 from fovea.page.image_grid import sheet
 from fovea.page.label import annotate, thumbnail
 from fovea.runs.read import Run, read_predictions
-from fovea.types import TaskView
+from fovea.types import Resampled, TaskView
 
 
 class PairedExamples:
     """Compares the answers of runs to their test images, scored by the task's view.
 
     Args:
+        view: of the task.
+        metric: that ranks the models; the paired tests compare it where the view can resample it.
         shown: images for each pair of models, in each direction.
         pairs: models that are shown beside the baseline.
     """
 
-    def __init__(self, view: TaskView, *, shown: int = 8, pairs: int = 6) -> None:
+    def __init__(self, view: TaskView, *, metric: str = "", shown: int = 8, pairs: int = 6) -> None:
         self.view, self.shown, self.pairs = view, shown, pairs
-        self.metric = view.score
+        self.whole = metric if metric in view.wholes else None
+        self.metric = view.score if self.whole is None else self.whole
 
     def read(self, run: Run) -> PerImageScores | None:
         """Read `predictions/test.npz`, without images that have no score; None where there is none.
@@ -51,9 +55,14 @@ class PairedExamples:
         arrays = {k: values if k.startswith("total_") else values[order] for k, values in found.items()}
         try:
             self.view.table(arrays)
+            whole = None if self.whole is None else self._resampled(self.whole, arrays)
         except (TypeError, ValueError, IndexError, KeyError) as error:  # of arrays of other types or shapes
             raise ValueError(f"{path} does not hold what a run of this task keeps ({error})") from None
-        return PerImageScores(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays)
+        return PerImageScores(arrays["ids"], arrays["target"], arrays["score"].astype(float), arrays, whole)
+
+    def _resampled(self, metric: str, arrays: Mapping[str, np.ndarray]) -> Resampled:
+        """Return a metric of all images together in the same resamples for every run."""
+        return self.view.resample(metric, arrays, resamples(len(arrays["ids"])))
 
     def table(self, groups: Sequence[ModelGroup]) -> TaskTable | None:
         """Return (title, names of the columns, lines) of the task's own scores, means over the runs."""

@@ -23,7 +23,8 @@ COVERS = {
     "runs": "An interval marked “runs” is of the mean over runs that differ in more than the seed, or repeat "
     "one (Student's t): it covers these differences too, so it is no interval over seeds.",
     "images": "An interval marked “images” is of a single run (Wilson's where each image is right or wrong, "
-    "else Student's t): it covers the choice of the test images, but not the variation between seeds.",
+    "else Student's t, a bootstrap over images where the figure is of all of them together): it covers the "
+    "choice of the test images, but not the variation between seeds.",
 }
 # What the headline names: title, sign of what is better, name of the number, its unit.
 LEADERS = (
@@ -112,11 +113,12 @@ def _tests(comparison: Comparison) -> list[Section]:
         "Test",
         "Covers",
     )
+    draws = max(test.draws for test in comparison.tests) or DRAWS
     note = (
         f"Each model is compared with the baseline by {comparison.measure} on the same test images. The "
         "interval and the test cover the choice of the test images and, where both models have several "
         "runs, the variation between these (Student's t over both). Of single runs they cover the images "
-        f"alone ({DRAWS:,} paired bootstrap draws). “Better” and “worse” mean p < {ALPHA} after Holm's "
+        f"alone ({draws:,} paired bootstrap draws). “Better” and “worse” mean p < {ALPHA} after Holm's "
         f"correction for {counted(len(rows), 'comparison')}."
     )
     table = Table(heads, rows, align="llrrrll")

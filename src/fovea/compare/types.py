@@ -15,6 +15,7 @@ import numpy as np
 from fovea.page.blocks import Section
 from fovea.page.formats import is_number
 from fovea.runs.read import Run
+from fovea.types import Resampled
 
 ALPHA = 0.05  # the level of significance
 Pictures = Callable[[list[str]], dict[str, np.ndarray]]  # names of test images -> (H, W, C) uint8
@@ -29,6 +30,7 @@ class PerImageScores:
     target: np.ndarray  # (N, …) ground truth
     values: np.ndarray  # (N,) one number per image, whose mean is the metric of the paired tests
     extra: Any = None  # what the task's own tables and sections need
+    whole: Resampled | None = None  # the metric of the paired tests where it is no such mean
 
     @property
     def digests(self) -> tuple[str, str]:
@@ -85,6 +87,7 @@ class PairedTest:
     adjusted: float = math.nan  # p after Holm's correction
     detail: str = ""
     covers: str = "images"  # the variation: of images, or of images and seeds
+    draws: int = 0  # of the bootstrap
     bound: bool = False  # p is as small as the number of bootstrap draws allows: it may be smaller
 
     @property

@@ -12,16 +12,19 @@ import numpy as np
 
 from fovea.compare.settings import comparable, drop_seed_copies, seed_of
 from fovea.compare.types import ModelGroup, PairedTest, PerImageScores
+from fovea.metrics.ap_bootstrap import interval as resampled_interval
 from fovea.metrics.significance import (
     holm,
     mcnemar,
-    over_images_and_seeds,
+    of_draws,
     paired_bootstrap,
     t_interval,
     wilson,
+    with_seeds,
 )
 from fovea.page.formats import counted
 from fovea.runs.read import Run
+from fovea.types import Resampled
 
 DRAWS = 10_000  # of the bootstrap
 SHARES = (  # metrics that lie in 0…1
@@ -76,7 +79,9 @@ def interval(group: ModelGroup, metric: str, *, paired: bool) -> tuple[float, fl
             return max(low, 0.0), min(high, 1.0), _varied([group]) + CUT
         return low, high, _varied([group])
     if paired and len(values) == 1 and len(group.scores) == 1:
-        scores = group.scores[0].values
+        scores, whole = group.scores[0].values, group.scores[0].whole
+        if whole is not None:
+            return (*resampled_interval(whole.draws, whole.value), "images")
         if _is_binary(scores):
             return (*wilson(int(scores.sum()), len(scores)), "images")
         return (*t_interval(scores), "images")
@@ -107,32 +112,58 @@ def paired_tests(groups: Sequence[ModelGroup], base: ModelGroup) -> list[PairedT
     return [replace(one, adjusted=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def _over_seeds(group: ModelGroup, base: ModelGroup, ours: np.ndarray, theirs: np.ndarray) -> PairedTest:
+def _over_seeds(group: ModelGroup, base: ModelGroup, means: tuple[np.ndarray, np.ndarray],
+                of_images: float, images: int) -> PairedTest:  # fmt: skip
+    """Test the difference of figures (seeds,) that has variance `of_images` over images."""
     seeds = [[seed_of(run) for run in g.runs] for g in (group, base) if len(g.runs) == len(g.scores)]
     varied = _varied([group, base])
     same = varied == "seeds" and len(seeds) == 2 and seeds[0] == seeds[1]
-    low, high, p = over_images_and_seeds(ours, theirs, same_seeds=same)
-    detail = f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}"
+    low, high, p = with_seeds(*means, of_images, images=images, same_seeds=same)
     return PairedTest(
-        group.name, float(ours.mean() - theirs.mean()), low, high, p,
+        group.name, float(means[0].mean() - means[1].mean()), low, high, p,
         f"t over images{f' and {varied}, paired' if same else f', paired, and {varied}'}",
-        detail=detail, covers=f"images and {varied}",
+        detail=_means_over(*means), covers=f"images and {varied}",
     )  # fmt: skip
 
 
+def _means_over(ours: np.ndarray, theirs: np.ndarray) -> str:
+    return f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}"
+
+
 def _paired_test(group: ModelGroup, base: ModelGroup) -> PairedTest:
+    wholes = [[scores.whole for scores in g.scores if scores.whole is not None] for g in (group, base)]
+    if all(wholes):
+        return _of_wholes(group, base, *wholes)
     ours, theirs = (np.array([scores.values for scores in g.scores]) for g in (group, base))
-    if len(ours) > 1 and len(theirs) > 1:
-        return _over_seeds(group, base, ours, theirs)
     gaps = np.mean(ours, axis=0) - np.mean(theirs, axis=0)
+    if len(ours) > 1 and len(theirs) > 1:
+        of_images = float(gaps.var(ddof=1)) / len(gaps) if len(gaps) > 1 else 0.0
+        return _over_seeds(group, base, (ours.mean(axis=1), theirs.mean(axis=1)), of_images, len(gaps))
     low, high, p = paired_bootstrap(gaps, draws=DRAWS)
     result = PairedTest(
-        group.name, float(gaps.mean()), low, high, p, "paired bootstrap",
-        detail=f"means over {counted(len(ours), 'run')} and {counted(len(theirs), 'run')}",
-        bound=p <= 2 / (DRAWS + 1),
+        group.name, float(gaps.mean()), low, high, p, "paired bootstrap", detail=_means_over(ours, theirs),
+        draws=DRAWS, bound=p <= 2 / (DRAWS + 1),
     )  # fmt: skip
     if len(ours) > 1 or len(theirs) > 1 or not _is_binary(np.concatenate([*ours, *theirs])):
         return result
     won, lost = int((gaps > 0).sum()), int((gaps < 0).sum())
     detail = f"{won} won, {lost} lost"
     return replace(result, p=mcnemar(won, lost), method="McNemar, exact", detail=detail, bound=False)
+
+
+def _of_wholes(
+    group: ModelGroup, base: ModelGroup, ours: Sequence[Resampled], theirs: Sequence[Resampled]
+) -> PairedTest:
+    """Test the difference of a metric of all images together by the same resamples of them for both."""
+    means = np.array([one.value for one in ours]), np.array([one.value for one in theirs])
+    draws = np.mean([one.draws for one in ours], axis=0) - np.mean([one.draws for one in theirs], axis=0)
+    images = len(group.scores[0].values)
+    if np.isnan(draws).all():  # nothing is to be found
+        return PairedTest(group.name, 0.0, math.nan, math.nan, 1.0, "paired bootstrap", draws=len(draws))
+    if len(ours) > 1 and len(theirs) > 1:
+        return _over_seeds(group, base, means, float(np.nanvar(draws, ddof=1)), images)
+    low, high, p = of_draws(draws, signs=images, tolerance=1e-6)
+    return PairedTest(
+        group.name, float(means[0].mean() - means[1].mean()), low, high, p, "paired bootstrap",
+        detail=_means_over(*means), draws=len(draws), bound=p <= 2 / (len(draws) + 1),
+    )  # fmt: skip

@@ -222,7 +222,8 @@ class Session:
         self.summary.write()
 
     def _conclude(self, summary: Summary) -> None:
-        summary.set(metrics=self.metrics, timing=self._timing(), data=self.datamodule.summary())
+        timing = self._timing() | self.task.timing
+        summary.set(metrics=self.metrics, timing=timing, data=self.datamodule.summary())
         summary.set(measured=dict(self.task.measured))
         best = self.checkpointer.best
         for row in self.record.rows:

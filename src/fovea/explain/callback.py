@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fovea.callbacks.wandb import RunLogger
 from fovea.data.collate import collate
-from fovea.explain.core.class_choice import ClassSelector, LogitSelector
+from fovea.explain.core.class_choice import ClassSelector, LogitSelector, SelectedClass, by_layer
 from fovea.explain.core.method import Method, explaining
 from fovea.explain.core.pixels import Pixels
 from fovea.explain.methods.grad_cam import GradCAM
@@ -101,11 +101,13 @@ class Explain(L.Callback):
         batch = self._images(data)
         weight = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
         image = batch["image"].to(device=weight.device, dtype=weight.dtype)
-        selector = self._selector(data)
+        selector, net = self._selector(data, net)
         with torch.no_grad():
             predicted = selector.predicted(net(image))
-        target = selector.target(predicted)
-        maps = {name: self._maps(name, method, net, image, target) for name, method in self.methods.items()}
+        maps = {
+            name: self._maps(name, method, net, image, selector, predicted)
+            for name, method in self.methods.items()
+        }
         return write_sheet(
             self.folder,
             epoch=trainer.current_epoch,
@@ -117,19 +119,25 @@ class Explain(L.Callback):
             signed=[k for k, method in self.methods.items() if getattr(method, "signed", False)],
         )
 
-    def _selector(self, data: Any) -> ClassSelector:
+    def _selector(self, data: Any, net: nn.Module) -> tuple[ClassSelector, nn.Module]:
+        """Return the selector, and the net whose output it reads."""
         if self.view is None:
-            return LogitSelector(classes=data.classes)
+            return LogitSelector(classes=data.classes), net
         view = self.view(classes=data.classes, labelling=data.labelling())
         if view.selector is None:
             raise ValueError("its task has nothing that can be explained: take the explain callback out")
-        return view.selector()
+        return view.selector(), net if view.explained is None else view.explained(net)
 
     def _maps(
-        self, name: str, method: Method, net: nn.Module, image: Tensor, target: Any
-    ) -> np.ndarray | str:
+        self, name: str, method: Method, net: nn.Module, image: Tensor, selector: ClassSelector,
+        predicted: Sequence[SelectedClass],
+    ) -> np.ndarray | str:  # fmt: skip
+        found = np.zeros((len(image), *image.shape[2:]), np.float32)
         try:
-            return method(net, image, target).detach().float().cpu().numpy()
+            for rows in by_layer(predicted):
+                target = selector.target([predicted[i] for i in rows])
+                found[rows] = method(net, image[rows], target).detach().float().cpu().numpy()
+            return found
         except (ValueError, RuntimeError) as error:  # a net that the method cannot take
             self._warn(name, error)
             return str(error) or type(error).__name__

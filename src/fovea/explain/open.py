@@ -64,7 +64,7 @@ def _of_run(run: str, config: DictConfig) -> OpenedModel:
         )
     return OpenedModel(
         name=str(trained.config.model.name),
-        net=trained.net,
+        net=trained.net if view.explained is None else view.explained(trained.net),
         classes=trained.classes,
         preprocessing=dict(trained.preprocessing),
         source=run,

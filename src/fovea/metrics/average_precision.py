@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,19 +25,37 @@ class Protocol:
 
     Attributes:
         words: a sentence for a reader of the figures.
-        average: maps recall and precision (D,), the most certain detection first, to a number.
-        match: maps found and true boxes to `Matches`, given `thresholds`.
+        reached: maps recalls (…) to the share of the average that lies at them or below.
+        match: maps found and true boxes to `Matches`, given `thresholds` and the names of `areas`.
         thresholds: least overlaps over which the precision is averaged.
-        areas: names of the ranges of area that `match` gives, "all" first.
+        areas: names of the ranges of area, "all" first.
         per_image: the most certain detections of a class that count in an image; None for all.
+        inclusive: the last pixel belongs to a box.
     """
 
     words: str
-    average: Callable[[np.ndarray, np.ndarray], float]
+    reached: Callable[[np.ndarray], np.ndarray]
     match: Callable[..., Matches]
     thresholds: tuple[float, ...]
     areas: tuple[str, ...] = ("all",)
     per_image: int | None = None
+    inclusive: bool = False
+
+    def average(self, recall: np.ndarray, precision: np.ndarray) -> float:
+        """Average the precision (D,) over recall, made monotone: the best one at each recall or beyond."""
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        return float((np.diff(self.reached(recall), prepend=0.0) * best).sum())
+
+    def ranked(self, found: Boxes) -> Boxes:
+        """Return the detections that count, the most certain first.
+
+        Raises:
+            ValueError: a score is NaN or infinite.
+        """
+        if not np.isfinite(found.score).all():
+            raise ValueError("a detection has a score that is NaN or infinite: it cannot be ranked")
+        found = found.take(best_first(found))
+        return found if self.per_image is None else found.take(_place(found) < self.per_image)
 
 
 @dataclass(frozen=True)
@@ -92,12 +110,8 @@ def average_precision(found: Boxes, true: Boxes, *, num_classes: int, protocol: 
     Raises:
         ValueError: a score is NaN or infinite.
     """
-    if not np.isfinite(found.score).all():
-        raise ValueError("a detection has a score that is NaN or infinite: it cannot be ranked")
-    found = found.take(best_first(found))
-    if protocol.per_image is not None:
-        found = found.take(_place(found) < protocol.per_image)
-    matches = protocol.match(found, true, thresholds=protocol.thresholds)
+    found = protocol.ranked(found)
+    matches = protocol.match(found, true, thresholds=protocol.thresholds, areas=protocol.areas)
     shape = (*matches.right.shape[:2], num_classes)
     ap, recall = np.full(shape, np.nan), np.full(shape, np.nan)
     objects = np.stack([np.bincount(true.label[c], minlength=num_classes) for c in matches.counted])
@@ -115,25 +129,30 @@ def average_precision(found: Boxes, true: Boxes, *, num_classes: int, protocol: 
     return Precision(ap, recall, objects, protocol)
 
 
-def at_points(points: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Average the best precision at each of these recalls or beyond, 0 where they are not reached."""
+def at_points(points: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Average over these recalls alone."""
 
-    def average(recall: np.ndarray, precision: np.ndarray) -> float:
-        best = np.maximum.accumulate(precision[::-1])[::-1]
-        reached = np.searchsorted(recall, points, side="left")
-        return float(np.append(best, 0.0)[reached].mean())
+    def reached(recall: np.ndarray) -> np.ndarray:
+        return np.searchsorted(points, recall, side="right") / len(points)
 
-    return average
+    return reached
 
 
-def under_curve(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Integrate the precision over recall, made monotone, as Pascal VOC does since 2010."""
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0.0) * best).sum())
+def under_curve(recall: np.ndarray) -> np.ndarray:
+    """Average over all recalls, as Pascal VOC does since 2010."""
+    return recall
 
 
-def _coco(found: Boxes, true: Boxes, *, thresholds: tuple[float, ...]) -> Matches:
-    return match_coco(found, true, thresholds=thresholds, areas=list(COCO_AREAS.values()))
+def _coco(
+    found: Boxes, true: Boxes, *, thresholds: Sequence[float], areas: Sequence[str] = ("all",)
+) -> Matches:
+    return match_coco(found, true, thresholds=thresholds, areas=[COCO_AREAS[name] for name in areas])
+
+
+def _voc(
+    found: Boxes, true: Boxes, *, thresholds: Sequence[float], areas: Sequence[str] = ("all",)
+) -> Matches:
+    return match_voc(found, true, thresholds=thresholds)
 
 
 def _place(found: Boxes) -> np.ndarray:
@@ -164,13 +183,15 @@ PROTOCOLS = {
     "voc07": Protocol(
         "Pascal VOC 2007: overlap of 0.5 with inclusive pixels, mean over 11 recalls",
         at_points(np.linspace(0, 1, 11)),
-        match_voc,
+        _voc,
         (0.5,),
+        inclusive=True,
     ),
     "voc12": Protocol(
         "Pascal VOC 2010 to 2012: overlap of 0.5 with inclusive pixels, area under the curve",
         under_curve,
-        match_voc,
+        _voc,
         (0.5,),
+        inclusive=True,
     ),
 }

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from fovea.metrics.average_precision import PROTOCOLS, Precision, average_precision
 from fovea.metrics.exact import ExactMetric, fixed_mean, to_fixed
 from fovea.ops.box_match import match
-from fovea.ops.box_pairs import Boxes
+from fovea.ops.box_pairs import found_boxes, true_boxes
 
 
 class Detections(Metric):
@@ -138,14 +138,7 @@ class ImageF1(ExactMetric):
 
 def measure(found: np.ndarray, true: np.ndarray, *, num_classes: int, protocol: str) -> Precision:
     """Measure detections by true boxes, both with the number of the image before them (N, 7), (M, 7)."""
-    none = np.zeros(len(found), dtype=bool)
-    given = Boxes(
-        found[:, 0].astype(np.int64), found[:, 6].astype(np.int64), found[:, 1:5], found[:, 5], none
-    )
-    wanted = Boxes(
-        true[:, 0].astype(np.int64), true[:, 5].astype(np.int64), true[:, 1:5], np.ones(len(true)),
-        true[:, 6] > 0,
-    )  # fmt: skip
+    given, wanted = found_boxes(found), true_boxes(true)
     return average_precision(given, wanted, num_classes=num_classes, protocol=PROTOCOLS[protocol])
 
 

@@ -64,12 +64,29 @@ def paired_bootstrap(
     for start in range(0, draws, step):  # counts of equal differences are all that a resample is
         drawn = rng.multinomial(total, counts / total, size=min(step, draws - start))
         means.append(drawn @ values / total)
-    found = np.concatenate(means)
-    tolerance = 1e-12  # sums of equal terms in another order
+    return of_draws(np.concatenate(means), signs=int(counts[values != 0].sum()), level=level)
+
+
+def of_draws(
+    differences: np.ndarray, *, signs: int, level: float = 0.95, tolerance: float = 1e-12
+) -> tuple[float, float, float]:
+    """Return low, high and two-sided p of a difference from its bootstrap draws, as `paired_bootstrap`.
+
+    Args:
+        differences: one a draw; a draw without one, NaN, is left out.
+        signs: of images: p is not below the chance that so many agree.
+        level: of the interval.
+        tolerance: of a difference that is none but for rounding.
+
+    Raises:
+        ValueError: no draw has a difference.
+    """
+    found = differences[~np.isnan(differences)]
+    if not len(found):
+        raise ValueError("no resample has a difference")
     below, above = (found <= tolerance).sum(), (found >= -tolerance).sum()
     low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
-    drawn_p = 2 * (min(int(below), int(above)) + 1) / (draws + 1)
-    signs = int(counts[values != 0].sum())
+    drawn_p = 2 * (min(int(below), int(above)) + 1) / (len(found) + 1)
     return float(low), float(high), min(1.0, max(drawn_p, 2.0 ** (1 - signs)))
 
 
@@ -81,16 +98,28 @@ def over_images_and_seeds(
     The variance of the difference is that over images plus that over seeds, paired where both models have the
     same seeds; the degrees of freedom are Satterthwaite's (1946), so that two seeds count as few.
     """
+    gaps = ours.mean(axis=0) - theirs.mean(axis=0)
+    of_images = float(gaps.var(ddof=1)) / len(gaps) if len(gaps) > 1 else 0.0
+    runs = ours.mean(axis=1), theirs.mean(axis=1)
+    return with_seeds(*runs, of_images, images=len(gaps), same_seeds=same_seeds, level=level)
+
+
+def with_seeds(
+    ours: np.ndarray, theirs: np.ndarray, of_images: float, *, images: int, same_seeds: bool,
+    level: float = 0.95,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Compare the figures (seeds,) of two models, whose mean difference has variance `of_images` over images.
+
+    As `over_images_and_seeds`.
+    """
     from scipy.special import stdtr, stdtrit
 
-    images = ours.mean(axis=0) - theirs.mean(axis=0)
-    parts = [(images.var(ddof=1) / len(images), len(images) - 1)] if len(images) > 1 else []
-    runs = [ours.mean(axis=1), theirs.mean(axis=1)]
-    for means in [runs[0] - runs[1]] if same_seeds else runs:
+    parts = [(of_images, images - 1)] if images > 1 else []
+    for means in [ours - theirs] if same_seeds else [ours, theirs]:
         parts.append((means.var(ddof=1) / len(means), len(means) - 1))
-    mean, variance = float(images.mean()), sum(part for part, _ in parts)
+    mean, variance = float(ours.mean() - theirs.mean()), sum(part for part, _ in parts)
     if variance == 0:
-        return mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - len(images))  # as likely as equal signs
+        return mean, mean, 1.0 if mean == 0 else 2.0 ** (1 - images)  # as likely as equal signs
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
     half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
     return mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))

@@ -28,6 +28,10 @@ class Boxes(NamedTuple):
         """Return the lines of an index or a mask."""
         return Boxes(*(column[chosen] for column in self))
 
+    def of_one_class(self) -> Boxes:
+        """Return them as if all were of class 0, so that those of different classes meet, too."""
+        return self._replace(label=np.zeros_like(self.label))
+
 
 class Pairs(NamedTuple):
     """Detections and true boxes of the same image and class that overlap, a line for each pair.
@@ -41,6 +45,18 @@ class Pairs(NamedTuple):
     detection: np.ndarray
     truth: np.ndarray
     overlap: np.ndarray
+
+
+def found_boxes(rows: np.ndarray) -> Boxes:
+    """Return detections of rows (N, 7): image, x1 y1 x2 y2, score, class."""
+    image, label = rows[:, 0].astype(np.int64), rows[:, 6].astype(np.int64)
+    return Boxes(image, label, rows[:, 1:5], rows[:, 5], np.zeros(len(rows), dtype=bool))
+
+
+def true_boxes(rows: np.ndarray) -> Boxes:
+    """Return true boxes of rows (N, 7): image, x1 y1 x2 y2, class, 1 where it is to be ignored."""
+    image, label = rows[:, 0].astype(np.int64), rows[:, 5].astype(np.int64)
+    return Boxes(image, label, rows[:, 1:5], np.ones(len(rows)), rows[:, 6] > 0)
 
 
 def area(box: np.ndarray, *, inclusive: bool = False) -> np.ndarray:

@@ -56,6 +56,7 @@ class Task(L.LightningModule):
         self._bad_step: Tensor | None = None
         self._validated = False
         self.measured: dict[str, int] = {}  # images that each stage last went through
+        self.timing: dict[str, float] = {}  # what a task itself timed, for `timing` of summary.json
         self._means = {stage: Means() for stage in STAGES}
         for stage in STAGES:
             skipped = eval_only if stage == "train" else ()

@@ -122,3 +122,55 @@ def test_of_two_objects_at_one_place_the_larger_has_the_anchor():
 def test_a_stride_that_the_backbone_lacks_is_refused():
     with pytest.raises(ValueError, match="stride=4: the backbone has maps at 8, 16, 32"):
         YOLOv1(backbone=StridedMaps(name="mobilenetv3_small_050"), num_classes=2, stride=4)
+
+
+CERTAINTY = {  # of a detection, from the logit of its class and from the other factor of its score
+    "retinanet": lambda net, raw, b, place, label: raw.outputs["cls_logits"][b, place, label].sigmoid(),
+    "fcos": lambda net, raw, b, place, label: (
+        raw.outputs["cls_logits"][b, place, label].sigmoid()
+        * raw.outputs["bbox_ctrness"][b, place, 0].sigmoid()
+    ).sqrt(),
+    "ssdlite": lambda net, raw, b, place, label: raw.outputs["cls_logits"][b, place].softmax(0)[label + 1],
+    "yolo_v1": lambda net, raw, b, place, label: (
+        raw.confidence[b].flatten()[place].sigmoid()
+        * raw.logits[b].flatten(0, 1)[place % raw.logits[b, ..., 0].numel()].softmax(0)[label]
+    ),
+}
+
+
+@of_each
+def test_the_place_of_a_detection_is_the_one_that_it_came_from(name):
+    """Its score follows from what the heads say there, and gradients go from its logit to the image."""
+    net = build(name).eval()
+    for module in net.modules():
+        module.score_thresh = module.score_threshold = 0.0  # an untrained net is certain of nothing
+    if name == "fcos":  # whose first boxes have no area
+        torch.nn.init.constant_(net.net.head.regression_head.bbox_reg.bias, 2.0)
+    image = torch.randn(2, 3, 64, 96).requires_grad_()
+    raw = net.raw(image)
+    found = net.detect(raw)[:, 3]  # the fourth of each image
+    box, label = found[:, :4], found[:, 5].long()
+    place = net.place(raw, box, label)
+    logit = net.logit(raw, place, label)
+    (gradient,) = torch.autograd.grad(logit.sum(), image)
+    assert logit.shape == (2,) and bool(gradient.abs().amax(dim=(1, 2, 3)).gt(0).all())
+    if name == "faster_rcnn":  # with two logits of one region the score is known but for the other classes
+        logits = net._second(raw, place[:, None])[0][:, 0]
+        expected = logits.softmax(1).gather(1, label[:, None] + 1)[:, 0]
+    else:
+        made = zip(place, label, strict=True)
+        expected = torch.stack([CERTAINTY[name](net, raw, b, p, k) for b, (p, k) in enumerate(made)])
+    torch.testing.assert_close(expected, found[:, 4], atol=1e-5, rtol=1e-4)
+    modules, layers = dict(net.named_modules()), net.layers(raw, place)
+    assert len(layers) == 2 and all(path in modules for path in layers)
+
+
+@of_each
+def test_anchors_are_boxes_around_all_places_of_the_image(name):
+    net = build(name)
+    anchors = net.anchor_boxes(net.raw(torch.randn(2, 3, 64, 96)))
+    assert (anchors is None) == (name == "fcos")
+    if anchors is not None:
+        middle, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
+        assert bool((sides > 0).all()) and 60 < float(middle[:, 0].max()) <= 96
+        assert 40 < float(middle[:, 1].max()) <= 64

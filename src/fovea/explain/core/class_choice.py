@@ -16,11 +16,20 @@ from fovea.explain.core.targets import ClassScore, Target
 
 @dataclass(frozen=True)
 class SelectedClass:
-    """A class that is explained for an image, with the probability that the net gives it."""
+    """A class that is explained for an image, with the probability that the net gives it.
+
+    Attributes:
+        layer: path of the module whose map decides it, where that is known; None: see `cam_layer`.
+        box: of a detection, x1 y1 x2 y2 in pixels of the net's input.
+        number: of a detection, from 1, the most certain first.
+    """
 
     label: int
     name: str
     probability: float
+    layer: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    number: int = 0
 
     def __str__(self) -> str:
         """Name the class with its probability."""
@@ -28,7 +37,11 @@ class SelectedClass:
 
 
 class ClassSelector(Protocol):
-    """Select the classes of each image, and return the target that reads them off the output."""
+    """Select the classes of each image, and return the target that reads them off the output.
+
+    Optional: `nothing`, why an image has none (else its true class is not known); `of_image`, False where
+    what is selected is of a part, so that a true class of the image says nothing about it.
+    """
 
     def select(self, output: Any, label: Tensor) -> list[list[SelectedClass]]:
         """Return the selected classes of each image (B lists); `label` (B,) is -1 where it is not known.
@@ -59,7 +72,7 @@ class LogitSelector:
 
     def __init__(self, *, classes: Sequence[str], target: str | int = "predicted") -> None:
         self.classes = list(classes)
-        self.count, self.index = _read(target, self.classes)
+        self.count, self.index = read_target(target, self.classes)
         self.true = target == "true"
 
     def select(self, output: Tensor, label: Tensor) -> list[list[SelectedClass]]:
@@ -98,7 +111,15 @@ class LogitSelector:
         return SelectedClass(label, name, float(probs[label]) if label < len(probs) else 0.0)
 
 
-def _read(target: str | int, classes: list[str]) -> tuple[int, int | None]:
+def by_layer(selected: Sequence[SelectedClass]) -> list[list[int]]:
+    """Return the positions of the classes that one layer decides together."""
+    groups: dict[str | None, list[int]] = {}
+    for i, one in enumerate(selected):
+        groups.setdefault(one.layer, []).append(i)
+    return list(groups.values())
+
+
+def read_target(target: str | int, classes: list[str]) -> tuple[int, int | None]:
     """Return how many of the most probable classes are selected, and the one class where it is named."""
     text = str(target).strip()
     if text in ("predicted", "true"):

@@ -32,28 +32,33 @@ class ActivationMap:
 
     def __init__(self, *, layer: str | None = None, grid: Grid | None = None, stretch: bool = True) -> None:
         self.layer, self.grid, self.stretch = layer, grid, stretch
-        self._found: WeakKeyDictionary[nn.Module, dict[torch.Size, str]] = WeakKeyDictionary()
+        self._found: WeakKeyDictionary[nn.Module, dict[tuple[torch.Size, str | None], str]]
+        self._found = WeakKeyDictionary()
 
-    def run(self, net: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the net's output, and the layer's as the module gives it, both in one graph."""
-        layer = self._layer_of(net, image)
+    def run(self, net: nn.Module, image: Tensor, target: Target | None = None) -> tuple[Tensor, Tensor]:
+        """Return the net's output, and the layer's as the module gives it, both in one graph.
+
+        Without `layer` it is that of the target, where it has one.
+        """
+        layer = self._layer_of(net, image, getattr(target, "layer", None))
         with record(net, layer) as outputs:
             output = net(image)
         if layer not in outputs:
             raise ValueError(f"layer={layer!r} of {type(net).__name__} does not run, or gives no tensor")
         return output, outputs[layer]
 
-    def _layer_of(self, net: nn.Module, image: Tensor) -> str:
+    def _layer_of(self, net: nn.Module, image: Tensor, of_target: str | None) -> str:
         """Find or check the layer once for each net and size of image: it costs some forward passes."""
-        known, size = self._found.setdefault(net, {}), image.shape[1:]
-        if size not in known:
-            if self.layer is not None and self.grid is None:
-                find(net, self.layer)
-                require_places(net, image, self.layer)
-            known[size] = self.layer or cam_layer(net, image)
+        wanted = self.layer or of_target
+        known, key = self._found.setdefault(net, {}), (image.shape[1:], wanted)
+        if key not in known:
+            if wanted is not None and self.grid is None:
+                find(net, wanted)
+                require_places(net, image, wanted)
+            known[key] = wanted or cam_layer(net, image)
             if self.grid is None:
-                require_in_place(net, image, known[size], partial(self._map_of, net, known[size]))
-        return known[size]
+                require_in_place(net, image, known[key], partial(self._map_of, net, known[key]))
+        return known[key]
 
     def _map_of(self, net: nn.Module, layer: str, image: Tensor) -> Tensor:
         with record(net, layer) as outputs:

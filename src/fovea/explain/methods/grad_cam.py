@@ -49,7 +49,7 @@ class GradCAM(ActivationMap):
         """Map images (B, C, H, W) to maps (B, H, W)."""
         with explaining(net):
             image = watch(image)  # so that a frozen net has a graph
-            output, features = self.run(net, image)
+            output, features = self.run(net, image, target)
             gradient = score_gradient((target or ClassScore())(output), features)
             grids = (self.on_grid(net, t.detach(), image) for t in (features, gradient))  # (B, D, h, w)
             return self.finish(self.combine(*grids), image)

@@ -37,7 +37,7 @@ class ScoreCAM(ActivationMap):
     def __call__(self, net: nn.Module, image: Tensor, target: Target | None = None) -> Tensor:
         """Map images (B, C, H, W) to maps (B, H, W)."""
         with explaining(net), torch.no_grad():
-            output, features = self.run(net, image)
+            output, features = self.run(net, image, target)
             settled = pin(target, output)
             features = self.on_grid(net, features, image)  # (B, D, h, w)
             scores = [self._scores(net, image, i, features[i], settled) for i in range(len(image))]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fovea import errors
 from fovea.errors import UsageError
-from fovea.explain.core.class_choice import SelectedClass
+from fovea.explain.core.class_choice import SelectedClass, by_layer
 from fovea.explain.core.method import Method
 from fovea.explain.core.model import ExplainedModel, ImageBatch
 from fovea.explain.core.targets import Target
@@ -82,12 +82,15 @@ class Mapper:
     ) -> list[list[Attribution]]:
         found: list[list[Attribution]] = [[] for _ in selected]
         for rank in range(max(map(len, selected), default=0)):
-            rows = [i for i, classes in enumerate(selected) if len(classes) > rank]
-            target = self.model.selector.target([selected[i][rank] for i in rows])
-            some = image if len(rows) == len(image) else image[rows]
-            for i, one in zip(rows, self._maps(method, some, target), strict=True):
-                found[i].append(_attribution(method, selected[i][rank], one))
-        return [row or [_attribution(method, None, problem=UNKNOWN)] for row in found]
+            there = [i for i, classes in enumerate(selected) if len(classes) > rank]
+            for group in by_layer([selected[i][rank] for i in there]):
+                rows = [there[place] for place in group]
+                target = self.model.selector.target([selected[i][rank] for i in rows])
+                some = image if len(rows) == len(image) else image[rows]
+                for i, one in zip(rows, self._maps(method, some, target), strict=True):
+                    found[i].append(_attribution(method, selected[i][rank], one))
+        why = getattr(self.model.selector, "nothing", UNKNOWN)
+        return [row or [_attribution(method, None, problem=why)] for row in found]
 
     def _maps(self, method: LayerMethod, image: Tensor, target: Target | None) -> np.ndarray:
         """Run a method, and return its maps (B, H, W) as float32."""

@@ -18,7 +18,7 @@ from fovea.page.formats import no_formula
 
 LIST = ".explain_files"  # what a call wrote, so that the next one removes just that
 COLUMNS = (
-    "image", "model", "method", "layer", "index", "class", "probability", "predicted",
+    "image", "model", "method", "layer", "index", "class", "probability", "box", "predicted",
     "predicted_probability", "true", "correct", "lowest", "highest", "peak_x", "peak_y", "map", "problem",
 )  # fmt: skip
 NAME = 80  # characters of a class in the name of a file
@@ -91,7 +91,8 @@ class ResultFolder:
 
 def _class_part(selected: SelectedClass) -> str:
     """Name a class with its number: names may be long, and the same for two classes."""
-    return f"{selected.label}_{_safe(selected.name.split(',')[0])}"
+    number = f"box{selected.number}_" if selected.number else ""
+    return f"{number}{selected.label}_{_safe(selected.name.split(',')[0])}"
 
 
 def _safe(text: str) -> str:
@@ -108,6 +109,8 @@ def _row(record: ImageAttributions, one: Attribution) -> dict[str, Any]:
     }  # fmt: skip
     if selected is not None:
         row |= {"index": selected.label, "class": selected.name, "probability": f"{selected.probability:.6f}"}
+        if selected.box is not None:
+            row["box"] = " ".join(f"{corner:.1f}" for corner in selected.box)
     if one.map is not None:
         row |= {"lowest": f"{one.map.min():.6g}", "highest": f"{one.map.max():.6g}"}
         if one.map.min() < one.map.max():  # a map that is the same everywhere has no peak

@@ -84,14 +84,17 @@ class ExplainSession:
         """Return the maps of some images by one model."""
         batch, pictures = reader.batch(chunk)
         predicted, found = mapper(batch, advance)
-        columns = zip(batch.rows, pictures, predicted, batch.label.tolist(), found, strict=True)
+        whole = getattr(mapper.model.selector, "of_image", True)
+        labels = batch.label.tolist() if whole else [-1] * len(batch.rows)
+        columns = zip(batch.rows, pictures, predicted, labels, found, strict=True)
         return [
             ImageAttributions(
                 model=mapper.model.name,
                 id=self.images.ids[row],
                 picture=picture,
                 predicted=first,
-                truth=self.images.truth[row] or (mapper.model.classes[label] if label >= 0 else None),
+                truth=(whole and self.images.truth[row])
+                or (mapper.model.classes[label] if label >= 0 else None),
                 correct=None if label < 0 else first.label == label,
                 attributions=attributions,
             )

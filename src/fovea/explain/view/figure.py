@@ -16,19 +16,22 @@ from fovea.explain.view.attribution import (
     signs,
     true_class,
 )
-from fovea.page.heatmap import overlay
+from fovea.page.heatmap import outlined, overlay
 from fovea.page.image_grid import Row, Tile, draw_sheet
 from fovea.page.label import SIDE
 
 ACROSS = 8  # images of a sheet side by side
 NAME = "epoch_{:04d}.png"
+Box = tuple[float, float, float, float]
 
 
 def draw_figure(path: Path, records: Sequence[ImageAttributions]) -> Path:
     """Write the figure of one image, a row for each model: prediction, input, an overlay per map."""
     columns = merge(record.by_column() for record in records)
     truth = true_class(records)
-    title = [records[0].id, "true class unknown" if truth is None else f"true class: {truth}"]
+    boxed = any(one.selected and one.selected.number for record in records for one in record.attributions)
+    known = "true class unknown" if truth is None else f"true class: {truth}"
+    title = [records[0].id, *([] if boxed and truth is None else [known])]
     return draw_sheet(path, [_row(record, columns) for record in records], title=title, signs=signs(records))
 
 
@@ -46,12 +49,15 @@ def _tile(record: ImageAttributions, one: Attribution) -> Tile:
     lines = [part for part in (one.method, one.layer, one.selected and str(one.selected)) if part]
     if one.map is None:
         return Tile(picture=None, lines=lines, instead=one.problem or "no map")
-    return _overlaid(record.picture, one.map, lines, signed=one.signed)
+    box = None if one.selected is None else one.selected.box
+    return _overlaid(record.picture, one.map, lines, signed=one.signed, box=box)
 
 
-def _overlaid(picture: np.ndarray, values: np.ndarray, lines: Sequence[str], *, signed: bool) -> Tile:
+def _overlaid(
+    picture: np.ndarray, values: np.ndarray, lines: Sequence[str], *, signed: bool, box: Box | None = None
+) -> Tile:
     drawn, note = overlay(picture, values, signed=signed)
-    return Tile(picture=drawn, lines=[*lines, *([note] if note else [])])
+    return Tile(picture=outlined(drawn, box), lines=[*lines, *([note] if note else [])])
 
 
 def write_sheet(
@@ -86,7 +92,10 @@ def write_sheet(
             if isinstance(found, str):
                 rows.append(Row(heading=f"{name}: {found}", ok=None, tiles=[]))
             else:
-                tiles = [_overlaid(pictures[i], found[i], [], signed=name in signed) for i in part]
+                tiles = [
+                    _overlaid(pictures[i], found[i], [], signed=name in signed, box=predicted[i].box)
+                    for i in part
+                ]
                 rows.append(Row(heading=name, ok=None, tiles=tiles))
     bars = sorted({name in signed for name, found in maps.items() if not isinstance(found, str)})
     return draw_sheet(folder / NAME.format(epoch), rows, title=[f"epoch {epoch}"], signs=bars, side=SIDE)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fovea.explain.view.attribution import Attribution, ImageAttributions, MapColumn, true_class
 from fovea.page.blocks import data_uri, encode
-from fovea.page.heatmap import colour_bar, meaning, overlay
+from fovea.page.heatmap import colour_bar, meaning, outlined, overlay
 from fovea.page.label import MARKS, SIDE, thumbnail
 
 FITTING = 6  # columns that an upright sheet of paper and a narrow window take
@@ -74,6 +74,7 @@ def _cell(record: ImageAttributions, one: Attribution) -> str:
     if one.map is None:
         return f'<td><span class="why">{escape(one.problem or "no map")}</span>{words}</td>'
     drawn, note = overlay(record.picture, one.map, signed=one.signed)
+    drawn = outlined(drawn, None if one.selected is None else one.selected.box)
     rest = f"{'<br>' * bool(words)}<small>{escape(note)}</small>" if note else ""
     return f"<td>{_picture(drawn, f'{one.method} of {record.model}')}{words}{rest}</td>"
 

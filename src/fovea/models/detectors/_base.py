@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
+from torchvision.ops import FeaturePyramidNetwork, box_iou, clip_boxes_to_image
 
 from fovea.models._inner_nets import Numbering, matcher
 from fovea.ops.box_suppress import rows, suppressed
@@ -61,16 +62,39 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def detect(self, raw: Any) -> Tensor:
-        """Return the detections (B, D, 6): certain enough, and without duplicates."""
+    def detect(self, raw: Any, *, duplicates: bool = False) -> Tensor:
+        """Return the detections (B, D, 6) that are certain enough, without duplicates unless asked for."""
         boxes, scores, labels = self.candidates(raw)
         scores = torch.where(scores > self.score_threshold, scores, 0.0)
-        top, order = suppressed(boxes, scores, labels, iou=self.nms_threshold, most=self.max_detections)
+        most = self.max_detections
+        if duplicates:
+            top, order = scores.topk(min(most, scores.shape[1]), dim=1)
+        else:
+            top, order = suppressed(boxes, scores, labels, iou=self.nms_threshold, most=most)
         whole = torch.cat([boxes, scores[..., None], labels[..., None].to(boxes.dtype)], dim=2)
         return torch.where(top[..., None] > 0, rows(whole, order), 0.0)
 
     def split(self, raw: Any) -> list[Any]:
         """Return what the heads say of each image on its own."""
+        raise NotImplementedError
+
+    def anchor_boxes(self, raw: Any) -> Tensor | None:
+        """Return the boxes (A, 4) that one image's are measured from; None for a net without anchors."""
+        return None
+
+    def place(self, raw: Any, box: Tensor, label: Tensor) -> Tensor:
+        """Return where the heads say that there is a box (B, 4) of a class (B,) in each image: (B, …)."""
+        raise NotImplementedError(f"a {type(self).__name__} does not say where its boxes come from")
+
+    def logit(self, raw: Any, place: Tensor, label: Tensor) -> Tensor:
+        """Return how certain the heads are of a class (B,) at a place of each image (B,), before any sigmoid.
+
+        Gradients reach the image. Where the score is a product it is the sum of the logits of its factors.
+        """
+        raise NotImplementedError
+
+    def layers(self, raw: Any, place: Tensor) -> list[str]:
+        """Return the path of the module whose map each place is read from, with a grid fit to look at."""
         raise NotImplementedError
 
     def group_matcher(self, coarse: bool = False) -> Numbering:
@@ -143,18 +167,55 @@ class Anchored(Detector):
     ) -> dict[str, Tensor]:
         return self.net.compute_loss(objects, raw.outputs, anchors)
 
+    def anchor_boxes(self, raw: Heads) -> Tensor | None:
+        """Return the anchors of one image (A, 4)."""
+        return raw.anchors
+
+    def place(self, raw: Heads, box: Tensor, label: Tensor) -> Tensor:
+        """Return the anchor (B,) whose own box is most like each one, and the more certain."""
+        certain = self._certainty(raw, label).exp()  # (B, A)
+        overlap = [box_iou(one[None], own)[0] for one, own in zip(box, self._boxes(raw), strict=True)]
+        return most_alike(torch.stack(overlap), certain)
+
+    def logit(self, raw: Heads, place: Tensor, label: Tensor) -> Tensor:
+        """Return the logit of a class at an anchor of each image (B,)."""
+        return self._logits(raw, label).gather(1, place[:, None])[:, 0]
+
+    def layers(self, raw: Heads, place: Tensor) -> list[str]:
+        """Return the level of the pyramid that each anchor lies on, the coarsest of the backbone at most."""
+        ends = torch.tensor(raw.levels, device=place.device).cumsum(0)
+        level = torch.searchsorted(ends, place, right=True)
+        return [self._layer(int(one)) for one in level]
+
+    def _layer(self, level: int) -> str:
+        """Name the module that gives a level; those beyond the backbone's come from its last one."""
+        return f"net.backbone.fpn.layer_blocks.{min(level, 2)}"
+
+    def _logits(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return the logit of a class for each anchor (B, A)."""
+        return of_label(raw.outputs["cls_logits"], label)
+
+    def _certainty(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return the logarithm of the score of a class for each anchor (B, A)."""
+        return F.logsigmoid(self._logits(raw, label))
+
+    def _boxes(self, raw: Heads) -> list[Tensor]:
+        """Return the box of each anchor of each image (A, 4), within the image."""
+        codes = raw.outputs["bbox_regression"]
+        return [clip_boxes_to_image(self.decode(one, raw.anchors), raw.size) for one in codes]
+
     def split(self, raw: Heads) -> list[Heads]:
         """Return what the heads say of each image on its own."""
         parts = zip(*(value.split(1) for value in raw.outputs.values()), strict=True)
         return [raw._replace(outputs=dict(zip(raw.outputs, part, strict=True))) for part in parts]
 
     def scores(self, outputs: dict[str, Tensor]) -> Tensor:
-        """Return the score of each class at each anchor (B, anchors, K)."""
-        raise NotImplementedError
+        """Return the score of each class at each anchor (B, anchors, K): here each on its own."""
+        return outputs["cls_logits"].sigmoid()
 
     def decode(self, codes: Tensor, anchors: Tensor) -> Tensor:
-        """Return the boxes (n, 4) that the head says of anchors (n, 4)."""
-        raise NotImplementedError
+        """Return the boxes (n, 4) that the head says of anchors (n, 4), which it shifts and scales."""
+        return self.net.box_coder.decode_single(codes, anchors)
 
     @torch.no_grad()
     def candidates(self, raw: Heads) -> Candidates:
@@ -171,6 +232,18 @@ class Anchored(Detector):
         codes = rows(raw.outputs["bbox_regression"], anchor)
         boxes = self.decode(codes.flatten(0, 1), raw.anchors[anchor.flatten()]).view_as(codes)
         return Candidates(clip_boxes_to_image(boxes, raw.size), top, order % classes)
+
+
+def most_alike(overlap: Tensor, certain: Tensor) -> Tensor:
+    """Return where the overlap (B, A) is largest, of equal ones where the net is more certain (B,)."""
+    overlap = overlap.nan_to_num()  # of two boxes without area
+    equal = overlap > overlap.amax(dim=1, keepdim=True) - 1e-4
+    return torch.where(equal, certain, -1.0).argmax(dim=1)
+
+
+def of_label(logits: Tensor, label: Tensor) -> Tensor:
+    """Return those of one class for each image: (B, A, K), (B,) → (B, A)."""
+    return logits.gather(2, label[:, None, None].expand(-1, logits.shape[1], 1))[..., 0]
 
 
 def image_list(x: Tensor) -> ImageList:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import faster_rcnn as torchvision_faster_rcnn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
+from torchvision.ops import MultiScaleRoIAlign, box_iou, clip_boxes_to_image, roi_align
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from fovea.models.detectors._base import (
@@ -20,6 +20,7 @@ from fovea.models.detectors._base import (
     Objects,
     Pyramid,
     image_list,
+    most_alike,
     shifted,
 )
 from fovea.ops.box_suppress import rows, suppressed
@@ -112,6 +113,31 @@ class FasterRCNN(Detector):
             _, second = self.net.roi_heads(raw.features, proposals, images.image_sizes, true)
         return {**first, **second}
 
+    def anchor_boxes(self, raw: Shared) -> Tensor:
+        """Return the anchors of the first stage for one image (A, 4)."""
+        return self.net.rpn.anchor_generator(image_list(raw.images[:1]), list(raw.features.values()))[0]
+
+    @torch.no_grad()
+    def place(self, raw: Shared, box: Tensor, label: Tensor) -> Tensor:
+        """Return the region (B, 4) that the second stage made each box of, or most nearly so."""
+        regions, there = self._regions(raw)  # (B, R, 4), (B, R)
+        logits, boxes = self._second(raw, regions)
+        image = torch.arange(len(box), device=box.device)
+        pairs = zip(box, boxes[image, :, label], strict=True)
+        overlap = torch.stack([box_iou(one[None], own)[0] for one, own in pairs])  # (B, R)
+        certain = logits.softmax(dim=2)[image, :, label + 1]
+        best = most_alike(torch.where(there, overlap, -1.0), torch.where(there, certain, -1.0))
+        return torch.where(there.any(dim=1, keepdim=True), regions[image, best], box)
+
+    def logit(self, raw: Shared, place: Tensor, label: Tensor) -> Tensor:
+        """Return how far the logit of a class is above the background's in a region of each image (B,)."""
+        logits = self._second(raw, place[:, None])[0][:, 0]  # (B, K + 1)
+        return logits.gather(1, label[:, None] + 1)[:, 0] - logits[:, 0]
+
+    def layers(self, raw: Shared, place: Tensor) -> list[str]:
+        """Return the level of the pyramid that each region is pooled from."""
+        return [f"net.backbone.fpn.layer_blocks.{int(one)}" for one in _levels(place)]
+
     def split(self, raw: Shared) -> list[Shared]:
         """Return the pyramid of each image on its own."""
         return [
@@ -123,12 +149,8 @@ class FasterRCNN(Detector):
     def candidates(self, raw: Shared) -> Candidates:
         """Propose regions, and classify the best: one box of each region for each class."""
         regions, there = self._regions(raw)  # (B, R, 4), (B, R)
-        heads = self.net.roi_heads
-        logits, codes = heads.box_predictor(heads.box_head(self._pooled(raw.features, regions)))
-        boxes = heads.box_coder.decode_single(codes, regions.flatten(0, 1))  # (B R, 4 (K + 1))
-        boxes = boxes.view(*regions.shape[:2], -1, 4)[:, :, 1:]  # without the background
-        boxes = clip_boxes_to_image(boxes, _size(raw))
-        scores = logits.softmax(dim=1).view(*regions.shape[:2], -1)[..., 1:]  # (B, R, K)
+        logits, boxes = self._second(raw, regions)
+        scores = logits.softmax(dim=2)[..., 1:]  # (B, R, K)
         large = (boxes[..., 2:] - boxes[..., :2]).amin(dim=3) >= SMALLEST
         scores = torch.where(there[..., None] & large, scores, 0.0)
         label = torch.arange(scores.shape[2], device=scores.device).expand_as(scores)
@@ -154,18 +176,30 @@ class FasterRCNN(Detector):
         top, order = suppressed(boxes, scores, level, iou=rpn.nms_thresh, most=rpn.post_nms_top_n())
         return rows(boxes, order), top > 0
 
+    def _second(self, raw: Shared, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, R, K + 1), the background first, and boxes (B, R, K, 4) of regions (B, R, 4)."""
+        heads = self.net.roi_heads
+        logits, codes = heads.box_predictor(heads.box_head(self._pooled(raw.features, regions)))
+        boxes = heads.box_coder.decode_single(codes, regions.flatten(0, 1))  # (B R, 4 (K + 1))
+        boxes = boxes.view(*regions.shape[:2], -1, 4)[:, :, 1:]  # without the background
+        return logits.view(*regions.shape[:2], -1), clip_boxes_to_image(boxes, _size(raw))
+
     def _pooled(self, features: OrderedDict[str, Tensor], regions: Tensor) -> Tensor:
         """Return the maps of regions (B, R, 4), each of the level that fits its size (B R, C, SIDE, SIDE)."""
         images = torch.arange(regions.shape[0], device=regions.device)  # len would be a constant of an export
         images = images.to(regions.dtype)[:, None, None].expand(-1, regions.shape[1], 1)
         boxes = torch.cat([images, regions], dim=2).flatten(0, 1)
-        side = (boxes[:, 3:] - boxes[:, 1:3]).prod(dim=1).sqrt()
-        level = (side / CANONICAL).log2().add(1e-6).floor().clamp(-1, 1) + 1  # Lin et al. 2017, eq. 1
-        out = 0.0
+        level, out = _levels(boxes[:, 1:]), 0.0
         for number, stride in enumerate(STRIDES):
             found = roi_align(features[str(number)], boxes, SIDE, 1 / stride, sampling_ratio=2)
             out = torch.where(level[:, None, None, None] == number, found, out)
         return out
+
+
+def _levels(boxes: Tensor) -> Tensor:
+    """Return the level of the pyramid that fits the size of boxes (N, 4): Lin et al. (2017), equation 1."""
+    side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
+    return (side / CANONICAL).log2().add(1e-6).floor().clamp(-1, 1) + 1
 
 
 def _by_place(x: Tensor, size: int) -> Tensor:

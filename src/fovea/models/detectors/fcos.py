@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import fcos as torchvision_fcos
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -66,3 +67,14 @@ class FCOS(Anchored):
         self, raw: Heads, objects: Sequence[Mapping[str, Tensor]], anchors: list[Tensor]
     ) -> dict[str, Tensor]:
         return self.net.compute_loss(objects, raw.outputs, anchors, raw.levels)
+
+    def anchor_boxes(self, raw: Heads) -> None:
+        """Return None: what torchvision calls anchors here are places, which have no size."""
+
+    def _logits(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return the logits of a class and of lying in the middle of the box, summed (B, A)."""
+        return super()._logits(raw, label) + raw.outputs["bbox_ctrness"][..., 0]
+
+    def _certainty(self, raw: Heads, label: Tensor) -> Tensor:
+        centre = F.logsigmoid(raw.outputs["bbox_ctrness"][..., 0])
+        return (F.logsigmoid(super()._logits(raw, label)) + centre) / 2

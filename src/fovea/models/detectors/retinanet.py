@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection import retinanet as torchvision_retinanet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -61,11 +61,3 @@ class RetinaNet(Anchored):
     def get_classifier(self) -> nn.Module:
         """Return the last layer of the classes: what other classes need anew."""
         return self.net.head.classification_head.cls_logits
-
-    def scores(self, outputs: dict[str, Tensor]) -> Tensor:
-        """Return the probability of each class on its own."""
-        return outputs["cls_logits"].sigmoid()
-
-    def decode(self, codes: Tensor, anchors: Tensor) -> Tensor:
-        """Shift and scale the anchors."""
-        return self.net.box_coder.decode_single(codes, anchors)

@@ -46,6 +46,7 @@ class RetinaNetResNet50(Anchored):
     ) -> None:
         super().__init__()
         self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         weights = RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
         self.net = retinanet_resnet50_fpn_v2(
             weights=None, weights_backbone=None, num_classes=num_classes, score_thresh=score_threshold,

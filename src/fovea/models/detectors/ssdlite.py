@@ -13,7 +13,7 @@ from torchvision.models.detection import ssd, ssdlite
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou, clip_boxes_to_image
 
-from fovea.models.detectors._base import Anchored, Candidates, Heads
+from fovea.models.detectors._base import Anchored, Candidates, Heads, of_label
 from fovea.ops.box_suppress import rows
 
 EXTRA = (256, 128, 128)  # widths of the coarser maps
@@ -63,6 +63,18 @@ class SSDLite(Anchored):
         """Return the layers of the classes: what other classes need anew."""
         return self.net.head.classification_head
 
+    def _layer(self, level: int) -> str:
+        """Name the depthwise convolution that the class is read from at a level, of 1 pixel at least two."""
+        return f"net.head.classification_head.module_list.{min(level, 2)}.0"
+
+    def _logits(self, raw: Heads, label: Tensor) -> Tensor:
+        """Return how far the logit of a class is above that of the background (B, A)."""
+        logits = raw.outputs["cls_logits"]
+        return of_label(logits, label + 1) - logits[..., 0]
+
+    def _certainty(self, raw: Heads, label: Tensor) -> Tensor:
+        return of_label(raw.outputs["cls_logits"].log_softmax(dim=-1), label + 1)
+
     def _losses(
         self, raw: Heads, objects: Sequence[Mapping[str, Tensor]], anchors: list[Tensor]
     ) -> dict[str, Tensor]:
@@ -82,7 +94,7 @@ class SSDLite(Anchored):
         label = torch.arange(scores.shape[2], device=top.device)[:, None].expand_as(anchor)
         anchor = anchor.flatten(1)  # (B, N)
         codes = rows(raw.outputs["bbox_regression"], anchor)
-        boxes = self.net.box_coder.decode_single(codes.flatten(0, 1), raw.anchors[anchor.flatten()])
+        boxes = self.decode(codes.flatten(0, 1), raw.anchors[anchor.flatten()])
         boxes = clip_boxes_to_image(boxes.view_as(codes), raw.size)
         return Candidates(boxes, top.flatten(1), label.flatten(1))
 

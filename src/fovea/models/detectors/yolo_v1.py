@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from fovea.models._inner_nets import drop_unused
-from fovea.models.detectors._base import Candidates, Detector, Objects
+from fovea.models.detectors._base import Candidates, Detector, Objects, most_alike
 from fovea.ops.box_suppress import rows
 
 ANCHORS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (2, 3), (3, 2), (3, 5), (5, 3))  # width, height in cells
@@ -178,6 +178,27 @@ class YOLOv1(Detector):
         label = label[:, None].expand_as(raw.confidence).flatten(1)
         top, order = score.topk(min(CANDIDATES, score.shape[1]), dim=1)
         return Candidates(rows(boxes, order), top, label.gather(1, order))
+
+    def anchor_boxes(self, raw: Grid) -> Tensor:
+        """Return the anchors of all cells (A h w, 4)."""
+        return self._places(raw)
+
+    def place(self, raw: Grid, box: Tensor, label: Tensor) -> Tensor:
+        """Return the anchor (B,) of a cell whose own box is most like each one, and the more certain."""
+        boxes = self._decode(raw.offset, raw).flatten(1, 3)  # (B, A h w, 4)
+        overlap = torch.stack([box_iou(one[None], own)[0] for one, own in zip(box, boxes, strict=True)])
+        return most_alike(overlap, raw.confidence.sigmoid().flatten(1))
+
+    def logit(self, raw: Grid, place: Tensor, label: Tensor) -> Tensor:
+        """Return the logit of the confidence and that of a class at an anchor of each image, summed (B,)."""
+        confidence = raw.confidence.flatten(1).gather(1, place[:, None])[:, 0]
+        cells = raw.logits.flatten(1, 2)  # (B, h w, K)
+        image = torch.arange(len(place), device=place.device)
+        return confidence + cells[image, place % cells.shape[1], label]
+
+    def layers(self, raw: Grid, place: Tensor) -> list[str]:
+        """Return the one map that the head reads."""
+        return ["map"] * len(place)
 
     def _places(self, raw: Grid) -> Tensor:
         """Return the anchors as boxes (A h w, 4)."""

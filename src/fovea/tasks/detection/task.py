@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fovea.ops.box_match import padded
 from fovea.tasks.base import Task
+from fovea.tasks.detection.speed import detection_times
+from fovea.tasks.detection.trained_boxes import FILE, TrainedBoxes
 from fovea.types import Batch, Output
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Detection(Task):
                 "model=retinanet, model=faster_rcnn or model=yolo_v1"
             )
         self.freeze_batch_norm = freeze_batch_norm
+        self._trained_boxes = TrainedBoxes()
 
     def step(self, batch: Batch) -> Output:
         """Return the losses; but in training also detections (B, D, 6) and true boxes (B, M, 6)."""
@@ -51,10 +55,33 @@ class Detection(Task):
             for i, (b, k) in enumerate(zip(boxes, labels, strict=True))
         ]
         if self.training:
+            self._keep_sizes(raw, known)
             return self._losses(raw, known)
         output = self._mean_losses(raw, known)
         found = self.net.detect(raw)  # type: ignore[operator]
         return {**output, "preds": found, "target": padded(boxes, labels, ignore)}
+
+    def _keep_sizes(self, raw: Any, objects: list[dict[str, Tensor]]) -> None:
+        """Keep the sizes of the first boxes that train, where the net has anchors for them."""
+        find = getattr(self.net, "anchor_boxes", None)
+        if find is not None and not self._trained_boxes.full:
+            with torch.no_grad():
+                anchors = find(raw)
+            if anchors is not None:
+                self._trained_boxes.add(anchors, [one["boxes"] for one in objects])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch; after the first, write the sizes of the boxes beside what is predicted."""
+        super().on_train_epoch_end()
+        run_dir = Path(self.trainer.default_root_dir)
+        if self.trainer.is_global_zero and not (run_dir / FILE).exists():
+            self._trained_boxes.write(run_dir)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Output:
+        """Measure the test split; time the net on the first image."""
+        if batch_idx == 0 and self.trainer.is_global_zero:
+            self.timing |= detection_times(self.net, batch["image"][:1])
+        return super().test_step(batch, batch_idx)
 
     def _losses(self, raw: Any, objects: list[dict[str, Tensor]]) -> Output:
         parts: dict[str, Tensor] = self.net.losses(raw, objects)  # type: ignore[operator]

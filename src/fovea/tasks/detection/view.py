@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fovea.ops.box_pairs import found_boxes, true_boxes
 from fovea.page.annotations import Drawing, draw
 from fovea.page.formats import counted
 from fovea.page.image_grid import beside
-from fovea.types import Batch, Measured, Output, ScoreTable, TaskView, Truth
+from fovea.types import Batch, Measured, Output, Resampled, ScoreTable, TaskView, Truth
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fovea.tasks.detection.explain import BoxSelector
+
 GAP = 4  # pixels between pictures side by side
 SIDE = 320  # pixels of each of the pictures beside each other
 COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
+READ = (found_boxes, true_boxes)
 DRAWN = 256  # true boxes of a picture at most
 
 
@@ -38,6 +42,7 @@ class DetectionView(TaskView):
         overlap: of a window, shared with the next.
         whole: look at the whole image beside the windows, for what is larger than they are.
         across_classes: of boxes that windows share one stays, also where their classes differ.
+        protocol: of the average precision in comparisons: coco, voc07 or voc12.
     """
 
     score = "image_f1"
@@ -56,14 +61,24 @@ class DetectionView(TaskView):
         overlap: float = 0.25,
         whole: bool = True,
         across_classes: bool = False,
+        protocol: str = "coco",
     ) -> None:
+        from fovea.metrics.average_precision import PROTOCOLS
+
         if not 0 <= threshold <= 1 or not 0 < iou <= 1:
             raise ValueError(f"report.view.threshold={threshold} and report.view.iou={iou} must lie in 0…1")
+        if protocol not in PROTOCOLS:
+            raise ValueError(
+                f"metrics.protocol={protocol!r} is unknown: choose one of {', '.join(PROTOCOLS)}"
+            )
+        self.protocol = PROTOCOLS[protocol]
+        several = len(self.protocol.thresholds) > 1
+        self.wholes = ("ap50", "ap") if several else ("ap",)
         self.classes, self.shown, self.threshold, self.iou = list(classes), shown, threshold, iou
         self.window, self.overlap, self.whole, self.across_classes = window, overlap, whole, across_classes
         self.columns = list(COLUMNS)
         self.about = (
-            "The paired tests compare image_f1: of each image the F1 of its detections with a score of "
+            "Images are compared by image_f1: of each image the F1 of its detections with a score of "
             f"{threshold:g} or more, right where they overlap an object of their class by {iou:g} or more."
         )
         self.caption = f"Ground truth, then the detections with a score of {threshold:g} or more."
@@ -153,13 +168,26 @@ class DetectionView(TaskView):
         return lines or [{}]
 
     def table(self, arrays: Mapping[str, np.ndarray]) -> ScoreTable:
-        """Return the AP50 of every class."""
-        from fovea.metrics.detection import measure
+        """Return the average precision of every class at an overlap of 0.5."""
+        from fovea.metrics.average_precision import average_precision
 
-        found = measure(*numbered(arrays), num_classes=len(self.classes), protocol="coco")
-        objects = found.objects[0].tolist()
+        found, true = (read(rows) for read, rows in zip(READ, numbered(arrays), strict=True))
+        measured = average_precision(found, true, num_classes=len(self.classes), protocol=self.protocol)
+        objects = measured.objects[0].tolist()
         lines = [(name, count) for name, count in zip(self.classes, objects, strict=True)]
-        return ScoreTable("AP50 per class", ("Class", "Objects"), lines, found.per_class(at=0.5))
+        return ScoreTable("AP50 per class", ("Class", "Objects"), lines, measured.per_class(at=0.5))
+
+    def resample(self, metric: str, arrays: Mapping[str, np.ndarray], counts: np.ndarray) -> Resampled:
+        """Return the average precision at an overlap of 0.5, or over those of the protocol."""
+        from fovea.metrics.ap_bootstrap import resampled_precision
+
+        found, true = (read(rows) for read, rows in zip(READ, numbered(arrays), strict=True))
+        once = np.ones((len(counts), 1), dtype=np.float32)
+        values = resampled_precision(
+            found, true, np.concatenate([once, counts], axis=1), num_classes=len(self.classes),
+            protocol=self.protocol, thresholds=(0.5,) if metric == "ap50" else None,
+        ).mean(axis=0)  # fmt: skip
+        return Resampled(float(values[0]), values[1:])
 
     def per_class(self, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         """Return the AP50 of every class."""
@@ -176,6 +204,18 @@ class DetectionView(TaskView):
     def boxes(self, answer: np.ndarray) -> np.ndarray:
         """Return the detections (n, 6) above the threshold."""
         return self._kept(answer)
+
+    def explained(self, net: Any) -> Any:
+        """Return the detector with what its heads say as its output, in which scores have gradients."""
+        from fovea.tasks.detection.explain import with_raw_output
+
+        return with_raw_output(net)
+
+    def selector(self, target: str | int = "predicted") -> BoxSelector:
+        """Choose the boxes that are explained."""
+        from fovea.tasks.detection.explain import BoxSelector
+
+        return BoxSelector(classes=self.classes, target=target)
 
     def _kept(self, answer: np.ndarray) -> np.ndarray:
         """Return the detections (n, 6) above the threshold."""
