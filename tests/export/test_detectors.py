@@ -59,7 +59,7 @@ def test_onnx_finds_what_the_net_does_in_batches_of_any_size_and_where_nothing_i
 class Fixed(nn.Module):
     """Find the same boxes in every image."""
 
-    score_threshold = 0.05
+    score_threshold, nms_threshold = 0.05, 0.5
 
     def __init__(self, rows):
         super().__init__()
@@ -78,9 +78,10 @@ ROWS = [[10.0, 20, 30, 40, 0.9, 1], [50, 20, 60, 40, 0.9, 1], [5, 5, 9, 9, 0.050
         (lambda r: r[:, [1, 0, 2, 3]], 0.0),  # equal scores in another order
         (lambda r: r * ([[[1], [1], [0], [0]]]), 1e-5),  # one that is hardly kept is lost
         (lambda r: r * ([[[1], [0], [1], [0]]]), 0.4),  # a detection is lost; the nearest is 40 of 100 away
-        (lambda r: r + np.array([5.0, 0, 5, 0, 0, 0]) * (r[..., 4:5] > 0), 0.05),
+        (lambda r: r + np.array([8.0, 0, 8, 0, 0, 0]) * (r[..., 4:5] > 0), 0.08),
         (lambda r: r + np.array([0, 0, 0, 0, 0, 1.0]) * (r[..., 4:5] > 0), 0.85),
-        (lambda r: r + np.array([0, 0, 0, 0, -0.01, 0]) * (r[..., 4:5] > 0.5), 0.01),
+        (lambda r: r + np.array([0, 0, 0, 0, -0.01, 0]) * (r[..., 4:5] > 0.5), 0.01),  # less certain
+        (lambda r: r + np.array([2.0, 0, 2, 0, 2e-6, 0]) * (r[..., 4:5] > 0.5), 2e-6),  # a duplicate of it
         (lambda r: r * np.nan, math.nan),
     ],
 )

@@ -14,13 +14,15 @@ from fovea.export.parity import ADVICE
 from fovea.export.predict_example import Model
 
 BATCHES = (1, 3, 7)
+SLACK = 1e-3  # of an overlap, whose rounding decides
 
 
 def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str, Any]]:
     """Return how well the two agree on images (N, C, H, W), and on images without objects.
 
     Boxes count as shares of the width and height. Each detection is held against the nearest of its class in
-    the other; one that has none differs by what its score is above the least that would be kept.
+    the other. One that has none there differs by what its score is above the least that would be kept, or
+    above that of a detection which suppresses it: of equally certain duplicates either may stay.
 
     Raises:
         ExportError: the exported network fails on a batch, or gives another shape.
@@ -29,7 +31,7 @@ def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str,
     height, width = images.shape[2:]
     sides = np.array([width, height, width, height, 1.0, 1.0])
     worst, count = 0.0, 0
-    least = float(getattr(net, "score_threshold", 0.0))
+    least, overlap = float(net.score_threshold), float(net.nms_threshold)  # type: ignore[arg-type]
     for batch in _batches(images):
         with torch.no_grad():
             own = net(batch).numpy()
@@ -43,7 +45,7 @@ def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str,
                 f"{own.dtype} {own.shape}{ADVICE}"
             )
         for a, b in zip(own / sides, other / sides, strict=True):
-            gap = max(_gap(a, b, least), _gap(b, a, least))
+            gap = np.maximum(_gap(a, b, least, overlap), _gap(b, a, least, overlap))
             worst = float(np.maximum(worst, gap))
             count += int((a[:, 4] > 0).sum())
     about = {"max_abs_difference": worst, "max_rel_difference": worst, "max_abs_value": 1.0}
@@ -62,7 +64,7 @@ def _batches(images: Tensor) -> Iterator[Tensor]:
     yield torch.cat([torch.zeros_like(images[:1]), noise])
 
 
-def _gap(found: np.ndarray, other: np.ndarray, least: float) -> float:
+def _gap(found: np.ndarray, other: np.ndarray, least: float, overlap: float) -> float:
     """Return by how much detections (D, 6) differ at most from their nearest in the other; NaN for NaN."""
     full = bool((other[:, 4] > 0).all())
     found, other = found[found[:, 4] != 0], other[other[:, 4] != 0]
@@ -70,10 +72,20 @@ def _gap(found: np.ndarray, other: np.ndarray, least: float) -> float:
         return float("nan")
     if not len(found):
         return 0.0
-    floor = float(other[:, 4].min()) if full else least
-    alone = np.maximum(found[:, 4] - floor, 0.0)  # where it has no partner
+    gap = np.maximum(found[:, 4] - (other[:, 4].min() if full else least), 0.0)  # of what is not there
     if not len(other):
-        return float(alone.max())
+        return float(gap.max())
+    alike = found[:, None, 5] == other[None, :, 5]
     apart = np.abs(found[:, None, :5] - other[None, :, :5]).max(axis=2)
-    apart[found[:, None, 5] != other[None, :, 5]] = np.inf
-    return float(np.minimum(apart.min(axis=1), alone).max())
+    above = np.maximum(found[:, None, 4] - other[None, :, 4], 0.0)
+    gone = np.where(_iou(found, other) > overlap - SLACK, above, np.inf)
+    nearest = np.where(alike, np.minimum(apart, gone), np.inf).min(axis=1)
+    return float(np.minimum(nearest, gap).max())
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the overlap of each box of a (N, 6) with each of b (M, 6): (N, M)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    shared = (high - low).clip(0).prod(axis=2)
+    areas = [(x[:, 2:4] - x[:, :2]).prod(axis=1) for x in (a, b)]
+    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-12)

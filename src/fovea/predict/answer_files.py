@@ -151,7 +151,8 @@ class YoloFiles:
 
     def _place(self, place: str) -> str:
         """Return the path without the suffix, as a file system takes it and as no other image has it."""
-        parts = [clean(part) for part in PurePath(place).with_suffix("").parts if part not in ("/", "..")]
+        parts = [part for part in PurePath(place).with_suffix("").parts if part not in ("/", "..")]
+        parts = [part if printable(part) == part and "\n" not in part else clean(part) for part in parts]
         name, number = "/".join(parts), 1
         while name.casefold() in self._taken:
             number += 1
