@@ -38,7 +38,7 @@ def with_raw_output(net: nn.Module) -> nn.Module:
     """
     twin = copy.copy(net)
     if isinstance(backbone := getattr(net, "backbone", None), nn.Module):
-        twin.forward_features = backbone.forward
+        twin.forward_features = backbone.forward  # type: ignore[assignment]
     twin.forward = lambda x: RawDetections(net, net.raw(x))  # type: ignore[operator]
     return twin
 
