@@ -97,6 +97,23 @@ class ImageDataset(Protocol):
         ...
 
 
+@runtime_checkable
+class Observer(Protocol):
+    """A net that is fitted by looking, without gradients: once through the training images is an epoch.
+
+    `Task` hands it each training batch after the step, and has it conclude before what it learnt is measured
+    or saved. All that it learnt lies in its buffers then; `conclude` does nothing where nothing was observed.
+    """
+
+    def observe(self, x: Tensor, preds: Any, target: Any) -> None:
+        """Look at a batch: normalised images (B, C, H, W), and `preds` and `target` of `Task.step`."""
+        ...
+
+    def conclude(self) -> None:
+        """Fit to what was observed since the last time."""
+        ...
+
+
 class OptimizerFactory(Protocol):
     """A `_partial_` optimizer from the config."""
 

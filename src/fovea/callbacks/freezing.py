@@ -69,7 +69,7 @@ class Freezing(Callback):
             return False
         epoch = trainer.current_epoch
         trainable = plan.trainable(net, epoch)
-        if not trainable:
+        if not trainable and any(True for _ in net.parameters()):
             raise ValueError(
                 f"nothing in {type(net).__name__} trains in epoch {epoch}: it has no parameters in its head; "
                 "name the head with finetune.head=[prefix], or set finetune=none"

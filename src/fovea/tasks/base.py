@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
+from fovea.errors import UsageError
 from fovea.optim.finetune import Finetune, param_groups
-from fovea.types import Batch, OptimizerFactory, Output, SchedulerFactory
+from fovea.types import Batch, Observer, OptimizerFactory, Output, SchedulerFactory
 
 STAGES = ("train", "val", "test")
+# what Lightning warns of where a net is fitted without gradients, as it means to be
+ONLY_LOOKS = (".*`LightningModule.configure_optimizers` returned `None`", ".*`training_step` returned `None`")
 
 
 class NonFiniteLoss(RuntimeError):
@@ -46,6 +50,9 @@ class Task(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net = net
+        if isinstance(net, Observer):
+            for message in ONLY_LOOKS:
+                warnings.filterwarnings("ignore", message=message)
         self.finetune = finetune or Finetune()
         self.monitor = monitor
         self.meta: dict[str, Any] = {}
@@ -74,6 +81,8 @@ class Task(L.LightningModule):
         """Minimise the loss of `step`."""
         output = self.step(batch)
         self._record("train", batch, output)
+        if isinstance(self.net, Observer):
+            self.net.observe(batch["image"], output.get("preds"), output.get("target"))
         loss = output.get("loss")
         if loss is None or not loss.requires_grad:
             return None
@@ -99,6 +108,7 @@ class Task(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch; the schedule that follows a metric moves here, before the checkpoint is written."""
         self._check_finite()
+        self._conclude()
         self._log_epoch("train")
         if self._plateau is not None and (self._validated or not self.monitor.startswith("val/")):
             self._plateau.step(self._monitored())
@@ -111,6 +121,14 @@ class Task(L.LightningModule):
                 f"choose one of {', '.join(sorted(metrics))}, or another scheduler"
             )
         return float(metrics[self.monitor])
+
+    def on_validation_epoch_start(self) -> None:
+        """Have a net that looks without gradients conclude: what it learnt is measured now."""
+        self._conclude()
+
+    def _conclude(self) -> None:
+        if isinstance(self.net, Observer):
+            self.net.conclude()
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -132,9 +150,9 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over named parameter groups and its schedule, stepped once per update."""
-        if self._optimizer is None:
+        groups = [] if self._optimizer is None else self._groups()
+        if self._optimizer is None or not groups:
             return None
-        groups = self._groups()
         if len(groups) > 1 and issubclass(getattr(self._optimizer, "func", object), torch.optim.LBFGS):
             raise ValueError(
                 "optimizer=lbfgs takes all parameters alike, and this task has groups of them; "
@@ -184,7 +202,12 @@ class Task(L.LightningModule):
         self._saved_plateau = checkpoint.get("fovea_plateau")
 
     def on_train_start(self) -> None:
-        """Restore the plateau schedule."""
+        """Restore the plateau schedule; a net that looks without gradients must see all images itself."""
+        if isinstance(self.net, Observer) and self.trainer.world_size > 1:
+            raise UsageError(
+                f"{type(self.net).__name__} is fitted by one process that sees all images, not by "
+                f"{self.trainer.world_size} that share them: set trainer.devices=1 trainer.num_nodes=1"
+            )
         if self._plateau is not None and self._saved_plateau is not None:
             self._plateau.load_state_dict(self._saved_plateau)
 
