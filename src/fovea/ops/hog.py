@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TINY = 1e-20
 EPS, CLIP = 1e-5, 0.2  # of the normalisation that Lowe (2004) calls Hys
 
 
@@ -31,7 +32,7 @@ def directions(image: Tensor, *, bins: int) -> Tensor:
     across[..., 1:-1] = image[..., 2:] - image[..., :-2]
     angle = torch.rad2deg(torch.atan2(down, across)) % 180
     chosen = (angle * (bins / 180)).floor().clamp(max=bins - 1)
-    length = torch.hypot(down, across)
+    length = (down.square() + across.square()).clamp(min=TINY).sqrt()  # finite gradients where it is flat
     numbers = torch.arange(bins, device=image.device).view(1, bins, 1, 1)
     return torch.where(chosen == numbers, length, 0.0)
 

@@ -19,8 +19,8 @@ class WindowSearch(nn.Module):
 
     Every class has one size of box, the geometric mean of those that train. A window of another size or shape
     is sought by resizing the image until what lies in the window fills side × side pixels. The logits are the
-    best score of each class by `temperature`, the box is the best window of the best class. A net that has
-    observed nothing gives 0 throughout.
+    best score of each class by `temperature`, the box is the best window of the best class. In training a net
+    that has observed nothing gives 0 throughout.
 
     Args:
         side: of a window in pixels.
@@ -62,14 +62,13 @@ class WindowSearch(nn.Module):
         """Return the scores (B, h, w) of the windows of one class in grey images (B, 1, H, W)."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits and box (B, K + 4)."""
-        if not bool(self.observed.any()):
-            return torch.zeros(len(x), self.num_classes + 4, device=x.device)
+        if self.training and not bool(self.observed.any()):
+            return x.new_zeros(x.shape[0], self.num_classes + 4)
         scores, boxes = self.best(self.grey(x))
-        chosen = scores.argmax(dim=1)
-        return torch.cat([scores / self.temperature, boxes[torch.arange(len(x)), chosen]], dim=1)
+        chosen = scores.argmax(dim=1)[:, None, None].expand(-1, 1, 4)
+        return torch.cat([scores / self.temperature, boxes.gather(1, chosen)[:, 0]], dim=1)
 
     def best(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each class the best score (B, K), and its window (B, K, 4) as shares of the sides."""
@@ -79,8 +78,8 @@ class WindowSearch(nn.Module):
 
     def _best_of(self, grey: Tensor, label: int) -> tuple[Tensor, Tensor]:
         """Return the best score (B,) of a class and its window (B, 4)."""
-        best, boxes = grey.new_full((len(grey),), -math.inf), grey.new_zeros(len(grey), 4)
-        for size in dict.fromkeys(self._levels(label, (grey.shape[2], grey.shape[3]))):
+        best, boxes = grey.new_full(grey.shape[:1], -math.inf), grey.new_zeros(grey.shape[0], 4)
+        for size in dict.fromkeys(self._levels(label)):
             level = F.interpolate(grey, size, mode="bilinear", antialias=True)
             scores = self.score(level, label)
             highest, place = scores.flatten(1).max(dim=1)
@@ -93,7 +92,7 @@ class WindowSearch(nn.Module):
             best = torch.where(better, highest, best)
         return best, boxes
 
-    def _levels(self, label: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    def _levels(self, label: int) -> list[tuple[int, int]]:
         """Return to which sizes an image is brought; no window is larger than the image."""
         height, width = self.sizes[label].exp().tolist()  # shares, of which pixels stretch with the image
         levels = []
