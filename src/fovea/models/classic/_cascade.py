@@ -23,8 +23,8 @@ class Cascade(nn.Module):
     """Find faces by stages of stumps, most of which most windows never reach.
 
     A stump compares one feature, the difference of the sums over two or three rectangles, with a threshold
-    and gives one of two values; a stage is passed where these add up to its own. An integral image makes every
-    sum four look-ups. Windows are places of the image at several sizes, larger ones in a smaller image.
+    and gives one of two values; a stage is passed where these add up to its own. An integral image makes
+    every sum four look-ups. Windows are places of the image at several sizes, larger ones in a smaller image.
 
     Args:
         scale_factor: how much larger each size of the window is than the one before.

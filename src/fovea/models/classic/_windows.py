@@ -13,6 +13,8 @@ from torchvision.ops import roi_align
 
 from fovea.models.classic._grey import Grey
 
+LARGEST = 1024  # side of an image in which windows are sought, however small the objects are
+
 
 class WindowSearch(nn.Module):
     """Give the logits of an image and the box of its best window; a subclass scores windows of side × side.
@@ -94,13 +96,13 @@ class WindowSearch(nn.Module):
 
     def _levels(self, label: int) -> list[tuple[int, int]]:
         """Return to which sizes an image is brought; no window is larger than the image."""
-        height, width = self.sizes[label].exp().tolist()  # shares, of which pixels stretch with the image
+        shares = self.sizes[label].exp().tolist()  # height, width
         levels = []
         for scale, aspect in itertools.product(self.scales, self.aspects):
-            down, across = height * scale / math.sqrt(aspect), width * scale * math.sqrt(aspect)
-            levels.append(
-                (max(round(self.side / down), self.side), max(round(self.side / across), self.side))
-            )
+            stretched = (scale / math.sqrt(aspect), scale * math.sqrt(aspect))
+            sides = [self.side / share / by for share, by in zip(shares, stretched, strict=True)]
+            height, width = (min(max(round(one), self.side), LARGEST) for one in sides)
+            levels.append((height, width))
         return levels
 
     def observe(self, x: Tensor, preds: Tensor, target: Tensor) -> None:
