@@ -101,16 +101,20 @@ class ImageDataset(Protocol):
 class Observer(Protocol):
     """A net that is fitted by looking, without gradients: once through the training images is an epoch.
 
-    `Task` hands it each training batch after the step, and has it conclude before what it learnt is measured
-    or saved. All that it learnt lies in its buffers then; `conclude` does nothing where nothing was observed.
+    `Task` has it forget as an epoch begins, hands it each training batch after the step, and has it conclude
+    before what it learnt is measured or saved. All that it learnt lies in its buffers then.
     """
+
+    def forget(self) -> None:
+        """Begin an epoch."""
+        ...
 
     def observe(self, x: Tensor, preds: Any, target: Any) -> None:
         """Look at a batch: normalised images (B, C, H, W), and `preds` and `target` of `Task.step`."""
         ...
 
     def conclude(self) -> None:
-        """Fit to what was observed since the last time."""
+        """Fit to what was observed since the epoch began; where nothing is new, do nothing."""
         ...
 
 

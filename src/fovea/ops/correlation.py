@@ -12,9 +12,9 @@ FLAT = 1e-7  # variance of a window in which nothing is to be seen, of grey valu
 def normalised(windows: Tensor) -> Tensor:
     """Return windows (N, 1, h, w) with mean 0 and length 1, and 0 where nothing is to be seen."""
     centred = windows - windows.mean(dim=(1, 2, 3), keepdim=True)
-    length = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
-    seen = length.square() > FLAT * windows[0].numel()
-    return torch.where(seen, centred / length.clamp(min=torch.finfo(length.dtype).tiny), 0.0)
+    variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
+    length = (variance.clamp(min=FLAT) * windows.shape[1:].numel()).sqrt()
+    return torch.where(variance > FLAT, centred / length, 0.0)
 
 
 def correlate(images: Tensor, templates: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fovea.ops.precision import at_least_single
+
 TINY = 1e-20
 EPS, CLIP = 1e-5, 0.2  # of the normalisation that Lowe (2004) calls Hys
 
@@ -18,7 +20,7 @@ def hog(image: Tensor, *, cell: int = 8, block: int = 2, bins: int = 9) -> Tenso
     averaged, and block × block cells are normalised together. Channels stand in the order of scikit-image's
     `hog`: row and column of the cell, then direction.
     """
-    votes = F.avg_pool2d(directions(image.float(), bins=bins), cell)  # (B, bins, H / cell, W / cell)
+    votes = F.avg_pool2d(directions(at_least_single(image), bins=bins), cell)  # (B, bins, H / cell, W / cell)
     size = votes.shape
     blocks = F.unfold(votes, block).unflatten(1, (bins, block * block)).transpose(1, 2).flatten(1, 2)
     blocks = _hys(blocks)  # (B, block² bins, places)

@@ -104,6 +104,8 @@ class Task(L.LightningModule):
         self._validated = False
         self._means["train"] = Means()
         self._metrics("train").reset()
+        if isinstance(self.net, Observer):
+            self.net.forget()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch; the schedule that follows a metric moves here, before the checkpoint is written."""

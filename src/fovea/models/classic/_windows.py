@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_align
 
+from fovea.models.classic._fitted import Fitted
 from fovea.models.classic._grey import Grey
 
 LARGEST = 1024  # side of an image in which windows are sought, however small the objects are
 
 
-class WindowSearch(nn.Module):
+class WindowSearch(Fitted):
     """Give the logits of an image and the box of its best window; a subclass scores windows of side × side.
 
     Every class has one size of box, the geometric mean of those that train. A window of another size or shape
@@ -32,7 +33,6 @@ class WindowSearch(nn.Module):
         mean, std: by which the images were normalised.
     """
 
-    task = "localization"
     sizes: Tensor  # (K, 2) logarithm of the height and the width, as shares
     observed: Tensor  # (K,) boxes
     step = 1  # pixels between windows
@@ -104,14 +104,6 @@ class WindowSearch(nn.Module):
             height, width = (min(max(round(one), self.side), LARGEST) for one in sides)
             levels.append((height, width))
         return levels
-
-    def observe(self, x: Tensor, preds: Tensor, target: Tensor) -> None:
-        """Look at training images with their label and box (B, 5), x1 y1 x2 y2 as shares, NaN without."""
-        raise NotImplementedError
-
-    def conclude(self) -> None:
-        """Take over what was observed since the last time."""
-        raise NotImplementedError
 
     def take_sizes(self, labels: Tensor, boxes: Tensor) -> None:
         """Set the size of each class to the mean of boxes (n, 4) with labels (n,)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fovea.models.classic._cascade import Cascade
+from fovea.models.classic._fitted import Fitted
 from fovea.models.classic._grey import Grey
 from fovea.ops.box_losses import iou
 
@@ -15,7 +16,7 @@ EPS = 0.2  # share of the side by which windows of one face may differ, as OpenC
 ON_OBJECT = 0.3  # IoU from which a face that was found is on the object
 
 
-class HaarFaces(nn.Module):
+class HaarFaces(Fitted):
     """Give the logits of an image and the box of the face in it, by a cascade that was trained elsewhere.
 
     What the training images tell is how often each class has a face, which are the logits (log of the share,
@@ -29,7 +30,6 @@ class HaarFaces(nn.Module):
         mean, std: by which the images were normalised.
     """
 
-    task = "localization"
     counts: Tensor  # (2, K) images without and with a face
     offset: Tensor  # (4,) of the annotated box, in sides of the window
 
@@ -51,8 +51,6 @@ class HaarFaces(nn.Module):
         self.cascade = Cascade(scale_factor=scale_factor, smallest=smallest)
         self.register_buffer("counts", torch.zeros(2, num_classes))
         self.register_buffer("offset", torch.zeros(4))
-        self._seen: list[Tensor] = []  # (B, 2) whether a face was found, and the class
-        self._offsets: list[Tensor] = []  # (n, 4)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -65,22 +63,18 @@ class HaarFaces(nn.Module):
         boxes = torch.where(found[:, None], boxes.clamp(0, 1), 0.0)
         return torch.cat([shares.log()[found.long()], boxes], dim=1)
 
-    def observe(self, x: Tensor, preds: Tensor, target: Tensor) -> None:
-        """Look at training images with their label and box (B, 5), x1 y1 x2 y2 as shares, NaN without."""
+    def note(self, x: Tensor, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Return class and whether a face was found (B,), and of those on the object the offsets (n, 4)."""
         windows, true = self._find(x), target[:, 1:] * _sides(x)
         found = windows.isfinite().all(dim=1)
-        self._seen.append(torch.stack([found.long(), target[:, 0].long()], dim=1))
         on_object = iou(windows.nan_to_num(), true.nan_to_num()) >= ON_OBJECT
-        sides = windows[:, 2:3] - windows[:, :1]
-        self._offsets.append(((true - windows) / sides)[on_object])
+        offsets = (true - windows) / (windows[:, 2:3] - windows[:, :1])
+        return target[:, 0].long(), found.long(), offsets[on_object]
 
-    def conclude(self) -> None:
-        """Count what was observed since the last time."""
-        if not self._seen:
-            return
-        seen, offsets = torch.cat(self._seen), torch.cat(self._offsets)
-        self._seen, self._offsets = [], []
-        numbers = seen[:, 0] * self.counts.shape[1] + seen[:, 1]
+    def fit(self, *notes: Tensor) -> None:
+        """Count the classes with and without a face, and average the offsets."""
+        labels, found, offsets = notes
+        numbers = found * self.counts.shape[1] + labels
         self.counts.copy_(numbers.bincount(minlength=self.counts.numel()).view_as(self.counts))
         self.offset.copy_(offsets.mean(dim=0) if len(offsets) else torch.zeros(4))
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from fovea.models.classic._windows import WindowSearch, with_box
+from fovea.ops.box_losses import iou
 from fovea.ops.hog import hog, hog_shape
 
 
@@ -51,47 +51,41 @@ class HogSVM(WindowSearch):
         shape = hog_shape(side, cell=cell)
         self.register_buffer("weights", torch.zeros(num_classes, *shape))
         self.register_buffer("biases", torch.zeros(num_classes))
-        self._features: list[Tensor] = []  # (n, D n n)
-        self._labels: list[Tensor] = []  # (n,) K: background
-        self._boxes: list[Tensor] = []  # (n, 5) label and box
 
     def score(self, level: Tensor, label: int) -> Tensor:
         """Return the margins (B, h, w) of a class."""
         weight, bias = self.weights[label : label + 1], self.biases[label : label + 1]
         return F.conv2d(hog(level, cell=self.cell), weight, bias)[:, 0]
 
-    @torch.no_grad()
-    def observe(self, x: Tensor, preds: Tensor, target: Tensor) -> None:
-        """Describe the boxes, windows at random and, once there are classifiers, their wrong boxes."""
+    def note(self, x: Tensor, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Return label and box (n, 5), and of boxes and background histograms (m, D n n) and class (m,).
+
+        Background are windows at random and, once there are classifiers, their wrong boxes; its class is K.
+        """
         images = with_box(target)
-        grey, target = self.grey(x)[images], target[images]
+        grey, target, found = self.grey(x)[images], target[images], preds[images, -4:]
         labels, boxes = target[:, 0].long(), target[:, 1:]
         windows = [*_at_random(boxes, self.negatives).unbind(1)]
-        if bool(self.observed.any()):
-            windows.append(preds[images, -4:])
-        self._keep(grey, boxes, labels)
+        windows += [found] if bool(self.observed.any()) else []
+        features, classes = [self._describe(grey, boxes)], [labels]
         for one in windows:
-            overlaps = box_iou(one, boxes).diagonal()
-            chosen = (overlaps < self.background).nonzero()[:, 0]
-            self._keep(grey[chosen], one[chosen], labels.new_full((len(chosen),), self.num_classes))
-        self._boxes.append(target)
+            missed = (iou(one, boxes) < self.background).nonzero()[:, 0]
+            features.append(self._describe(grey[missed], one[missed]))
+            classes.append(torch.full_like(missed, self.num_classes))
+        return target, torch.cat(features), torch.cat(classes)
 
-    def _keep(self, grey: Tensor, boxes: Tensor, labels: Tensor) -> None:
+    def _describe(self, grey: Tensor, boxes: Tensor) -> Tensor:
+        """Return the histograms (n, D n n) of one window (n, 4) of each image."""
         windows = self.crop(grey, torch.arange(len(grey), device=grey.device), boxes)
-        self._features.append(hog(windows, cell=self.cell).flatten(1).cpu())
-        self._labels.append(labels.cpu())
+        return hog(windows, cell=self.cell).flatten(1)
 
-    @torch.no_grad()
-    def conclude(self) -> None:
-        """Fit the classifiers to what was observed since the last time."""
-        if not self._boxes:
-            return
-        seen = torch.cat(self._boxes)
-        self.take_sizes(seen[:, 0].long(), seen[:, 1:])
-        features, labels = torch.cat(self._features).numpy(), torch.cat(self._labels).numpy()
-        self._features, self._labels, self._boxes = [], [], []
-        for label in np.unique(labels[labels < self.num_classes]).tolist():
-            weight, bias = fit_svm(features, labels == label, penalty=self.penalty)
+    def fit(self, *notes: Tensor) -> None:
+        """Fit the classifiers."""
+        target, features, classes = notes
+        self.take_sizes(target[:, 0].long(), target[:, 1:])
+        numbers, classes = features.cpu().numpy(), classes.cpu()
+        for label in target[:, 0].long().unique().tolist():
+            weight, bias = fit_svm(numbers, (classes == label).numpy(), penalty=self.penalty)
             self.weights[label] = torch.from_numpy(weight).view_as(self.weights[label])
             self.biases[label] = bias
 

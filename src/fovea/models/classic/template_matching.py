@@ -23,28 +23,19 @@ class TemplateMatching(WindowSearch):
     def __init__(self, *, num_classes: int, side: int = 24, temperature: float = 0.1, **kwargs: Any) -> None:
         super().__init__(num_classes=num_classes, side=side, temperature=temperature, **kwargs)
         self.register_buffer("templates", torch.zeros(num_classes, 1, side, side))
-        self._sums = torch.zeros(num_classes, 1, side, side)
-        self._seen: list[Tensor] = []  # (n, 5) label and box
 
     def score(self, level: Tensor, label: int) -> Tensor:
         """Return the correlations (B, h, w) with the template of a class."""
         return correlate(level, self.templates[label : label + 1])[:, 0]
 
-    @torch.no_grad()
-    def observe(self, x: Tensor, preds: Tensor, target: Tensor) -> None:
-        """Add what lies in the boxes to the templates."""
+    def note(self, x: Tensor, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Return label and box (n, 5) of the images that have one, and what lies in it (n, 1, side, side)."""
         images = with_box(target)
-        labels, boxes = target[images, 0].long(), target[images, 1:]
-        crops = normalised(self.crop(self.grey(x), images, boxes))
-        self._sums = self._sums.to(x.device).index_add(0, labels, crops)
-        self._seen.append(target[images])
+        return target[images], normalised(self.crop(self.grey(x), images, target[images, 1:]))
 
-    @torch.no_grad()
-    def conclude(self) -> None:
-        """Take over the mean templates."""
-        if not self._seen:
-            return
-        seen = torch.cat(self._seen)
-        self.take_sizes(seen[:, 0].long(), seen[:, 1:])
-        self.templates.copy_(normalised(self._sums))
-        self._sums, self._seen = torch.zeros_like(self._sums), []
+    def fit(self, *notes: Tensor) -> None:
+        """Set the templates to the mean of what lies in the boxes of each class."""
+        target, crops = notes
+        labels = target[:, 0].long()
+        self.take_sizes(labels, target[:, 1:])
+        self.templates.copy_(normalised(torch.zeros_like(self.templates).index_add(0, labels, crops)))
