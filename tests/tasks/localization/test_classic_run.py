@@ -49,7 +49,8 @@ def test_every_command_takes_the_run_and_what_was_killed_ends_the_same(name, cal
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         boxes = [[float(line[k]) for k in ("x1", "y1", "x2", "y2")] for line in csv.DictReader(file)]
     np.testing.assert_allclose(boxes, np.load(run / "predictions" / "test.npz")["box"], atol=0.02)
-    call("explain", run=run, input="test", method="occlusion", number=1, output=tmp_path / "why")
+    if name != "haar_faces_caltech3":  # its steps have no gradient
+        call("explain", run=run, input="test", method="saliency", number=1, output=tmp_path / "why")
     call("compare", runs=[str(run), str(killed)], output=tmp_path / "compared", timing=False)
     with pytest.raises(Exception, match=r"format=|refused"):
         call("export", run=run, format="onnx")
