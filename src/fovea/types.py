@@ -101,7 +101,7 @@ class ImageDataset(Protocol):
 class Observer(Protocol):
     """A net that is fitted by looking, without gradients: once through the training images is an epoch.
 
-    `Task` has it forget as an epoch begins, hands it each training batch after the step, and has it conclude
+    It is told to forget as an epoch begins, is handed each training batch after the step, and concludes
     before what it learnt is measured or saved. All that it learnt lies in its buffers then.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
-from fovea.errors import UsageError
 from fovea.optim.finetune import Finetune, param_groups
 from fovea.types import Batch, Observer, OptimizerFactory, Output, SchedulerFactory
 
 STAGES = ("train", "val", "test")
-# what Lightning warns of where a net is fitted without gradients, as it means to be
-ONLY_LOOKS = (".*`LightningModule.configure_optimizers` returned `None`", ".*`training_step` returned `None`")
 
 
 class NonFiniteLoss(RuntimeError):
@@ -50,9 +46,6 @@ class Task(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net = net
-        if isinstance(net, Observer):
-            for message in ONLY_LOOKS:
-                warnings.filterwarnings("ignore", message=message)
         self.finetune = finetune or Finetune()
         self.monitor = monitor
         self.meta: dict[str, Any] = {}
@@ -104,13 +97,10 @@ class Task(L.LightningModule):
         self._validated = False
         self._means["train"] = Means()
         self._metrics("train").reset()
-        if isinstance(self.net, Observer):
-            self.net.forget()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch; the schedule that follows a metric moves here, before the checkpoint is written."""
         self._check_finite()
-        self._conclude()
         self._log_epoch("train")
         if self._plateau is not None and (self._validated or not self.monitor.startswith("val/")):
             self._plateau.step(self._monitored())
@@ -123,14 +113,6 @@ class Task(L.LightningModule):
                 f"choose one of {', '.join(sorted(metrics))}, or another scheduler"
             )
         return float(metrics[self.monitor])
-
-    def on_validation_epoch_start(self) -> None:
-        """Have a net that looks without gradients conclude: what it learnt is measured now."""
-        self._conclude()
-
-    def _conclude(self) -> None:
-        if isinstance(self.net, Observer):
-            self.net.conclude()
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -204,12 +186,7 @@ class Task(L.LightningModule):
         self._saved_plateau = checkpoint.get("fovea_plateau")
 
     def on_train_start(self) -> None:
-        """Restore the plateau schedule; a net that looks without gradients must see all images itself."""
-        if isinstance(self.net, Observer) and self.trainer.world_size > 1:
-            raise UsageError(
-                f"{type(self.net).__name__} is fitted by one process that sees all images, not by "
-                f"{self.trainer.world_size} that share them: set trainer.devices=1 trainer.num_nodes=1"
-            )
+        """Restore the plateau schedule."""
         if self._plateau is not None and self._saved_plateau is not None:
             self._plateau.load_state_dict(self._saved_plateau)
 

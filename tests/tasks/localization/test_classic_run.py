@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fovea.errors import UsageError
 from helpers import runs
 
 DATA = [
@@ -54,15 +53,3 @@ def test_every_command_takes_the_run_and_what_was_killed_ends_the_same(name, cal
     call("compare", runs=[str(run), str(killed)], output=tmp_path / "compared", timing=False)
     with pytest.raises(Exception, match=r"format=|refused"):
         call("export", run=run, format="onnx")
-
-
-@pytest.mark.slow
-def test_processes_that_share_the_images_are_refused(tmp_path):
-    from fovea.models.classic.template_matching import TemplateMatching
-    from fovea.ops.box_losses import MSE
-    from fovea.tasks.localization.task import Localization
-
-    task = Localization(net=TemplateMatching(num_classes=2), losses={"mse": MSE()})
-    task._trainer = type("Trainer", (), {"world_size": 2})()
-    with pytest.raises(UsageError, match=r"2 that share them.*trainer\.devices=1"):
-        task.on_train_start()
