@@ -97,6 +97,27 @@ class ImageDataset(Protocol):
         ...
 
 
+@runtime_checkable
+class Observer(Protocol):
+    """A net that is fitted by looking, without gradients: once through the training images is an epoch.
+
+    It is told to forget as an epoch begins, is handed each training batch after the step, and concludes
+    before what it learnt is measured or saved. All that it learnt lies in its buffers then.
+    """
+
+    def forget(self) -> None:
+        """Begin an epoch."""
+        ...
+
+    def observe(self, x: Tensor, preds: Any, target: Any) -> None:
+        """Look at a batch: normalised images (B, C, H, W), and `preds` and `target` of `Task.step`."""
+        ...
+
+    def conclude(self) -> None:
+        """Fit to what was observed since the epoch began; where nothing is new, do nothing."""
+        ...
+
+
 class OptimizerFactory(Protocol):
     """A `_partial_` optimizer from the config."""
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fovea.optim.finetune import Finetune
+from fovea.types import Observer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Freezing(Callback):
             return False
         epoch = trainer.current_epoch
         trainable = plan.trainable(net, epoch)
-        if not trainable:
+        if not trainable and not isinstance(net, Observer):
             raise ValueError(
                 f"nothing in {type(net).__name__} trains in epoch {epoch}: it has no parameters in its head; "
                 "name the head with finetune.head=[prefix], or set finetune=none"

@@ -169,6 +169,7 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     from fovea.callbacks.first_batch import FirstBatch
     from fovea.callbacks.freezing import Freezing
     from fovea.callbacks.last_validation import LastValidation
+    from fovea.callbacks.looking import Looking
     from fovea.callbacks.progress import progress
     from fovea.callbacks.seeding import EpochSeeding
 
@@ -178,7 +179,8 @@ def callbacks(config: DictConfig, *, record: EpochRecord, checkpointer: BestAndL
     chosen.sort(key=lambda one: not isinstance(one, BatchSize))  # a learning rate is searched for its batch
     if (answers := view(config)) is not None:
         chosen.append(Collector(view=answers, dirpath=Path(config.run_dir) / "predictions"))
-    own = [EpochSeeding(seed=config.seed), Freezing(), FirstBatch(run_dir=config.run_dir), *progress()]
+    first = FirstBatch(run_dir=config.run_dir)
+    own = [EpochSeeding(seed=config.seed), Freezing(), Looking(), first, *progress()]
     return [*own, *chosen, LastValidation(), record, checkpointer]
 
 

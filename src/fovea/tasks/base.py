@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 
 from fovea.optim.finetune import Finetune, param_groups
-from fovea.types import Batch, OptimizerFactory, Output, SchedulerFactory
+from fovea.types import Batch, Observer, OptimizerFactory, Output, SchedulerFactory
 
 STAGES = ("train", "val", "test")
 
@@ -75,6 +75,8 @@ class Task(L.LightningModule):
         """Minimise the loss of `step`."""
         output = self.step(batch)
         self._record("train", batch, output)
+        if isinstance(self.net, Observer):
+            self.net.observe(batch["image"], output.get("preds"), output.get("target"))
         loss = output.get("loss")
         if loss is None or not loss.requires_grad:
             return None
@@ -133,9 +135,9 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over named parameter groups and its schedule, stepped once per update."""
-        if self._optimizer is None:
+        groups = [] if self._optimizer is None else self._groups()
+        if self._optimizer is None or not groups:
             return None
-        groups = self._groups()
         if len(groups) > 1 and issubclass(getattr(self._optimizer, "func", object), torch.optim.LBFGS):
             raise ValueError(
                 "optimizer=lbfgs takes all parameters alike, and this task has groups of them; "
