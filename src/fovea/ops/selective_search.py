@@ -143,7 +143,7 @@ class _Grouping:
             1 - size / self.area,
             1 - (corner.prod(axis=1) - size) / self.area,
         )
-        return sum(w * part for w, part in zip(self.weights, parts, strict=True))  # type: ignore[return-value]
+        return sum(w * part for w, part in zip(self.weights, parts, strict=True))
 
     def _merge(self, i: int, j: int) -> int:
         """Join two segments; return the number of the new one."""

@@ -83,7 +83,7 @@ class RCNN(Detector):
         self.num_classes, self.max_detections = num_classes, max_detections
         search = partial(selective_search, colours=colours, scales=scales, smallest=smallest, most=proposals)
         self.proposals = Proposals(search, mean=mean, std=std, remembered=remembered)
-        self.adapt = AdaptInput(mean=mean, std=std, **normalisation(backbone))
+        self.adapt = AdaptInput(mean=mean, std=std, size=None, **normalisation(backbone))
         features = _Features(backbone)
         self.net: Any = RoIHeads(
             _Crops(crop, context), features, FastRCNNPredictor(features.width(crop), num_classes + 1),
