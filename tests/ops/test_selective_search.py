@@ -41,7 +41,7 @@ def test_the_mirror_image_has_the_boxes_mirrored():
 
 
 def test_weights_say_what_is_merged_first():
-    """Two neighbours are nearly of one colour, but far larger than a third: colour joins them, size does not."""
+    """Two neighbours of nearly one colour fill the most: by colour they join first, by size the others do."""
     image = patches([0, 0, 30, 64], [30, 0, 60, 64], [60, 0, 80, 20], size=(64, 80))
     image[:, 30:60] = image[0, 0] + np.array([0, 30, 0], dtype=np.uint8)
     both = [[0, 0, 60, 64]]

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from fovea.models.detectors._proposals import Proposals
+from fovea.models.detectors._samples import classify
 from fovea.models.detectors.rcnn import RCNN
 from fovea.models.timm import create
 
@@ -54,11 +55,15 @@ def test_crops_show_what_surrounds_a_proposal():
     """Its own pixels end at the share of context; beyond the image is the mean."""
     image = torch.zeros(1, 3, 40, 40)
     image[..., 10:30, 10:30] = 1.0
-    crops = build(context=0.25).net.box_roi_pool
-    found = crops({"pixels": image}, [torch.tensor([[10.0, 10, 30, 30], [0, 0, 40, 40]])], [(40, 40)])
+
+    def crops(pixels, boxes):
+        around = build(context=0.25).net.box_roi_pool({"pixels": pixels}, [torch.tensor(boxes)], [(40, 40)])
+        return classify(lambda crop: crop, *around, size=(32, 32))
+
+    found = crops(image, [[10.0, 10, 30, 30], [0, 0, 40, 40]])
     assert found.shape == (2, 3, 32, 32)
     assert bool((found[0, :, 9:23, 9:23] == 1).all()) and found[0, :, :7].abs().max() < 1e-6
-    outside = crops({"pixels": image + 5}, [torch.tensor([[0.0, 0, 40, 40]])], [(40, 40)])
+    outside = crops(image + 5, [[0.0, 0, 40, 40]])
     assert not bool(outside[0, :, :6].any()) and bool((outside[0, :, 10:22, 10:22] > 4).all())
 
 

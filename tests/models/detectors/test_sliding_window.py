@@ -113,8 +113,9 @@ def test_weights_of_a_classifier_keep_its_classes(tmp_path):
 @pytest.mark.parametrize(
     ("option", "words"),
     [({"scale_step": 1.0}, "scale_step=1.0"), ({"stride": 0}, "stride=0"), ({"aspects": ()}, r"\[0.5,1,2\]"),
-     ({"negative": 0.8}, "negative the smaller"), ({"smallest": -1}, "smallest=-1")],
+     ({"negative": 0.8}, "negative the smaller"), ({"smallest": -1}, "smallest=-1"),
+     ({"background": False, "num_classes": 1}, "background=false with one class")],
 )  # fmt: skip
 def test_windows_that_cannot_be_are_refused(option, words):
     with pytest.raises(ValueError, match=words):
-        SlidingWindow(classifier=Matching, num_classes=2, **option)
+        SlidingWindow(**({"classifier": Matching, "num_classes": 2} | option))

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import roi_align
 
 from fovea.models.adapt_input import AdaptInput, check_channels, normalisation
 from fovea.models.detectors._base import Detector, Objects, packed, shifted
 from fovea.models.detectors._proposals import Proposals
+from fovea.models.detectors._samples import classify
 from fovea.ops.selective_search import selective_search
-
-CHUNK = 256  # crops that go through the backbone at once where nothing is trained, for the sake of memory
 
 
 class Proposed(NamedTuple):
@@ -84,9 +82,9 @@ class RCNN(Detector):
         search = partial(selective_search, colours=colours, scales=scales, smallest=smallest, most=proposals)
         self.proposals = Proposals(search, mean=mean, std=std, remembered=remembered)
         self.adapt = AdaptInput(mean=mean, std=std, size=None, **normalisation(backbone))
-        features = _Features(backbone)
+        features = _Features(backbone, crop)
         self.net: Any = RoIHeads(
-            _Crops(crop, context), features, FastRCNNPredictor(features.width(crop), num_classes + 1),
+            _Around(context), features, FastRCNNPredictor(features.width(), num_classes + 1),
             fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions, positive_fraction=0.25,
             bbox_reg_weights=None, score_thresh=score_threshold, nms_thresh=nms_threshold,
             detections_per_img=max_detections,
@@ -123,41 +121,43 @@ class RCNN(Detector):
         return packed(found, self.max_detections, first_label=1)
 
 
-class _Crops(nn.Module):
-    """Cut boxes out of images and warp them to squares; what lies outside an image is grey."""
+class _Around(nn.Module):
+    """Add to boxes what surrounds them; what is cut out of images is up to the next layer."""
 
-    def __init__(self, side: int, context: float) -> None:
+    def __init__(self, context: float) -> None:
         super().__init__()
-        self.side, self.grown = side, 1 / (1 - 2 * context)
+        self.grown = 1 / (1 - 2 * context)
 
-    def forward(self, images: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
-        """Return crops (N, 3, side, side) of the boxes of all images."""
+    def forward(
+        self, images: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the images, and the boxes (N, 4) of each with their context."""
         around = []
         for box in boxes:
             middle, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) / 2 * self.grown
             around.append(torch.cat([middle - half, middle + half], dim=1))
-        return roi_align(images["pixels"], around, self.side, aligned=True)
+        return images["pixels"], around
 
 
 class _Features(nn.Module):
-    """The features of crops; without gradients they are computed in parts."""
+    """Cut boxes out of images, warp them to squares and compute their features; outside an image is grey."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, side: int) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.size = backbone, (side, side)
 
-    def width(self, side: int) -> int:
+    def width(self) -> int:
         """Return the number of features."""
         training = self.backbone.training
         with torch.no_grad():
-            found = self.backbone.eval()(torch.zeros(1, 3, side, side))
+            found = self.backbone.eval()(torch.zeros(1, 3, *self.size))
         self.backbone.train(training)
         return found.shape[1]
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Map crops (N, 3, side, side) to features (N, F)."""
-        parts = [crops] if torch.is_grad_enabled() else crops.split(CHUNK)
-        return torch.cat([self.backbone(part) for part in parts]).float()
+    def forward(self, given: tuple[Tensor, list[Tensor]]) -> Tensor:
+        """Return the features of the boxes of all images (N, F)."""
+        images, boxes = given
+        return classify(self.backbone, images, boxes, size=self.size).float()
 
 
 def _given(raw: Proposed) -> tuple[OrderedDict[str, Tensor], list[Tensor], list[tuple[int, int]]]:

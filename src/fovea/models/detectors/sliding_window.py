@@ -77,6 +77,10 @@ class SlidingWindow(Detector):
         super().__init__()
         _check(smallest=smallest, scale_step=scale_step, stride=stride, aspects=aspects, samples=samples,
                positive=positive, negative=negative)  # fmt: skip
+        if num_classes == 1 and not background:
+            raise ValueError(
+                "model.net.background=false with one class: every window would be of it; train with true"
+            )
         self.classifier = classifier(num_classes=num_classes + background)
         self.num_classes, self.background, self.window = num_classes, background, height_width(window)
         self.grid: dict[str, Any] = {
