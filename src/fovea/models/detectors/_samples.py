@@ -11,7 +11,7 @@ from torchvision.ops import box_iou, roi_align
 
 from fovea.models.detectors._base import Objects
 
-CHUNK = 512  # boxes that are classified at once, for the sake of memory
+ON_CPU, ELSEWHERE = 2**17, 2**22  # pixels that are classified at once: what caches, and memory, hold
 
 
 class Samples(NamedTuple):
@@ -71,7 +71,8 @@ def classify(
     """
     which = [box.new_full((len(box), 1), i) for i, box in enumerate(boxes)]
     rows = torch.cat([torch.cat([i, box], dim=1) for i, box in zip(which, boxes, strict=True)])  # (N, 5)
-    parts = [rows] if torch.is_grad_enabled() else rows.split(CHUNK)
+    most = max(1, (ON_CPU if maps.device.type == "cpu" else ELSEWHERE) // (size[0] * size[1]))
+    parts = [rows] if torch.is_grad_enabled() else rows.split(most)
     return torch.cat([net(roi_align(maps, part.to(maps.dtype), size, aligned=True)) for part in parts])
 
 
