@@ -1,10 +1,14 @@
 """The weights of a run as the start of another whose classes stand in another order."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from fovea.engine.start_weights import order_head
+from fovea.models.cnn import CNN
+from fovea.models.detectors.sliding_window import SlidingWindow
 from fovea.models.squeezenet import create as squeezenet
 from fovea.models.timm import create
 
@@ -30,6 +34,14 @@ def test_outputs_follow_the_names(kind, checkpoint):
         torch.testing.assert_close(net(x), before)
         order_head(net, checkpoint, ["cow", "ant", "bee"])
         torch.testing.assert_close(net(x), before[:, [2, 0, 1]])
+
+
+def test_the_output_for_the_background_stays_the_last(checkpoint):
+    net, x = SlidingWindow(classifier=partial(CNN, widths=[4]), num_classes=3).eval(), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        before = net.classifier(x)
+        order_head(net, checkpoint, ["cow", "ant", "bee"])
+        torch.testing.assert_close(net.classifier(x), before[:, [2, 0, 1, 3]])
 
 
 def test_other_classes_are_said(checkpoint, caplog):

@@ -81,7 +81,7 @@ def training() -> Slot:
     return root
 
 
-def _files() -> Iterator[tuple[str, dict[str, Any]]]:
+def _files() -> Iterator[tuple[str, Any]]:
     """Yield what each file of `conf/` holds, and where in a config that goes."""
     yield "", _read(CONF / "train.yaml")
     yield "data", _read(CONF / "data_defaults.yaml")
@@ -90,6 +90,8 @@ def _files() -> Iterator[tuple[str, dict[str, Any]]]:
             yield "" if group in GLOBAL else group, _read(file)
     for file in sorted((CONF / "method").glob("*.yaml")):  # what the callback explains with
         yield f"callbacks.explain.methods.{file.stem}", _read(file)
+    for file in sorted((CONF / "model").glob("*.yaml")):  # what slides over an image may be any net
+        yield "model.net.classifier", _read(file).get("net")
 
 
 def _read(file: Path) -> dict[str, Any]:

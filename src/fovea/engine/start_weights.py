@@ -44,7 +44,10 @@ def order_head(net: nn.Module, path: str, classes: Sequence[str]) -> None:
 
 
 def _reorder(net: nn.Module, order: list[int]) -> bool:
-    """Reorder the outputs of the net's one last layer; return False where there is not just one."""
+    """Reorder the outputs of the net's one last layer; return False where there is not just one.
+
+    The output for the background of a net that has one stays the last.
+    """
     import torch
     from torch import nn
 
@@ -53,6 +56,8 @@ def _reorder(net: nn.Module, order: list[int]) -> bool:
     heads = [net.get_submodule(name) for name in classifier_names(net)]
     layers = [m for head in heads for m in head.modules() if list(m.parameters(recurse=False))]
     last = layers[0] if len(layers) == 1 else None
+    if getattr(net, "background", False):
+        order = [*order, len(order)]
     if not isinstance(last, nn.Linear | nn.Conv2d) or len(last.weight) != len(order):
         return False
     with torch.no_grad():

@@ -64,7 +64,11 @@ class Detector(nn.Module):
     @torch.no_grad()
     def detect(self, raw: Any, *, duplicates: bool = False) -> Tensor:
         """Return the detections (B, D, 6) that are certain enough, without duplicates unless asked for."""
-        boxes, scores, labels = self.candidates(raw)
+        return self.keep(self.candidates(raw), duplicates=duplicates)
+
+    def keep(self, found: Candidates, *, duplicates: bool = False) -> Tensor:
+        """Return the candidates (B, D, 6) that `detect` does."""
+        boxes, scores, labels = found
         scores = torch.where(scores > self.score_threshold, scores, 0.0)
         most = self.max_detections
         if duplicates:
@@ -84,7 +88,10 @@ class Detector(nn.Module):
 
     def place(self, raw: Any, box: Tensor, label: Tensor) -> Tensor:
         """Return where the heads say that there is a box (B, 4) of a class (B,) in each image: (B, …)."""
-        raise NotImplementedError(f"a {type(self).__name__} does not say where its boxes come from")
+        raise ValueError(
+            f"a {type(self).__name__} does not say where its boxes come from, so none can be explained: take "
+            "a run of model=yolo_v1, retinanet, fcos, ssdlite or faster_rcnn"
+        )
 
     def logit(self, raw: Any, place: Tensor, label: Tensor) -> Tensor:
         """Return how certain the heads are of a class (B,) at a place of each image (B,), before any sigmoid.
