@@ -130,7 +130,8 @@ def test_a_training_records_the_ids_and_predict_gives_those_of_the_images_back(c
     run_dir = tmp_path / "run"
     given = ["experiment=yolo_scenes", "data=coco_folder", f"data.root={tmp_path / 'own'}", "trainer=cpu",
              "model.name=mobilenetv3_small_050", "model.pretrained=false", "data.image_size=64",
-             "trainer.max_epochs=1", "data.batch_size=8", "model.net.score_threshold=1e-5", "trainer.precision=32-true"]  # fmt: skip
+             "trainer.max_epochs=1", "data.batch_size=8", "model.net.score_threshold=1e-5",
+             "trainer.precision=32-true"]  # fmt: skip
     command = [sys.executable, "src/train.py", *given, f"run_dir={run_dir}"]
     done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
