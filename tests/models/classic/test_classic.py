@@ -149,6 +149,7 @@ def test_faces_are_told_by_what_the_cascade_finds_and_framed_as_annotated():
     ("make", "named"),
     [
         (lambda: HogSVM(num_classes=2, side=30), "side=30.*cell=8"),
+        (lambda: HogSVM(num_classes=2, background=0), "background=0"),
         (lambda: TemplateMatching(num_classes=2, scales=[]), "scales"),
         (lambda: TemplateMatching(num_classes=2, temperature=0), "temperature=0"),
         (lambda: HaarFaces(num_classes=2, scale_factor=1.0), "scale_factor=1.0"),

@@ -108,7 +108,8 @@ class Cascade(nn.Module):
 
 def _integral(image: Tensor) -> Tensor:
     """Return (B, (H + 1) (W + 1)), at y, x the sum of all pixels above and left of there."""
-    sums = image[:, 0].double().cumsum(dim=1).cumsum(dim=2)
+    exact = torch.float32 if image.device.type == "mps" else torch.float64  # Apple's GPUs have no doubles
+    sums = image[:, 0].to(exact).cumsum(dim=1).cumsum(dim=2)
     return F.pad(sums, (1, 0, 1, 0)).flatten()
 
 
@@ -132,13 +133,14 @@ def read_cascade(path: Path) -> tuple[int, dict[str, Tensor]]:
     nodes = torch.tensor([_numbers(one, "internalNodes") for one in stumps], dtype=torch.float64)
     features = [_rects(one) for one in cascade.findall("features/_")]
     shapes = torch.tensor([features[int(number)] for number in nodes[:, 2]], dtype=torch.float64)
+    passes = [_numbers(one, "stageThreshold")[0] - EPS for one in stages]
     return int(cascade.findtext("width", "0")), {
         "rects": shapes[..., :4].long(),
-        "weights": shapes[..., 4],
-        "thresholds": nodes[:, 3],
-        "leaves": torch.tensor([_numbers(one, "leafValues") for one in stumps], dtype=torch.float64),
+        "weights": shapes[..., 4].float(),
+        "thresholds": nodes[:, 3].float(),
+        "leaves": torch.tensor([_numbers(one, "leafValues") for one in stumps]),
         "stages": torch.tensor([len(one.findall("weakClassifiers/_")) for one in stages]),
-        "passes": torch.tensor([_numbers(one, "stageThreshold")[0] - EPS for one in stages]).double(),
+        "passes": torch.tensor(passes),
     }
 
 

@@ -46,6 +46,11 @@ class HogSVM(WindowSearch):
         super().__init__(num_classes=num_classes, side=side, **kwargs)
         if side % cell or side < 2 * cell:
             raise ValueError(f"side={side} must be a multiple of cell={cell}, twice as large or more")
+        if negatives < 0 or not 0 < background <= 1 or not penalty > 0:
+            raise ValueError(
+                f"negatives={negatives} must be at least 0, background={background} an IoU above 0, "
+                f"penalty={penalty} above 0"
+            )
         self.step = self.cell = cell
         self.negatives, self.background, self.penalty = negatives, background, penalty
         shape = hog_shape(side, cell=cell)
