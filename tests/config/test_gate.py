@@ -19,6 +19,17 @@ def test_an_honest_config_passes(config):
     gate.check(config, source="RUN/config.yaml")
 
 
+def test_any_net_of_ours_may_slide_over_images(config):
+    net = {"_target_": "fovea.models.detectors.sliding_window.SlidingWindow", "num_classes": 8}
+    given = {"_partial_": True, "widths": [4], "num_classes": 8}
+    for target in ("fovea.models.vgg.VGG", "fovea.models.timm.create", "fovea.models.cnn.CNN"):
+        config["model"]["net"] = net | {"classifier": {"_target_": target, **given}}
+        gate.check(config, source="RUN/config.yaml")
+    config["model"]["net"]["classifier"]["_target_"] = "fovea.files.write_text"
+    with pytest.raises(UsageError, match=r"call .fovea\.files\.write_text. at model\.net\.classifier"):
+        gate.check(config, source="RUN/config.yaml")
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
