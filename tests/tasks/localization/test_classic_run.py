@@ -18,7 +18,7 @@ DATA = [
 EXPERIMENTS = {
     "template_boxes_caltech3": ["model.net.side=12"],
     "hog_svm_boxes_caltech3": ["model.net.side=16", "model.net.cell=4"],
-    "haar_faces_caltech3": [],
+    "haar_faces_caltech3": ["model.net.scale_factor=1.5"],
 }
 
 
