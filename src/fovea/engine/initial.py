@@ -63,7 +63,7 @@ class Initial:
         own = self.preprocessing
         if own is None or len(own["mean"]) != preprocessing["channels"]:
             return preprocessing
-        return {**preprocessing, "mean": own["mean"], "std": own["std"]}  # type: ignore[typeddict-item]
+        return {**preprocessing, "mean": own["mean"], "std": own["std"]}
 
     def load(self, net: nn.Module, *, classes: Sequence[str], skip: Sequence[str] = ()) -> list[Line]:
         """Copy what fits into the net, and return what became of every tensor.

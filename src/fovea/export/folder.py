@@ -94,7 +94,7 @@ def page(about: dict[str, Any]) -> str:
         input=f"image {_shape(about['inputs'][0]['shape'])}", outputs=", ".join(shown),
         size=" x ".join(map(str, options["image_size"])), resize=options.get("resize", "crop"),
         interpolation=options["interpolation"], mean=options["mean"], std=options["std"],
-        num_classes=len(about["classes"]), meaning=MEANING.get(about.get("task"), ""),
+        num_classes=len(about["classes"]), meaning=MEANING.get(str(about.get("task")), ""),
         source=f"{parity['images']} {parity['source']}",
         difference=parity["max_abs_difference"], tolerance=parity["tolerance"], threads=cost["threads"],
         exported=cost["exported_p50_ms"], own=cost["torch_p50_ms"],

@@ -1,5 +1,8 @@
 """Write our own operators in ONNX: what torch.onnx asks for each in a graph."""
 
+# onnxscript types the values of a graph by the union of all that a constant may be
+# mypy: disable-error-code="arg-type,type-var"
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ class Mosaic:
             raise ValueError(f"Mosaic: scale={list(scale)} must rise within 0.5…1: smaller images leave gaps")
         if close < 0:
             raise ValueError(f"Mosaic: close={close} is negative: it counts the last epochs")
-        self.p, self.scale, self.close, self.epochs, self.stream = p, tuple(scale), close, epochs, stream
+        self.p, self.scale, self.close, self.epochs, self.stream = p, scale, close, epochs, stream
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:
         """Replace the chosen images; labels of a whole image and instances have no meaning in a mosaic."""
@@ -72,7 +72,7 @@ class Mosaic:
         generator = np.random.default_rng(rng.seed_for(seed, batch["epoch"], first, stream=self.stream))
         own = np.arange(len(image))
         sources = np.stack([own, *(generator.permutation(len(image)) for _ in range(3))])
-        factor = float(generator.uniform(*self.scale))
+        factor = float(generator.uniform(self.scale[0], self.scale[1]))
         height, width = image.shape[-2:]
         h, w = _scaled(height, width, factor)
         low, high = np.array([width - w, height - h]), np.array([w, h])
@@ -93,7 +93,7 @@ def _paste(
     height, width = images.shape[-2:]
     h, w = _scaled(height, width, factor)
     smooth = {"antialias": True, "align_corners": False} if mode == "bilinear" else {}
-    small = F.interpolate(images, size=(h, w), mode=mode, **smooth)  # type: ignore[arg-type]
+    small = F.interpolate(images, size=(h, w), mode=mode, **smooth)
     out = images.clone()
     for b in chosen.nonzero()[:, 0].tolist():
         x, y = point[b].tolist()

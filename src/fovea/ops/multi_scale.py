@@ -32,9 +32,9 @@ class MultiScale:
         out = replaced(batch, image=F.interpolate(image, size=(h, w), mode="bilinear", antialias=True))
         for name in ("mask", "instances"):
             if name in batch:
-                pixels = batch[name][:, None].float()  # type: ignore[literal-required]
+                pixels = batch[name][:, None].float()
                 sized = F.interpolate(pixels, size=(h, w), mode="nearest")[:, 0]
-                out = replaced(out, **{name: sized.to(batch[name].dtype)})  # type: ignore[literal-required]
+                out = replaced(out, **{name: sized.to(batch[name].dtype)})
         for name, sides in (("boxes", [w / width, h / height] * 2), ("keypoints", [w / width, h / height])):
             if name in batch:
                 given = batch[name]  # type: ignore[literal-required]

@@ -238,7 +238,7 @@ def _view(trained: Trained, config: DictConfig) -> TaskView:
     if make is None:
         raise UsageError(f"a run of {trained.config.experiment} predicts nothing of an image")
     takes = inspect.signature(make.func).parameters
-    given = {"top_k": count(config, "top_k")} if "top_k" in takes else {}
+    given: dict[str, Any] = {"top_k": count(config, "top_k")} if "top_k" in takes else {}
     for key, kind in OPTIONS.items():
         value = config[key]
         if value is None:

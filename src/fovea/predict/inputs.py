@@ -54,8 +54,10 @@ def of_files(
         return read_image(paths[number], channels=3, enough=enough)
 
     trained = sum(training.holds(path) for path in paths)
-    home = top if top.is_dir() else None
-    places = [str(path.relative_to(home)) if home in path.parents else path.name for path in paths]
+    below = [top.is_dir() and top in path.parents for path in paths]
+    places = [
+        str(path.relative_to(top)) if inside else path.name for path, inside in zip(paths, below, strict=True)
+    ]
     names = [str(path) for path in paths]
     return Inputs(names, places, None, [known[path] for path in paths], read, trained)
 

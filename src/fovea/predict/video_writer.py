@@ -72,7 +72,7 @@ class VideoWriter:
         if "correct" in self.view.columns:
             drawn = _captioned(drawn, self.view.lines(answer)[0])
         if self._size is None:
-            self._size = image.shape[:2] if _scaled(drawn, image.shape[:2]) else drawn.shape[:2]  # type: ignore[assignment]
+            self._size = image.shape[:2] if _scaled(drawn, image.shape[:2]) else drawn.shape[:2]
         return _fitted(drawn, self._size)
 
 

@@ -189,7 +189,7 @@ class FasterRCNN(Detector):
         images = torch.arange(regions.shape[0], device=regions.device)  # len would be a constant of an export
         images = images.to(regions.dtype)[:, None, None].expand(-1, regions.shape[1], 1)
         boxes = torch.cat([images, regions], dim=2).flatten(0, 1)
-        level, out = _levels(boxes[:, 1:]), 0.0
+        level, out = _levels(boxes[:, 1:]), torch.zeros((), device=boxes.device)
         for number, stride in enumerate(STRIDES):
             found = roi_align(features[str(number)], boxes, SIDE, 1 / stride, sampling_ratio=2)
             out = torch.where(level[:, None, None, None] == number, found, out)
