@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -57,6 +59,10 @@ def test_the_score_is_the_logit_of_the_detection_also_where_it_is_gone(net, imag
     torch.testing.assert_close(
         take(target, torch.tensor([1, 0, 1]))(explained(image[[1, 0, 1]])), scores[[1, 0, 1]]
     )
+    copied = copy.deepcopy(explained)  # as a test of randomised weights does
+    torch.nn.init.zeros_(copied.net.head.classification_head.cls_logits.weight)
+    assert not torch.allclose(target(copied(image)), scores)
+    torch.testing.assert_close(target(explained(image)), scores)
     changed = target(explained(torch.zeros_like(image)))
     assert changed.shape == (2,) and not torch.allclose(changed, scores)
 

@@ -31,15 +31,28 @@ class RawDetections:
         raise ValueError("a detector gives boxes, not one logit for each class: this takes a classifier")
 
 
-def with_raw_output(net: nn.Module) -> nn.Module:
-    """Return a detector that shares all its layers with `net`, and gives `RawDetections`.
+class RawOutput(nn.Module):
+    """Make the output of a detector what its heads say; copies of it keep their own layers.
 
     What looks for the last features finds those of the backbone: the heads run once for each level.
     """
+
+    raw: Any
+    backbone: nn.Module
+
+    def forward(self, x: Tensor) -> RawDetections:
+        """Run the net on images (B, C, H, W)."""
+        return RawDetections(self, self.raw(x))
+
+    def forward_features(self, x: Tensor) -> Any:
+        """Return the maps of the backbone."""
+        return self.backbone(x)
+
+
+def with_raw_output(net: nn.Module) -> nn.Module:
+    """Return a detector that shares all its layers with `net`, and gives `RawDetections`."""
     twin = copy.copy(net)
-    if isinstance(backbone := getattr(net, "backbone", None), nn.Module):
-        twin.forward_features = backbone.forward  # type: ignore[assignment]
-    twin.forward = lambda x: RawDetections(net, net.raw(x))  # type: ignore[operator]
+    twin.__class__ = type(type(net).__name__, (RawOutput, type(net)), {})
     return twin
 
 
