@@ -80,7 +80,7 @@ WHITELIST = [
 ]
 # What a call above may return: networks are callable, and Hydra checks those too.
 RESULTS = ["timm.models.*"]
-WIDTH = 110
+WIDTH = 120
 # Groups that the help of a command leaves out: those of other commands, and what comes with a task.
 HIDDEN = {"train": frozenset({"method", "metrics", "report"})}
 LISTS = {
