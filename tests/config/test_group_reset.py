@@ -210,7 +210,7 @@ def test_every_experiment_of_the_suite_takes_other_members(experiment):
             mine = {name: mine}
         if group == "data":
             mine |= {"batch_size": found["batch_size"]}
-            if experiment.startswith("colorize_"):
+            if set(tuned.data.mean) == {0.0}:  # no normalisation, which a task or a net asks for
                 mine |= {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
         added = {k: v for k, v in found.items() if group == "callbacks" and k not in mine}
         assert all("_target_" in node for node in added.values())

@@ -13,7 +13,7 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from fovea.config import build
-from fovea.engine import distributed, initial, processes, resume, rundir
+from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
 from fovea.engine.start_weights import order_head
@@ -64,6 +64,7 @@ class Session:
         import_torchmetrics_fast()
         from fovea.callbacks.record import EpochRecord
         from fovea.callbacks.seeding import seed_all
+        from fovea.engine import initial
 
         config = self.config
         seed_all(config.seed)
@@ -126,6 +127,8 @@ class Session:
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)
         if self.initial is not None:
+            from fovea.engine import initial
+
             skip = list(self.config.init.skip)
             lines = self.initial.load(net, classes=self.datamodule.classes, skip=skip)
             initial.report(self.initial, lines, self.run_dir)
