@@ -143,7 +143,7 @@ def test_refusals_name_the_value_and_the_remedy():
             "data.batch_size=40 is more than the 36 training images of toy: set data.batch_size=32",
         ),
         ({"num_classes": 4}, "data.num_classes=4 but toy has 3 classes: set data.num_classes=3"),
-        ({"val_fraction": 0.0}, "data.val_fraction=0.0 must lie between"),
+        ({"val_fraction": 1.0}, "data.val_fraction=1.0 must be 0 or more, and less than 1"),
         ({"dataset": partial(Toy, count=6)}, "class 'a' has 2 images, too few for 3 parts"),
     ]
     for options, message in cases:

@@ -89,9 +89,9 @@ def test_maps_are_of_the_level_that_decides_and_leave_the_net_alone(net, image):
 
 
 def test_images_without_a_box_say_so_and_what_needs_logits_is_refused(net, image):
-    explained = with_raw_output(net)
-    net.net.score_thresh = 1.0
+    net.score_threshold = 1.0
     try:
+        explained = with_raw_output(net)
         selector = BoxSelector(classes=CLASSES)
         output = explained(image)
         assert selector.select(output, UNKNOWN) == [[], []]
@@ -99,6 +99,6 @@ def test_images_without_a_box_say_so_and_what_needs_logits_is_refused(net, image
         assert [(one.label, one.name, one.probability) for one in nothing] == [(-1, "nothing found", 0.0)] * 2
         assert selector.target(nothing)(output).shape == (2,)
     finally:
-        net.net.score_thresh = 0.0
+        net.score_threshold = 0.0
     with pytest.raises(ValueError, match="takes a classifier"):
         explained(image).softmax(1)
