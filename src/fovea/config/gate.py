@@ -35,7 +35,11 @@ PLACES = re.compile(r"dir|path|file|folder|root|url|hub|weights|checkpoint|logge
 # What a task of a package that was let in may measure beside ours: numbers in, numbers out.
 MEASURES = re.compile(r"torchmetrics\.(classification|regression)\.[A-Z]\w+")
 NAME = re.compile(r"[\w.+,/ -]*")  # in a network: of an architecture, a layer, a mode; no address
-FREE_TEXT = ("data", "paths", "run_dir", "content", "style", "model.checkpoint", "model.net.checkpoint")
+READ = ("data", "paths", "content", "style", "model", "init")  # groups in which paths name what is read
+FREE_TEXT = (  # what is given in words, and opened by nobody but `train`, as weights
+    "data", "paths", "run_dir", "content", "style", "model.checkpoint", "model.net.checkpoint",
+    "init.checkpoint",
+)  # fmt: skip
 
 
 def check(config: object, *, source: Path | str, whole: bool = True) -> None:
@@ -168,7 +172,7 @@ class _Gate:
         elif isinstance(node, list | tuple):
             for i, value in enumerate(node):
                 self.inside_run_dir(value, child(slots, "*"), f"{at}[{i}]", run_dir=run_dir)
-        elif isinstance(node, str) and at.split(".")[0] not in ("data", "paths", "content", "style", "model"):
+        elif isinstance(node, str) and at.split(".")[0] not in READ:
             own = bool(run_dir) and (node == run_dir or node.startswith(f"{run_dir}/"))
             inside = own and ".." not in PurePath(node[len(run_dir) :].lstrip("/")).parts
             must = any(slot.in_run_dir for slot in slots)

@@ -12,6 +12,7 @@ from PIL import Image
 from fovea.metrics.detection import measure
 from fovea.tasks.detection.view import numbered
 from helpers import runs
+from helpers.formats_own_boxes import OBJECTS, write_voc
 
 TRAINING = [
     "experiment=yolo_scenes", "model.name=mobilenetv3_small_050", "model.pretrained=false",
@@ -89,3 +90,23 @@ def test_frozen_statistics_are_those_of_the_backbone_alone(tmp_path):
     of_backbone = [name for name in means if ".backbone.maps." in name]
     assert of_backbone and not any(bool(means[name].any()) for name in of_backbone)  # as they began
     assert all(bool(means[name].any()) for name in means.keys() - set(of_backbone))
+
+
+@pytest.mark.slow
+def test_other_classes_start_from_a_run_and_every_command_takes_the_new_one(detection_run, call, tmp_path):
+    write_voc(tmp_path / "own", {f"{k}{i}": found for k, found in OBJECTS.items() for i in range(3)})
+    words = [w for w in TRAINING if not w.startswith(("data.", "experiment="))] + ["experiment=yolo_bccd"]
+    words += ["data=voc_folder", f"data.root={tmp_path / 'own'}", "data.image_size=64", "data.batch_size=2"]
+    words += ["data.num_workers=0", "data.val_fraction=0", "data.test_fraction=0", "trainer.max_epochs=1"]
+    words += [f"init.checkpoint={detection_run}", "finetune.trainable_names=[head.*]"]
+    run_dir = tmp_path / "run"
+    assert runs.train(words, run_dir=run_dir) == 0, runs.output(run_dir)
+    with (run_dir / "init.csv").open(newline="") as file:
+        states = {row["tensor"]: row["state"] for row in csv.DictReader(file)}
+    assert {name for name, state in states.items() if state == "new"} == {"head.3.weight", "head.3.bias"}
+    files = [run_dir / "checkpoints" / "last.ckpt", detection_run / "checkpoints" / "best.ckpt"]
+    own, source = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    frozen = [f"net.{name}" for name, state in states.items() if state == "loaded" and "map." in name]
+    assert frozen and all(torch.equal(own[name], source[name]) for name in frozen)
+    call("predict", run=run_dir, input=tmp_path / "own" / "JPEGImages", output=tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.csv").is_file()
