@@ -92,6 +92,11 @@ def test_a_file_alone_opens_no_other_file_and_no_connection(config):
     with pytest.raises(UsageError, match=r"model\.pretrained=True"):
         resumed(model=both, anew=True)
     assert resumed(model=both, anew=True, given=["model.pretrained=true"]).model.net.pretrained
+    start = {"checkpoint": "/elsewhere/net.ckpt", "skip": []}
+    with pytest.raises(UsageError, match=r"init\.checkpoint=/elsewhere.*beside resume=true"):
+        resumed(init=start, anew=True)
+    assert resumed(init=start).init == start  # not read: there is a checkpoint
+    assert resumed(init=start, anew=True, given=["init.checkpoint=/elsewhere/net.ckpt"]).init == start
     with pytest.raises(UsageError, match=r"metrics\.values\.x\.folder=/elsewhere"):
         resumed(metrics={"values": {"x": {"_target_": FOLDER, "folder": "/elsewhere"}}})
 

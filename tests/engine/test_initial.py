@@ -59,7 +59,7 @@ def test_what_is_new_and_what_is_skipped_is_listed(tmp_path, caplog):
         "extra.weight": ("skipped", "not in the net"),
     }
     caplog.set_level("INFO")
-    initial.report(found.read, lines, tmp_path)
+    found.read.report(lines, tmp_path)
     assert "4 tensors loaded, 4 new" in caplog.text and "labels (other classes)" in caplog.text
     with (tmp_path / "init.csv").open(newline="") as file:
         assert [row["state"] for row in csv.DictReader(file)].count("new") == 4

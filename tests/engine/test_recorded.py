@@ -59,7 +59,7 @@ def test_both_searches_run_whatever_their_order_and_stay_after_a_resume(tmp_path
     for word in ("optimizer.lr=0.5", "data.batch_size=8", "seed=3", "metrics.monitor=val/loss"):
         done = command(f"run_dir={run}", "resume=true", "trainer.max_epochs=2", word, cwd=tmp_path)
         assert done.returncode == 2 and word.partition("=")[0] in done.stderr, done.stderr
-        assert "model.checkpoint=" in done.stderr and (run / "config.yaml").read_text() == before
+        assert "init.checkpoint=" in done.stderr and (run / "config.yaml").read_text() == before
     for epochs in (2, 2):  # the second time nothing is left to be done
         done = command(f"run_dir={run}", "resume=true", f"trainer.max_epochs={epochs}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

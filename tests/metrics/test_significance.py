@@ -104,7 +104,7 @@ def test_bootstrap_of_few_images_claims_no_more_than_their_signs(count):
 
 
 def test_a_difference_that_is_the_same_everywhere_is_no_surer_than_the_number_of_images():
-    ours, theirs = np.full((2, 5), 0.5), np.full((2, 5), 0.25)
-    low, high, p = over_images_and_seeds(ours, theirs, same_seeds=True)
+    ours, theirs, images = np.full(2, 0.5), np.full(2, 0.25), {"images": 5, "same_seeds": True}
+    low, high, p = over_images_and_seeds(ours, theirs, 0.0, **images)
     assert (low, high) == (0.25, 0.25) and p == 2 / 2**5
-    assert over_images_and_seeds(ours, ours, same_seeds=True)[2] == 1
+    assert over_images_and_seeds(ours, ours, 0.0, **images)[2] == 1

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from fovea.data.choose import sample_of
+from fovea.files import own_folder
 from fovea.ops.annotations import annotated
 from fovea.types import Batch
 
@@ -33,7 +34,7 @@ class FirstBatch(L.Callback):
             return
         try:
             draw_batch(batch, trainer.datamodule, self.path)  # type: ignore[attr-defined]
-        except (ValueError, OSError, TypeError) as error:
+        except (ValueError, OSError) as error:
             log.warning("%s is not drawn: %s", self.path, error)
 
 
@@ -49,5 +50,5 @@ def draw_batch(batch: Batch, data: Any, path: Path) -> None:
         list(getattr(dataset, "mask_classes", None) or ()),
     )
     rows = range(min(SHOWN, len(batch["image"])))
-    path.parent.mkdir(exist_ok=True)
+    own_folder(path.parent)
     sheet(path, [draw(sample_of(batch, row, data.preprocessing), options) for row in rows], columns=COLUMNS)

@@ -17,10 +17,10 @@ from fovea.metrics.significance import (
     holm,
     mcnemar,
     of_draws,
+    over_images_and_seeds,
     paired_bootstrap,
     t_interval,
     wilson,
-    with_seeds,
 )
 from fovea.page.formats import counted
 from fovea.runs.read import Run
@@ -118,7 +118,7 @@ def _over_seeds(group: ModelGroup, base: ModelGroup, means: tuple[np.ndarray, np
     seeds = [[seed_of(run) for run in g.runs] for g in (group, base) if len(g.runs) == len(g.scores)]
     varied = _varied([group, base])
     same = varied == "seeds" and len(seeds) == 2 and seeds[0] == seeds[1]
-    low, high, p = with_seeds(*means, of_images, images=images, same_seeds=same)
+    low, high, p = over_images_and_seeds(*means, of_images, images=images, same_seeds=same)
     return PairedTest(
         group.name, float(means[0].mean() - means[1].mean()), low, high, p,
         f"t over images{f' and {varied}, paired' if same else f', paired, and {varied}'}",

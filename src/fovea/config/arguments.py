@@ -49,8 +49,8 @@ def _answers(value: Any) -> bool:
     return bool(names) and all(name in ANSWERS for name in names)
 
 
-def _share(value: object) -> bool:
-    return value is None or (_number(value, 0, kind=int | float) and value <= 1)  # type: ignore[operator]
+def _share(value: Any) -> bool:
+    return value is None or (_number(value, 0, kind=int | float) and bool(value <= 1))
 
 
 def _truth_or_null(value: object) -> bool:

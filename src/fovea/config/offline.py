@@ -13,6 +13,7 @@ from fovea.config.kinds import options_of
 SWITCHES: dict[str, dict[str, object]] = {
     "data": {"download": False},
     "model": {"pretrained": False, "checkpoint": None},
+    "init": {"checkpoint": None},
     "metrics": {"folder": None},
     "logger": {"offline": True},
 }

@@ -72,7 +72,8 @@ def sample_of(batch: Mapping[str, Any], row: int, preprocessing: Preprocessing) 
     sample: dict[str, Any] = {"image": np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)}
     for key in ("label", "boxes", "labels", "ignore", "mask", "instances", "keypoints"):
         if key in batch:
-            sample[key] = batch[key][row].cpu().numpy()
+            value = batch[key][row].cpu()
+            sample[key] = (value.float() if value.is_floating_point() else value).numpy()
     if "captions" in batch:
         sample["captions"] = batch["captions"][row]
     return sample

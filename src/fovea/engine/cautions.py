@@ -30,9 +30,12 @@ def caution(config: DictConfig) -> None:
         log.warning("eval, predict, explain, export and resume=true will refuse this run: %s", refused)
     plan = plain.get("finetune") or {}
     frozen = plan.get("unfreeze_epoch", 0) != 0 or plan.get("stage_epochs", 0) != 0
-    loaded = any(node[name] != off for key, name, node, off in switches(plain) if key.startswith("model."))
+    frozen = frozen or bool(plan.get("trainable_names"))
+    read = [(key, node[name] != off) for key, name, node, off in switches(plain)]
+    loaded = any(on for key, on in read if key.startswith(("model.", "init.")))
     if frozen and not loaded:
         log.warning(
-            "finetune trains only the head, at first or to the end, but the other weights are random: load "
-            "some with model.pretrained=true or model.checkpoint=FILE, or train all with finetune=none"
+            "finetune trains only a part, at first or to the end, but the other weights are random: load "
+            "some with model.pretrained=true, model.checkpoint=FILE or init.checkpoint=RUN, or train all "
+            "with finetune=none"
         )

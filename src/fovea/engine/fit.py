@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fovea.callbacks.checkpoint import BestAndLast
+    from fovea.engine.initial import Initial
     from fovea.engine.resume import Start
 
 log = logging.getLogger(__name__)
@@ -70,14 +71,14 @@ class Session:
         seed_all(config.seed)
         net = self._network()
         preprocessing = build.preprocessing(config, net)
-        self.initial = initial.read(config) if self.ckpt_path is None else None
-        if self.initial is not None:
-            preprocessing = self.initial.adapt(preprocessing)
+        weights = initial.read(config) if self.ckpt_path is None else None
+        if weights is not None:
+            preprocessing = weights.adapt(preprocessing)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
             self.datamodule.recorded = resume.data_of(self.ckpt_path, config)
         if self.summary is not None:
-            self._prepare(net)
+            self._prepare(net, weights)
         self.datamodule.channels_last = bool(config.channels_last)
         self.task = build.task(config, net)
         self.datamodule.own_size = bool(getattr(self.task, "full_size", False))
@@ -119,19 +120,16 @@ class Session:
 
         return checkpoint.network(checkpoint.load(self.ckpt_path), self.config, self.ckpt_path)
 
-    def _prepare(self, net: nn.Module) -> None:
+    def _prepare(self, net: nn.Module, initial: Initial | None) -> None:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         weights = self.config.model.get("checkpoint")
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)
-        if self.initial is not None:
-            from fovea.engine import initial
-
+        if initial is not None:
             skip = list(self.config.init.skip)
-            lines = self.initial.load(net, classes=self.datamodule.classes, skip=skip)
-            initial.report(self.initial, lines, self.run_dir)
+            initial.report(initial.load(net, classes=self.datamodule.classes, skip=skip), self.run_dir)
         self.config.data.batch_size = self.datamodule.batch_size  # lower where few images train
         if self.config.trainer.precision in ("auto", 16, "16", "16-mixed"):
             from fovea.engine import precision

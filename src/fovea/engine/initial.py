@@ -116,6 +116,21 @@ class Initial:
                     f"init.skip={pattern} matches no tensor; names begin with {', '.join(tops[:12])}"
                 )
 
+    def report(self, lines: Sequence[Line], run_dir: Path) -> None:
+        """Say how much was loaded, is new and was skipped; list every tensor in init.csv."""
+        count = Counter(line.state for line in lines)
+        new = [line for line in lines if line.state == NEW]
+        modules = dict.fromkeys((line.tensor.rpartition(".")[0], line.why) for line in new)
+        named = ", ".join(f"{module} ({why})" for module, why in list(modules)[:SHOWN])
+        more = f" and {len(modules) - SHOWN} more modules" if len(modules) > SHOWN else ""
+        log.info(
+            "%s: %d tensors loaded, %d new%s, %d of the file skipped; init.csv lists them",
+            self.path, count[LOADED], count[NEW], f": {named}{more}" if new else "", count[SKIPPED],
+        )  # fmt: skip
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([Line._fields, *lines])
+        write_text(run_dir / "init.csv", text.getvalue())
+
 
 def read(config: DictConfig) -> Initial | None:
     """Read the checkpoint that `init.checkpoint` names, a run directory or a file; None where it is null."""
@@ -130,22 +145,6 @@ def read(config: DictConfig) -> Initial | None:
         raise UsageError(f"init.checkpoint={given}: {said}") from None
     about: Any = {} if classes is None else checkpoint.load(path)["fovea"]
     return Initial(path, state, classes, about.get("preprocessing"))
-
-
-def report(initial: Initial, lines: Sequence[Line], run_dir: Path) -> None:
-    """Say how much was loaded, is new and was skipped; list every tensor in init.csv."""
-    count = Counter(line.state for line in lines)
-    new = [line for line in lines if line.state == NEW]
-    modules = dict.fromkeys((line.tensor.rpartition(".")[0], line.why) for line in new)
-    named = ", ".join(f"{module} ({why})" for module, why in list(modules)[:SHOWN])
-    more = f" and {len(modules) - SHOWN} more modules" if len(modules) > SHOWN else ""
-    log.info(
-        "%s: %d tensors loaded, %d new%s, %d of the file skipped; init.csv lists them",
-        initial.path, count[LOADED], count[NEW], f": {named}{more}" if new else "", count[SKIPPED],
-    )  # fmt: skip
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([Line._fields, *lines])
-    write_text(run_dir / "init.csv", text.getvalue())
 
 
 def _shape(tensor: Tensor) -> str:

@@ -177,11 +177,11 @@ def confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: 
         group, value = key.partition(".")[0], node[name]
         above = plain[group].get(name)  # what the same key below follows, unless somebody changed it
         follows = f"{group}.{name}" if above == value else key
-        if value == off or {key, follows} & said or (group == "model" and not anew):
+        if value == off or {key, follows} & said or (group in ("model", "init") and not anew):
             continue
         if OmegaConf.select(config, key, default="absent") == value:
             continue
-        if group in ("model", "metrics"):
+        if group in ("model", "init", "metrics"):
             raise UsageError(
                 f"the run's config.yaml has {key}={value}; a file alone does not decide that: give {key}=… "
                 "again beside resume=true"
@@ -201,7 +201,7 @@ def _refuse_settled(saved: DictConfig, given: list[str], settled: list[str], las
         if override.value() != before:
             raise UsageError(
                 f"{key} cannot change from {before} when a run is resumed: it goes on with the state of its "
-                f"optimizer and its best epoch; start a new run from its weights: model.checkpoint={last}"
+                f"optimizer and its best epoch; start a new run from its weights: init.checkpoint={last}"
             )
 
 

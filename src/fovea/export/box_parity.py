@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fovea.export.formats import ExportError, leaves, reason
-from fovea.export.parity import ADVICE
+from fovea.export.parity import batches, both
 from fovea.export.predict_example import Model
 
 BATCHES = (1, 3, 7)
 SLACK = 1e-3  # of an overlap, whose rounding decides
 
 
-def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str, Any]]:
+def compare(net: Any, model: Model, images: Tensor) -> dict[str, dict[str, Any]]:
     """Return how well the two agree on images (N, C, H, W), and on images without objects.
 
     Boxes count as shares of the width and height. Each detection is held against the nearest of its class in
@@ -27,23 +26,12 @@ def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str,
     Raises:
         ExportError: the exported network fails on a batch, or gives another shape.
     """
-    (name,) = leaves(net(images[:1]))
     height, width = images.shape[2:]
     sides = np.array([width, height, width, height, 1.0, 1.0])
     worst, count = 0.0, 0
-    least, overlap = float(net.score_threshold), float(net.nms_threshold)  # type: ignore[arg-type]
+    least, overlap = float(net.score_threshold), float(net.nms_threshold)
     for batch in _batches(images):
-        with torch.no_grad():
-            own = net(batch).numpy()
-        try:
-            other = model(batch.numpy())[name]
-        except Exception as error:  # runtimes fail in their own ways
-            raise ExportError(f"it fails on a batch of {len(batch)}: {reason(error)}{ADVICE}") from error
-        if (own.shape, own.dtype) != (other.shape, other.dtype):
-            raise ExportError(
-                f"for a batch of {len(batch)} its {name} is {other.dtype} {other.shape}, the network's "
-                f"{own.dtype} {own.shape}{ADVICE}"
-            )
+        ((name, (own, other)),) = both(net, model, batch).items()
         for a, b in zip(own / sides, other / sides, strict=True):
             gap = np.maximum(_gap(a, b, least, overlap), _gap(b, a, least, overlap))
             worst = float(np.maximum(worst, gap))
@@ -54,11 +42,7 @@ def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str,
 
 def _batches(images: Tensor) -> Iterator[Tensor]:
     """Yield the images in batches of 1, 3 and 7 in turns, then grey ones and noise, where nothing is."""
-    start, turn = 0, 0
-    while start < len(images):
-        size = BATCHES[turn % len(BATCHES)]
-        yield images[start : start + size].contiguous()
-        start, turn = start + size, turn + 1
+    yield from batches(images, sizes=BATCHES)
     noise = torch.randn(images[:2].shape, generator=torch.Generator().manual_seed(0))
     yield torch.zeros_like(images[:3])
     yield torch.cat([torch.zeros_like(images[:1]), noise])

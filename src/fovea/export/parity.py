@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,26 +66,37 @@ def compare(net: nn.Module, model: Model, images: Tensor) -> dict[str, dict[str,
         ExportError: the exported network fails on a batch, or gives other shapes or types.
     """
     found: dict[str, Agreement] = {}
-    for batch in _batches(images):
-        with torch.no_grad():
-            own = {name: value.numpy() for name, value in leaves(net(batch)).items()}
-        try:
-            other = model(batch.numpy())
-        except Exception as error:  # runtimes fail in their own ways
-            raise ExportError(f"it fails on a batch of {len(batch)}: {reason(error)}{ADVICE}") from error
-        for name, value in own.items():
-            if (value.shape, value.dtype) != (other[name].shape, other[name].dtype):
-                raise ExportError(
-                    f"for a batch of {len(batch)} its {name} is {other[name].dtype} {other[name].shape}, the "
-                    f"network's {value.dtype} {value.shape}{ADVICE}"
-                )
-            found.setdefault(name, Agreement()).add(value, other[name])
+    for batch in batches(images, sizes=BATCHES):
+        for name, (own, other) in both(net, model, batch).items():
+            found.setdefault(name, Agreement()).add(own, other)
     return {name: agreement.facts() for name, agreement in found.items()}
 
 
-def _batches(images: Tensor) -> Iterator[Tensor]:
+def both(net: nn.Module, model: Model, batch: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return every output of the network and of the exported one for a batch (B, C, H, W).
+
+    Raises:
+        ExportError: the exported network fails, or gives another shape or type.
+    """
+    with torch.no_grad():
+        own = {name: value.numpy() for name, value in leaves(net(batch)).items()}
+    try:
+        other = model(batch.numpy())
+    except Exception as error:  # runtimes fail in their own ways
+        raise ExportError(f"it fails on a batch of {len(batch)}: {reason(error)}{ADVICE}") from error
+    for name, value in own.items():
+        if (value.shape, value.dtype) != (other[name].shape, other[name].dtype):
+            raise ExportError(
+                f"for a batch of {len(batch)} its {name} is {other[name].dtype} {other[name].shape}, the "
+                f"network's {value.dtype} {value.shape}{ADVICE}"
+            )
+    return {name: (value, other[name]) for name, value in own.items()}
+
+
+def batches(images: Tensor, *, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the images in batches of these sizes in turns."""
     start = 0
-    for size in itertools.cycle(BATCHES):
+    for size in itertools.cycle(sizes):
         if start >= len(images):
             return
         yield images[start : start + size].contiguous()

@@ -91,26 +91,13 @@ def of_draws(
 
 
 def over_images_and_seeds(
-    ours: np.ndarray, theirs: np.ndarray, *, same_seeds: bool, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Compare scores (seeds, images) of two models: return low, high and two-sided p of the mean difference.
-
-    The variance of the difference is that over images plus that over seeds, paired where both models have the
-    same seeds; the degrees of freedom are Satterthwaite's (1946), so that two seeds count as few.
-    """
-    gaps = ours.mean(axis=0) - theirs.mean(axis=0)
-    of_images = float(gaps.var(ddof=1)) / len(gaps) if len(gaps) > 1 else 0.0
-    runs = ours.mean(axis=1), theirs.mean(axis=1)
-    return with_seeds(*runs, of_images, images=len(gaps), same_seeds=same_seeds, level=level)
-
-
-def with_seeds(
     ours: np.ndarray, theirs: np.ndarray, of_images: float, *, images: int, same_seeds: bool,
     level: float = 0.95,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """Compare the figures (seeds,) of two models, whose mean difference has variance `of_images` over images.
+    """Compare figures (seeds,) of two models: return low, high and two-sided p of the mean difference.
 
-    As `over_images_and_seeds`.
+    Its variance is that over images, `of_images`, plus that over seeds, paired where both models have the
+    same seeds; the degrees of freedom are Satterthwaite's (1946), so that two seeds count as few.
     """
     from scipy.special import stdtr, stdtrit
 

@@ -83,7 +83,8 @@ class Mosaic:
 
 def _scaled(height: int, width: int, factor: float) -> tuple[int, int]:
     """Return the sides of the smaller images, at least half of the whole, so that four of them fill it."""
-    return tuple(max(round(factor * side), -(-side // 2)) for side in (height, width))  # type: ignore[return-value]
+    h, w = (max(round(factor * side), -(-side // 2)) for side in (height, width))
+    return h, w
 
 
 def _paste(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch.nn.functional as F
 
@@ -28,15 +30,15 @@ class MultiScale:
         factor = np.random.default_rng(key).uniform(1 - self.scale, 1 + self.scale)
         height, width = batch["image"].shape[-2:]
         h, w = (max(1, round(factor * side / self.stride)) * self.stride for side in (height, width))
-        image = batch["image"].float()
+        given: Any = batch  # whose keys are variables below
+        image = given["image"].float()
         out = replaced(batch, image=F.interpolate(image, size=(h, w), mode="bilinear", antialias=True))
         for name in ("mask", "instances"):
-            if name in batch:
-                pixels = batch[name][:, None].float()
+            if name in given:
+                pixels = given[name][:, None].float()
                 sized = F.interpolate(pixels, size=(h, w), mode="nearest")[:, 0]
-                out = replaced(out, **{name: sized.to(batch[name].dtype)})
+                out = replaced(out, **{name: sized.to(given[name].dtype)})
         for name, sides in (("boxes", [w / width, h / height] * 2), ("keypoints", [w / width, h / height])):
-            if name in batch:
-                given = batch[name]  # type: ignore[literal-required]
-                out = replaced(out, **{name: given * given.new_tensor(sides)})
+            if name in given:
+                out = replaced(out, **{name: given[name] * given[name].new_tensor(sides)})
         return out

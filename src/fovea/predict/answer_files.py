@@ -182,7 +182,9 @@ def category_ids(labelling: Mapping[str, Any], count: int) -> list[int]:
 
 def _boxes(view: TaskView, answer: np.ndarray) -> np.ndarray:
     """Return the boxes (n, 6) that have an area: without one no reader takes them."""
-    found = np.asarray(view.boxes(answer), dtype=np.float64).reshape(-1, 6)  # type: ignore[misc]
+    if view.boxes is None:
+        raise ValueError(f"{type(view).__name__} has no boxes: `choose` refuses a format of boxes then")
+    found = np.asarray(view.boxes(answer), dtype=np.float64).reshape(-1, 6)
     return found[(found[:, 2:4] - found[:, :2] > 1e-3).all(axis=1)]
 
 

@@ -25,6 +25,9 @@ DETECTORS = {
 
 def theirs(net, raw):
     """Return what torchvision's post-processing finds in each image."""
+    host = net.net.roi_heads if isinstance(net, FasterRCNN) else net.net
+    host.score_thresh, host.nms_thresh = net.score_threshold, net.nms_threshold
+    host.detections_per_img = net.max_detections
     if isinstance(net, FasterRCNN):
         net.net.eval()
         images = image_list(raw.images)

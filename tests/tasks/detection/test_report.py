@@ -127,8 +127,6 @@ def test_times_are_of_the_net_with_and_without_suppression():
     kept = []
 
     class Net(Detector):
-        score_threshold, nms_threshold, max_detections = 0.1, 0.5, 10
-
         def raw(self, x):
             return x
 
@@ -140,6 +138,7 @@ def test_times_are_of_the_net_with_and_without_suppression():
             kept.append((duplicates, int((found[..., 4] > 0).sum())))
             return found
 
-    times = detection_times(Net(), torch.zeros(1, 3, 8, 8))
+    net = Net(num_classes=1, score_threshold=0.1, nms_threshold=0.5, max_detections=10)
+    times = detection_times(net, torch.zeros(1, 3, 8, 8))
     assert set(times) == {"detect_ms", "detect_without_nms_ms"} and min(times.values()) > 0
     assert set(kept) == {(False, 1), (True, 6)}

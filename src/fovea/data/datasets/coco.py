@@ -73,10 +73,8 @@ class COCO(CocoFiles):
     def _choose(self, names: list[str], picked: np.ndarray) -> None:
         """Keep the images that are there; their objects stay where they are."""
         self._spans = np.stack([self._start[picked], self._start[picked + 1]], axis=1)  # (N, 2)
-        self.ids, self.image_ids = (
-            Strings(f"{self.folder.name}/{names[i]}" for i in picked),
-            self._known[picked],
-        )
+        self.ids = Strings(f"{self.folder.name}/{names[i]}" for i in picked)
+        self.image_ids = self._known[picked]
         self.paths = Paths(self.folder.parent, self.ids)
 
     def raw_boxes(self, index: int) -> np.ndarray:

@@ -37,13 +37,28 @@ class Detector(nn.Module):
     A net gives (B, D, 6): for each image its D most certain detections, x1 y1 x2 y2 in pixels of the input,
     score and class; where there are fewer the score is 0. `raw` runs the net; `losses` and `detect` both read
     what it gave, so that validation has both from one forward.
+
+    Args:
+        num_classes: of the labels, without a background.
+        score_threshold: less certain detections are dropped.
+        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
+        max_detections: of an image.
     """
 
     task = "detection"  # what it is for
-    score_threshold: float  # less certain detections are dropped
-    nms_threshold: float  # of two boxes of one class that overlap more, the less certain is dropped
-    max_detections: int  # of an image
-    backbone: nn.Module
+    backbone_name: str  # the path of the net that was trained elsewhere
+
+    def __init__(
+        self, *, num_classes: int, score_threshold: float, nms_threshold: float, max_detections: int
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.max_detections = num_classes, max_detections
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The net that was trained elsewhere."""
+        return self.get_submodule(self.backbone_name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to detections (B, D, 6)."""
@@ -108,8 +123,6 @@ class Detector(nn.Module):
         """Number the layer of each parameter as the backbone does; the rest is the head."""
         return matcher({self.backbone_name: self.backbone}, coarse=coarse)
 
-    backbone_name = "backbone"
-
 
 class Pyramid(nn.Module):
     """A feature pyramid on the maps of a backbone: Lin et al. (2017), https://arxiv.org/abs/1612.03144.
@@ -149,11 +162,6 @@ class Anchored(Detector):
     net: Any
     first_label = 0
     backbone_name = "net.backbone.maps"
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The net that was trained elsewhere."""
-        return self.net.backbone.maps
 
     def raw(self, x: Tensor) -> Heads:
         """Run backbone and heads; the anchors follow from the sizes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,7 @@ class GridDetector(Detector):
         anchors: widths and heights in cells.
         negative_below: an anchor whose overlap with every object is below it should have confidence 0.
         negative_weight: of those in the loss of the confidence.
+        detector: what `Detector` takes.
     """
 
     anchors: Tensor  # (A, 2)
@@ -69,8 +70,9 @@ class GridDetector(Detector):
         anchors: Sequence[Sequence[float]],
         negative_below: float,
         negative_weight: float,
+        **detector: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**detector)
         channels: dict[int, int] = backbone.channels  # type: ignore[assignment]
         if stride not in channels:
             raise ValueError(f"stride={stride}: the backbone has maps at {', '.join(map(str, channels))}")
@@ -88,11 +90,6 @@ class GridDetector(Detector):
         with torch.no_grad():  # hardly any anchor has an object
             self.head[-1].bias[: 5 * len(anchors) : 5] = PRIOR  # type: ignore[operator]
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The net that was trained elsewhere."""
-        return self.map.maps
 
     def grid(self, features: Tensor, size: Sequence[int]) -> Grid:
         """Run the head on the map (B, C, h, w) of images [H, W]."""

@@ -52,9 +52,7 @@ class FasterRCNN(Detector):
         smallest_anchor: side in pixels of the anchors of the finest level; each level doubles it.
         regions: of an image that train the box head, a quarter of them with an object.
         proposals: of an image that the second stage sees.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     def __init__(
@@ -71,9 +69,10 @@ class FasterRCNN(Detector):
         nms_threshold: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelMaxPool())
         sizes = tuple((smallest_anchor * 2**level,) for level in range(LEVELS))
         self.net = torchvision_faster_rcnn.FasterRCNN(
@@ -84,17 +83,11 @@ class FasterRCNN(Detector):
             box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], output_size=SIDE, sampling_ratio=2),
             box_head=torchvision_faster_rcnn.TwoMLPHead(channels * SIDE**2, hidden),
             box_predictor=torchvision_faster_rcnn.FastRCNNPredictor(hidden, num_classes + 1),
-            box_batch_size_per_image=regions, box_score_thresh=score_threshold, box_nms_thresh=nms_threshold,
-            box_detections_per_img=max_detections,
+            box_batch_size_per_image=regions,
         )  # fmt: skip
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
 
     backbone_name = "net.backbone.maps"
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The net that was trained elsewhere."""
-        return self.net.backbone.maps
 
     def get_classifier(self) -> nn.Module:
         """Return the layers of classes and boxes: what other classes need anew."""

@@ -23,9 +23,7 @@ class FCOS(Anchored):
     Args:
         backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
         channels: of the pyramid and of the heads, a multiple of 32, 64 at least.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     def __init__(
@@ -38,17 +36,15 @@ class FCOS(Anchored):
         nms_threshold: float = 0.6,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         if channels < 64 or channels % 32:
             raise ValueError(f"channels={channels} must be a multiple of 32, 64 at least")
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
         places = AnchorGenerator(tuple((s,) for s in STRIDES), ((1.0,),) * len(STRIDES))
-        self.net = torchvision_fcos.FCOS(
-            pyramid, num_classes, anchor_generator=places, score_thresh=score_threshold,
-            nms_thresh=nms_threshold, detections_per_img=max_detections,
-        )  # fmt: skip
+        self.net = torchvision_fcos.FCOS(pyramid, num_classes, anchor_generator=places)
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
 
     def get_classifier(self) -> nn.Module:

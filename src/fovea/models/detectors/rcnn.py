@@ -49,9 +49,7 @@ class RCNN(Detector):
         proposals: of an image at most.
         regions: of an image that train, a quarter of them with an object.
         remembered: images whose proposals are kept rather than searched anew.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     backbone_name = "net.box_head.backbone"
@@ -76,14 +74,15 @@ class RCNN(Detector):
         nms_threshold: float = 0.3,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         check_channels(in_channels, mean)
         if not 0 <= context < 0.5 or crop < 1:
             raise ValueError(
                 f"model.net.context={context}, crop={crop}: give a share from 0 to below 0.5, a side"
             )
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         search = partial(selective_search, colours=colours, scales=scales, smallest=smallest, most=proposals)
         self.proposals = Proposals(search, mean=mean, std=std, remembered=remembered)
         self.adapt = AdaptInput(mean=mean, std=std, size=None, **normalisation(backbone))
@@ -94,11 +93,6 @@ class RCNN(Detector):
             bbox_reg_weights=None, score_thresh=score_threshold, nms_thresh=nms_threshold,
             detections_per_img=max_detections,
         )  # fmt: skip
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The net that was trained elsewhere."""
-        return self.net.box_head.backbone
 
     def get_classifier(self) -> nn.Module:
         """Return the layers of classes and boxes: what other classes need anew."""

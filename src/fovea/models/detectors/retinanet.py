@@ -25,9 +25,7 @@ class RetinaNet(Anchored):
         backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
         channels: of the pyramid and of the heads, a multiple of 8.
         smallest_anchor: side in pixels of the smallest anchors of the finest level; each level doubles it.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     def __init__(
@@ -41,9 +39,10 @@ class RetinaNet(Anchored):
         nms_threshold: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         pyramid = Pyramid(maps=backbone, channels=channels, extra=LastLevelP6P7(channels, channels))
         sizes = tuple(
             tuple(smallest_anchor * 2 ** (level + k / 3) for k in range(3)) for level in range(LEVELS)
@@ -52,10 +51,7 @@ class RetinaNet(Anchored):
         head = torchvision_retinanet.RetinaNetHead(
             channels, 3 * len(RATIOS), num_classes, norm_layer=partial(nn.GroupNorm, 8)
         )
-        self.net = torchvision_retinanet.RetinaNet(
-            pyramid, num_classes, anchor_generator=anchors, head=head, score_thresh=score_threshold,
-            nms_thresh=nms_threshold, detections_per_img=max_detections,
-        )  # fmt: skip
+        self.net = torchvision_retinanet.RetinaNet(pyramid, num_classes, anchor_generator=anchors, head=head)
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
 
     def get_classifier(self) -> nn.Module:

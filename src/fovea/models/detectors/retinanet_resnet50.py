@@ -19,12 +19,9 @@ class RetinaNetResNet50(Anchored):
     is new unless there are 91 of them, as in torchvision.
 
     Args:
-        num_classes: of the labels, without a background.
         pretrained: fetch torchvision's weights, or take them from torch's cache.
         checkpoint: a file of weights instead.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
 
     Raises:
         FileNotFoundError: weights that are neither cached nor within reach.
@@ -44,14 +41,12 @@ class RetinaNetResNet50(Anchored):
         nms_threshold: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
-        weights = RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
-        self.net = retinanet_resnet50_fpn_v2(
-            weights=None, weights_backbone=None, num_classes=num_classes, score_thresh=score_threshold,
-            nms_thresh=nms_threshold, detections_per_img=max_detections,
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
         )  # fmt: skip
+        weights = RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
+        self.net = retinanet_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=num_classes)
         if in_channels != 3:
             self.net.backbone.body.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
         if pretrained and checkpoint is None:
@@ -65,11 +60,6 @@ class RetinaNetResNet50(Anchored):
             "std": self.net.transform.image_std,
             "interpolation": "bilinear",
         }
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The ResNet."""
-        return self.net.backbone.body
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer of the classes: what other classes need anew."""

@@ -45,10 +45,8 @@ class SlidingWindow(Detector):
         negative_ratio: windows of the background for each one with an object, at most.
         positive: least overlap with an object of a window that shows it.
         negative: overlap with every object below which a window is background.
-        score_threshold: less certain windows are dropped.
-        nms_threshold: of two windows of one class that overlap more, the less certain is dropped.
         average: place each detection at the mean of the windows that it stands for, weighted by their scores.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     backbone_name = "classifier"
@@ -74,7 +72,10 @@ class SlidingWindow(Detector):
         average: bool = True,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         _check(smallest=smallest, scale_step=scale_step, stride=stride, aspects=aspects, samples=samples,
                positive=positive, negative=negative)  # fmt: skip
         if num_classes == 1 and not background:
@@ -82,7 +83,7 @@ class SlidingWindow(Detector):
                 "model.net.background=false with one class: every window would be of it; train with true"
             )
         self.classifier = classifier(num_classes=num_classes + background)
-        self.num_classes, self.background, self.window = num_classes, background, height_width(window)
+        self.background, self.window = background, height_width(window)
         self.grid: dict[str, Any] = {
             "smallest": smallest, "scale_step": scale_step, "stride": stride, "aspects": tuple(aspects),
         }  # fmt: skip
@@ -90,16 +91,10 @@ class SlidingWindow(Detector):
             "number": samples, "ratio": negative_ratio, "positive": positive, "negative": negative,
             "background": num_classes if background else None,
         }  # fmt: skip
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
-        self.average, self.max_detections = average, max_detections
+        self.average = average
         self.pretrained_cfg = getattr(self.classifier, "pretrained_cfg", None)
         if checkpoint is not None:
             self._load(checkpoint)
-
-    @property
-    def backbone(self) -> nn.Module:  # type: ignore[override]
-        """The net that may have been trained elsewhere."""
-        return self.classifier
 
     def get_classifier(self) -> Any:
         """Return the last layer, which other classes need anew."""

@@ -28,9 +28,7 @@ class SSDLite(Anchored):
     Args:
         backbone: maps images to maps at strides 8, 16 and 32, such as `strided_maps.StridedMaps`.
         min_ratio, max_ratio: sides of the boxes of the finest and the coarsest map, as shares of the image.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     first_label = 1  # 0 is the background
@@ -46,17 +44,15 @@ class SSDLite(Anchored):
         nms_threshold: float = 0.5,
         max_detections: int = 100,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.max_detections = num_classes, max_detections
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        super().__init__(
+            num_classes=num_classes, score_threshold=score_threshold, nms_threshold=nms_threshold,
+            max_detections=max_detections,
+        )  # fmt: skip
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
         maps = _Maps(backbone, norm)
         boxes = DefaultBoxGenerator([RATIOS] * len(maps.widths), min_ratio=min_ratio, max_ratio=max_ratio)
         head = ssdlite.SSDLiteHead(maps.widths, boxes.num_anchors_per_location(), num_classes + 1, norm)
-        self.net = ssd.SSD(
-            maps, boxes, (1, 1), num_classes + 1, head=head, score_thresh=score_threshold,
-            nms_thresh=nms_threshold, detections_per_img=max_detections,
-        )  # fmt: skip
+        self.net = ssd.SSD(maps, boxes, (1, 1), num_classes + 1, head=head)
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
 
     def get_classifier(self) -> nn.Module:

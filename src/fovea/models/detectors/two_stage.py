@@ -42,9 +42,7 @@ class TwoStage(GridDetector):
         negative_ratio: of them boxes of the background for each one with an object, at most.
         proposals: of an image that the second stage sees.
         proposal_overlap: of two proposals that overlap more, the less certain is dropped.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     def __init__(
@@ -73,12 +71,12 @@ class TwoStage(GridDetector):
         super().__init__(
             backbone=backbone, classes=0, in_channels=in_channels, stride=stride, hidden=hidden,
             drop_rate=drop_rate, anchors=anchors, negative_below=negative_below,
-            negative_weight=negative_weight,
+            negative_weight=negative_weight, num_classes=num_classes, score_threshold=score_threshold,
+            nms_threshold=nms_threshold, max_detections=max_detections,
         )  # fmt: skip
-        self.num_classes, self.max_detections, self.weights = num_classes, max_detections, tuple(weights)
+        self.weights = tuple(weights)
         self.samples, self.negative_ratio, self.pooled = samples, negative_ratio, pooled
         self.proposals, self.proposal_overlap = proposals, proposal_overlap
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.box_head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(self.map_channels * pooled**2, box_hidden),

@@ -24,9 +24,7 @@ class YOLOv1(GridDetector):
     Args:
         backbone, stride, hidden, drop_rate, anchors, negative_below, negative_weight: see `GridDetector`.
         weights: of the losses of confidence, offsets and classes.
-        score_threshold: less certain detections are dropped.
-        nms_threshold: of two boxes of one class that overlap more, the less certain is dropped.
-        max_detections: of an image.
+        num_classes, score_threshold, nms_threshold, max_detections: see `Detector`.
     """
 
     def __init__(
@@ -49,10 +47,10 @@ class YOLOv1(GridDetector):
         super().__init__(
             backbone=backbone, classes=num_classes, in_channels=in_channels, stride=stride, hidden=hidden,
             drop_rate=drop_rate, anchors=anchors, negative_below=negative_below,
-            negative_weight=negative_weight,
+            negative_weight=negative_weight, num_classes=num_classes, score_threshold=score_threshold,
+            nms_threshold=nms_threshold, max_detections=max_detections,
         )  # fmt: skip
-        self.num_classes, self.max_detections, self.weights = num_classes, max_detections, tuple(weights)
-        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        self.weights = tuple(weights)
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer, which other classes need anew."""

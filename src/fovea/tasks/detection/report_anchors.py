@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +45,16 @@ def _draw(path: Path, sides: np.ndarray, fit: np.ndarray, anchors: np.ndarray) -
     kinds = ((fit, HELD_OUT, "boxes that an anchor fits"), (~fit, PALETTE[4], "other boxes"))
     for chosen, colour, label in kinds:
         if chosen.any():
-            options = {"s": 5, "alpha": 0.5, "lw": 0, "color": colour, "label": label}
-            axes.scatter(*sides[chosen].clip(0.5).T, **options)  # type: ignore[arg-type]
-    square = {"s": 28, "marker": "s", "facecolors": "none", "edgecolors": "black", "label": "anchors"}
-    axes.scatter(*anchors.clip(0.5).T, **square)  # type: ignore[arg-type]
+            options: dict[str, Any] = {"s": 5, "alpha": 0.5, "lw": 0, "color": colour, "label": label}
+            axes.scatter(*sides[chosen].clip(0.5).T, **options)
+    square: dict[str, Any] = {
+        "s": 28,
+        "marker": "s",
+        "facecolors": "none",
+        "edgecolors": "black",
+        "label": "anchors",
+    }
+    axes.scatter(*anchors.clip(0.5).T, **square)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):

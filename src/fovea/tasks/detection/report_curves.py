@@ -78,8 +78,8 @@ def _draw(
 ) -> Path:
     drawing = new_figure(width=8.6, height=3.1)
     left, right = (panel(drawing, left=x, bottom=0.5, width=2.75, height=2.2) for x in (0.55, 3.95))
-    known = [k for k, curve in enumerate(curves) if curve is not None]
-    for place, k in enumerate(known):
+    known = [(k, curve) for k, curve in enumerate(curves) if curve is not None]
+    for place, (k, curve) in enumerate(known):
         many = len(known) > NAMED
         colour, dashes = (SOFT, "-") if many else style(place)
         options: dict[str, Any] = {
@@ -88,7 +88,7 @@ def _draw(
             "lw": 0.5 if many else 1.2,
             "alpha": 0.5 if many else 1.0,
         }
-        recall, precision = _thinned(curves[k])  # type: ignore[arg-type]
+        recall, precision = _thinned(curve)
         left.plot(recall, precision, **options)
         name = plot_text(classes[k], width=18)
         right.plot(at.thresholds, at.f1[k], **options, label="" if many else f" {name}")
