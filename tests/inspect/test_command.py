@@ -70,7 +70,7 @@ def facts(root, name):
 
 def test_help_lists_actions_data_sets_and_exit_codes(shell):
     code, out, err = shell("--help")
-    assert code == 0 and err == "" and max(map(len, out.splitlines())) <= 110
+    assert code == 0 and err == "" and max(map(len, out.splitlines())) <= cli.WIDTH
     for word in (*ACTIONS, "flowers102", "standard", "samples: 16", "exit code is 1"):
         assert word in out
     assert len(out.splitlines()) <= 60
