@@ -18,14 +18,12 @@ import sys
 import time
 import warnings
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import albumentations as A
 import cv2
-import lightning.pytorch as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -38,6 +36,7 @@ from fovea.models.unet import UNet
 from fovea.ops.mask_losses import CrossEntropy
 from fovea.ops.region_losses import Dice
 from fovea.tasks.segmentation.task import Segmentation
+from steps import fitted, median_step, show
 
 CLASSES, BATCH = 9, 16
 
@@ -77,21 +76,7 @@ def ours(image, mask, width, metrics):
         metrics={name: metric(num_classes=CLASSES) for name, metric in values.items()} if metrics else {},
         optimizer=partial(torch.optim.Adam, lr=1e-3),
     )
-    clock = Clock()
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[clock],
-    )  # fmt: skip
-    trainer.fit(task, loader(image, mask))
-    return step(clock.times)
-
-
-class Clock(L.Callback):
-    def __init__(self):
-        self.times = []
-
-    def on_train_batch_start(self, *args):
-        self.times.append(time.process_time())
+    return fitted(task, loader(image, mask))
 
 
 def bare(image, mask, width):
@@ -104,12 +89,7 @@ def bare(image, mask, width):
         loss = ce(logits, batch["mask"]) + dice(logits, batch["mask"])
         loss.backward()
         steps.step()
-    return step(times)
-
-
-def step(times):
-    """Return the median seconds of a step."""
-    return statistics.median(b - a for a, b in pairwise(times))
+    return median_step(times)
 
 
 def photos(count, size):
@@ -157,11 +137,6 @@ def rate(run, count):
     start = time.process_time()
     run()
     return count / (time.process_time() - start)
-
-
-def show(name, ratios, target):
-    each = " ".join(f"{ratio:.3f}" for ratio in ratios)
-    print(f"{name:<44} ratio {statistics.median(ratios):.3f} (target {target}), rounds: {each}", flush=True)
 
 
 def main():
