@@ -118,6 +118,7 @@ BAD = [  # command line, what its message matches
     (["train", "optimizer.fused=perhaps"], r"optimizer\.fused is 'perhaps'.*true or false"),
     (["train", "task.label_smoothing=x"], r"task\.label_smoothing is 'x'.*a number"),
     (["train", "task.tta=flip"], r"task\.tta is 'flip'.*a list"),
+    (["train", "trainer.max_epochs=-1"], r"trainer\.max_epochs=-1 without trainer\.max_steps has no end"),
     (["train", "trainer.max_steps=abc"], r"trainer\.max_steps is 'abc'.*at least 1"),
     (["train", "trainer.limit_train_batches=-1"], r"trainer\.limit_train_batches is -1.*a share"),
     (["train", "trainer.check_val_every_n_epoch=0"], r"trainer\.check_val_every_n_epoch is 0.*at least 1"),

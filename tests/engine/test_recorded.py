@@ -100,12 +100,6 @@ def test_only_what_was_measured_has_a_value(given, validated, tmp_path):
     assert "counts as best" not in runs.output(tmp_path / "run")
 
 
-def test_a_training_without_end_is_refused(tmp_path):
-    done = command(*SMALL, "trainer.max_epochs=-1", f"run_dir={tmp_path}/run", cwd=tmp_path)
-    assert done.returncode == 2 and "trainer.max_steps" in done.stderr and "Overflow" not in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.slow
 def test_an_epoch_without_validation_never_becomes_best_after_a_resume(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

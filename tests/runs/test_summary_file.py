@@ -48,7 +48,7 @@ def test_a_value_of_another_kind_is_named(tmp_path, caplog):
     assert f"{tmp_path / 'summary.json'}: tags and 1 more" in caplog.text
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_every_reader_takes_what_is_left(seed, tmp_path):
     draw = random.Random(seed)
     for place in places(WHOLE):

@@ -183,6 +183,7 @@ def validate(config: DictConfig) -> None:
                 )
     _require_logger(plain)
     _require_inside(plain)
+    _require_end(plain)
     check_monitors(plain)
     check_machine(plain)
 
@@ -206,6 +207,15 @@ def _require_logger(plain: Any) -> None:
                 f"callbacks.{name} writes to a logger, and this run has none: add logger=tensorboard or "
                 "logger=wandb, or leave it out (metrics.csv has the learning rate of each epoch)"
             )
+
+
+def _require_end(plain: object) -> None:
+    """Raise for a training of any length, which no schedule fits."""
+    if at(plain, "trainer.max_epochs") == at(plain, "trainer.max_steps", -1) == -1:
+        raise UsageError(
+            "trainer.max_epochs=-1 without trainer.max_steps has no end, and no schedule fits it: give one "
+            "of them, a large one where a callback ends the training"
+        )
 
 
 def _require_inside(plain: object) -> None:

@@ -146,11 +146,6 @@ class Task(L.LightningModule):
         optimizer = self._optimizer(groups)
         if self._scheduler is None:
             return optimizer
-        if math.isinf(self.trainer.estimated_stepping_batches):
-            raise ValueError(
-                "trainer.max_epochs=-1 without trainer.max_steps has no end, and no schedule fits it: give "
-                "one of them, a large one where a callback ends the training"
-            )
         total = max(1, int(self.trainer.estimated_stepping_batches))
         per_epoch = self._steps_per_epoch(total)
         scheduler = self._scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
