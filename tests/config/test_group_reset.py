@@ -1,5 +1,6 @@
 """A group member chosen after an experiment has its own values, whatever the experiment set."""
 
+import re
 from functools import cache
 from itertools import zip_longest
 
@@ -188,14 +189,15 @@ MEMBERS = {  # two of each group: an experiment that chooses one itself keeps it
 own = cache(member)
 
 
-QUICK = ("vit_digits", "colorize_scenes", "style_transfer", "yolo_bccd")
+TASK = re.compile(r"override /task: (\w+)")
+BY_TASK = {  # one experiment for each task
+    task[1] if (task := TASK.search((CONF / "experiment" / f"{name}.yaml").read_text("utf-8"))) else "": name
+    for name in members("experiment")
+}
 
 
-EXPERIMENTS = [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in members("experiment")]
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_of_the_suite_takes_other_members(experiment):
+@pytest.mark.parametrize("experiment", BY_TASK.values())
+def test_an_experiment_of_each_task_takes_other_members(experiment):
     assert {*MEMBERS, "report", "metrics"} == set(SWAPPED)
     with initialize_config_dir(str(CONF)):
         tuned = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
