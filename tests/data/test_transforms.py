@@ -101,3 +101,14 @@ def test_unknown_arguments_are_refused_wherever_they_are():
         SampleTransform({"crop": wrong}, seed=0)
     with pytest.raises(ValueError, match="sclae"):
         SampleTransform({"one": A.OneOf([A.Sequential([wrong])])}, seed=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_colours_alone_leave_boxes_where_they_are_without_a_word():
+    import albumentations as A
+
+    boxes = np.array([[10.0, 20.0, 50.0, 60.0]], dtype=np.float32)
+    sample = {"image": PHOTO, "boxes": boxes, "labels": np.array([1])}
+    found = SampleTransform({"color": A.ColorJitter(p=1)}, seed=0)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(found["boxes"], boxes)
+    assert not np.array_equal(found["image"], PHOTO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -97,12 +98,16 @@ class SampleTransform:
                 min_height=1,
                 clip=True,
             )
-            self._pipelines[key] = A.Compose(
-                self.transforms,
-                bbox_params=box_rules if boxes else None,
-                keypoint_params=A.KeypointParams(format="xy", remove_invisible=False) if keypoints else None,
-                additional_targets={"instances": "mask"},
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Got processor for")  # colours alone move no boxes
+                self._pipelines[key] = A.Compose(
+                    self.transforms,
+                    bbox_params=box_rules if boxes else None,
+                    keypoint_params=A.KeypointParams(format="xy", remove_invisible=False)
+                    if keypoints
+                    else None,
+                    additional_targets={"instances": "mask"},
+                )
             self._pipelines[key].set_random_state(self._numpy, self._python)
         return self._pipelines[key]
 
