@@ -101,6 +101,7 @@ def test_other_classes_start_from_a_run_and_every_command_takes_the_new_one(dete
     words += [f"init.checkpoint={detection_run}", "finetune.trainable_names=[head.*]"]
     run_dir = tmp_path / "run"
     assert runs.train(words, run_dir=run_dir) == 0, runs.output(run_dir)
+    assert "2 images a step are too few" in runs.output(run_dir)  # for statistics that come from another run
     with (run_dir / "init.csv").open(newline="") as file:
         states = {row["tensor"]: row["state"] for row in csv.DictReader(file)}
     assert {name for name, state in states.items() if state == "new"} == {"head.3.weight", "head.3.bias"}

@@ -128,5 +128,6 @@ class Detection(Task):
         return int(getattr(data, "batch_size", ENOUGH))
 
     def _trained_elsewhere(self) -> bool:
-        model = (self.meta.get("config") or {}).get("model") or {}
-        return bool(model.get("pretrained") or model.get("checkpoint"))
+        config = self.meta.get("config") or {}
+        model, init = config.get("model") or {}, config.get("init") or {}
+        return bool(model.get("pretrained") or model.get("checkpoint") or init.get("checkpoint"))
