@@ -65,7 +65,7 @@ def loader(images, batch):
 
 def net(name):
     torch.manual_seed(0)
-    return NETS[name](backbone=StridedMaps("mobilenetv2_100.tv_in1k", pretrained=False), num_classes=CLASSES)
+    return NETS[name](backbone=StridedMaps(name="mobilenetv2_100.tv_in1k"), num_classes=CLASSES)
 
 
 def ours(name, images, batch):
@@ -202,7 +202,8 @@ def reference(given, wanted, images):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--nets", nargs="*", choices=NETS, default=list(NETS))
+    parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -212,7 +213,7 @@ def main():
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     images, rounds = InMemory(options.images, options.size), range(options.rounds)
-    for name in NETS:
+    for name in options.nets:
         ours(name, images, options.batch)  # not counted
         ratios = [ours(name, images, options.batch) / bare(name, images, options.batch) for _ in rounds]
         show(f"{name}, a step at {options.size} px", ratios, "<= 1.05")
