@@ -1,6 +1,7 @@
 """Time the steps of trainings, and print ratios: what several scripts of this folder share."""
 
 import statistics
+import tempfile
 import time
 from itertools import pairwise
 
@@ -20,11 +21,12 @@ class Clock(L.Callback):
 def fitted(task, loader):
     """Train for one epoch by a Trainer with nothing around it; return the median seconds of a step."""
     clock = Clock()
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[clock],
-    )  # fmt: skip
-    trainer.fit(task, loader)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = L.Trainer(
+            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[clock],
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(task, loader)
     return median_step(clock.times)
 
 

@@ -6,20 +6,9 @@ import pytest
 import torch
 
 from fovea.callbacks.checkpoint import BestAndLast
-from helpers.toys import Toy, loader, net, trainer
+from helpers.toys import Scripted, loader, trainer
 
 FIT = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
-
-
-class Scripted(Toy):
-    """Log these values, one a validation."""
-
-    def __init__(self, values):
-        super().__init__(net())
-        self.values = iter(values)
-
-    def on_validation_epoch_end(self):
-        self.log("val/acc", torch.tensor(next(self.values)))
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,14 @@ def trainer(folder, *callbacks, **kw):
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Scripted(Toy):
+    """Log these values, one a validation."""
+
+    def __init__(self, values):
+        super().__init__(net())
+        self.values = iter(values)
+
+    def on_validation_epoch_end(self):
+        self.log("val/acc", torch.tensor(next(self.values)))

@@ -112,3 +112,10 @@ def test_sizes_are_multiples_of_the_stride_and_change_with_the_batch():
         area = (batch["boxes"][:, 2:] - batch["boxes"][:, :2]).prod(1) * height * width / (64 * 96)
         torch.testing.assert_close((out["boxes"][:, 2:] - out["boxes"][:, :2]).prod(1), area)
     assert len(seen) > 2
+
+
+def test_mosaics_that_never_come_are_announced(caplog):
+    Mosaic(close=2, epochs=3)
+    assert not caplog.records
+    Mosaic(close=3, epochs=3)
+    assert "close=3" in caplog.text and "max_epochs=3" in caplog.text

@@ -146,6 +146,12 @@ class BestAndLast(Checkpoint):
         tie = float(metrics.get(self.tie_break, math.inf))
         key = (sign * value, -tie) if math.isfinite(value) else (-math.inf, -math.inf)
         best = self.best
+        if best is None and not math.isfinite(value):
+            log.warning(
+                "%s=%s after the first validation: until it is a number, the last epoch counts as best "
+                "(the AP of data without objects, say; metrics.monitor=val/loss follows another)",
+                self.monitor, value,
+            )  # fmt: skip
         if best is not None and best["value"] is not None and key <= (sign * best["value"], -best["tie"]):
             return False
         found = {name: float(one) for name, one in metrics.items() if name.startswith("val/")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from fovea.ops import rng
 from fovea.ops.annotations import VISIBLE, keep_boxes
 from fovea.ops.augment import draw, replaced
 from fovea.types import Batch
+
+log = logging.getLogger(__name__)
 
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))  # x, y of each quarter
 
@@ -47,6 +50,12 @@ class Mosaic:
             raise ValueError(f"Mosaic: scale={list(scale)} must rise within 0.5…1: smaller images leave gaps")
         if close < 0:
             raise ValueError(f"Mosaic: close={close} is negative: it counts the last epochs")
+        if epochs is not None and 0 < epochs <= close and p > 0:
+            log.warning(
+                "Mosaic: close=%d leaves none of the epochs (trainer.max_epochs=%d) with mosaics: set "
+                "augment.batch.mosaic.close lower",
+                close, epochs,
+            )  # fmt: skip
         self.p, self.scale, self.close, self.epochs, self.stream = p, scale, close, epochs, stream
 
     def __call__(self, batch: Batch, *, seed: int, num_classes: int) -> Batch:

@@ -100,6 +100,13 @@ def test_images_without_a_box_teach_nothing_and_tiny_ones_are_taken(name):
     assert bool(mixed(torch.rand(1, 1, 1, 1)).isfinite().all())
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_a_class_without_boxes_is_never_the_answer(name):
+    images, target = planted(10)
+    output = fitted(NETS[name](), images[::2], target[::2])(images)
+    assert bool((output[:, 1] < output[:, 0]).all()) and bool(output.isfinite().all())
+
+
 def test_concluding_in_mid_epoch_leaves_nothing_out():
     images, target = planted(10)
     net = fitted(NETS["template"](), images, target)

@@ -22,8 +22,9 @@ class WindowSearch(Fitted):
 
     Every class has one size of box, the geometric mean of those that train. A window of another size or shape
     is sought by resizing the image until what lies in the window fills side × side pixels. The logits are the
-    best score of each class by `temperature`, the box is the best window of the best class. In training a net
-    that has observed nothing gives 0 throughout.
+    best score of each class by `temperature`, the box is the best window of the best class; a class that had
+    no box in training stays one below the others. In training a net that has observed nothing gives 0
+    throughout.
 
     Args:
         side: of a window in pixels.
@@ -69,8 +70,11 @@ class WindowSearch(Fitted):
         if self.training and not bool(self.observed.any()):
             return x.new_zeros(x.shape[0], self.num_classes + 4)
         scores, boxes = self.best(self.grey(x))
-        chosen = scores.argmax(dim=1)[:, None, None].expand(-1, 1, 4)
-        return torch.cat([scores / self.temperature, boxes.gather(1, chosen)[:, 0]], dim=1)
+        logits, known = scores / self.temperature, self.observed > 0
+        lowest = logits.where(known, logits.amax(dim=1, keepdim=True)).amin(dim=1, keepdim=True)
+        logits = logits.where(known, lowest - 1)
+        chosen = logits.argmax(dim=1)[:, None, None].expand(-1, 1, 4)
+        return torch.cat([logits, boxes.gather(1, chosen)[:, 0]], dim=1)
 
     def best(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each class the best score (B, K), and its window (B, K, 4) as shares of the sides."""

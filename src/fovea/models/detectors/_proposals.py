@@ -13,7 +13,7 @@ Search = Callable[[np.ndarray], np.ndarray]  # image uint8 (H, W, 3) to boxes (N
 
 
 class Proposals:
-    """The proposals of images, found by their pixels; those of a mirrored image are mirrored.
+    """The proposals of images, found by their pixels; those of a mirror image are the mirrored ones.
 
     A training without other augmentation than the mirror searches each image once.
 
@@ -39,17 +39,23 @@ class Proposals:
         return [torch.from_numpy(self._of(image)).to(images.device) for image in whole]
 
     def _of(self, image: np.ndarray) -> np.ndarray:
-        key, width = _key(image), image.shape[1]
+        """Search an image and its mirror image in one and the same view, whichever comes first."""
+        mirror = image[:, ::-1]
+        key, other = _key(image), _key(mirror)
+        boxes = self._searched(image, key) if key <= other else self._searched(mirror, other)
+        return boxes if key <= other else _mirrored(boxes, image.shape[1])
+
+    def _searched(self, image: np.ndarray, key: bytes) -> np.ndarray:
         if key not in self.known:
-            mirrored = self.known.get(_key(image[:, ::-1]))
-            if mirrored is not None:
-                return np.stack(
-                    [width - mirrored[:, 2], mirrored[:, 1], width - mirrored[:, 0], mirrored[:, 3]], axis=1
-                )
             while len(self.known) >= max(self.remembered, 1):
                 del self.known[next(iter(self.known))]
-            self.known[key] = self.search(image)
+            self.known[key] = self.search(np.ascontiguousarray(image))
         return self.known[key]
+
+
+def _mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Mirror boxes (N, 4) left to right."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def _key(image: np.ndarray) -> bytes:
