@@ -218,15 +218,13 @@ NEARLY_CONSTANT = ("levit",)  # random weights of these give maps that differ in
 OF_ONE_SIZE = {"byoanet": 256, "convit": 64, "crossvit": 240, "efficientformer": 224, "nest": 64}
 
 
-def small(family, shape):
-    """Build a net whose random weights all take part, and two images for it of sides like `shape`.
+def small(family):
+    """Build a net whose random weights all take part, and two images for it, half as wide again as high.
 
-    The net is None where its family takes square images alone, and these are not.
+    They are square where the family takes no other.
     """
-    if family in OF_ONE_SIZE and shape[0] != shape[1]:
-        return None, None
     side = OF_ONE_SIZE.get(family, LARGER.get(family, 64))
-    size = (side, side * shape[1] // shape[0])
+    size = (side, side if family in OF_ONE_SIZE else side * 3 // 2)
     torch.manual_seed(0)
     net = _built(SMALLEST[family], size)
     with torch.no_grad():
