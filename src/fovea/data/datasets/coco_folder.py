@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from os.path import relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from fovea.data.fetch.missing import not_found
 from fovea.data.formats.coco_json import column, numbers, read_json, table
 from fovea.data.formats.coco_objects import Categories, CocoObjects, read_categories, read_coco_objects
 from fovea.data.formats.listing import FOLDERS, describe, list_images, split_named, visible_folders
-from fovea.data.formats.objects import Objects
+from fovea.data.formats.objects import Objects, stated
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
@@ -96,12 +96,7 @@ def _read_once(path: Path, changed: int, size: int) -> _File:
         raise ValueError(f"{path} has a category name twice: rename one of {', '.join(categories.names)}")
     objects = read_coco_objects(document, categories, path=path)
     ids = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
-    return _File(path, names, ids, [_size(row) for row in images], categories, objects)
-
-
-def _size(row: dict[str, Any]) -> tuple[int, int] | None:
-    width, height = row.get("width"), row.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    return _File(path, names, ids, [stated(row.get("width"), row.get("height")) for row in images], categories, objects)
 
 
 def _annotated(found: _File, folder: Path, root: Path, classes: Sequence[str]) -> list[Annotated]:

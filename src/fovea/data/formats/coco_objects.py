@@ -51,7 +51,8 @@ def read_coco_objects(document: Mapping[str, Any], categories: Categories, *, pa
     xywh = numbers(values["bbox"], path=path, what="bbox", width=4)
     crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
     order, start = group(owner, len(known))
-    boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # such boxes are bad ones
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
     return CocoObjects(boxes[order], labels[order], crowd[order], order, start)
 
 

@@ -22,7 +22,8 @@ class Objects(NamedTuple):
     @classmethod
     def of(cls, boxes: object, labels: object, ignore: object = None) -> Objects:
         """Build from anything array-like, also from empty lists."""
-        box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is out of any image, as infinity is
+            box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).astype(np.float32)
         none = np.zeros(len(box), dtype=bool)
         flags = none if ignore is None else np.asarray(ignore, dtype=bool).reshape(-1)
         return cls(box, np.asarray(labels, dtype=np.int64).reshape(-1), flags)
@@ -30,6 +31,12 @@ class Objects(NamedTuple):
     def take(self, rows: np.ndarray) -> Objects:
         """Return some of the objects."""
         return Objects(self.boxes[rows], self.labels[rows], self.ignore[rows])
+
+
+def stated(width: object, height: object) -> tuple[int, int] | None:
+    """Return the size that an annotation states, None where it states none: some tools write 0 × 0."""
+    sides = [side for side in (width, height) if isinstance(side, int) and not isinstance(side, bool)]
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 0 else None
 
 
 def check_policy(bad_boxes: str) -> str:
@@ -44,7 +51,7 @@ def bad_rows(boxes: np.ndarray, *, width: float, height: float, slack: float = S
     inside = cut(boxes, width=width, height=height)
     with np.errstate(invalid="ignore"):
         outside = np.abs(boxes - inside).max(axis=1, initial=0) > slack
-    return outside | ~_usable(inside)
+    return outside | ~_usable(inside) | ~np.isfinite(boxes).all(axis=1)
 
 
 def cut(boxes: np.ndarray, *, width: float, height: float) -> np.ndarray:
@@ -67,7 +74,7 @@ def settle(objects: Objects, *, width: int, height: int, bad_boxes: str, where: 
             f"{where} has the box {shown(objects.boxes[bad][0])} in an image of {width}×{height}{more}: "
             "correct or remove it, or set data.bad_boxes=drop, or clip to keep what lies inside"
         )
-    kept = ~bad if bad_boxes == "drop" else _usable(inside)
+    kept = ~bad if bad_boxes == "drop" else _usable(inside) & np.isfinite(objects.boxes).all(axis=1)
     return objects._replace(boxes=inside).take(kept)
 
 

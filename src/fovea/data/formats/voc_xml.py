@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from fovea.data.formats.objects import Objects
+from fovea.data.formats.objects import Objects, stated
 from fovea.reading import read_bytes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -20,7 +20,7 @@ class Annotation(NamedTuple):
     """What one file says of its objects, uncut; their classes as names."""
 
     names: list[str]
-    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2
+    boxes: np.ndarray  # (N, 4) float64, x1 y1 x2 y2
     difficult: np.ndarray  # (N,) bool
     size: tuple[int, int] | None  # width and height, where the file states both
 
@@ -44,7 +44,7 @@ def read_annotation(path: Path) -> Annotation:
     boxes = np.array([_box(item, path) for item in found], dtype=np.float64).reshape(-1, 4) - FROM_ONE
     difficult = np.array([_text(item, "difficult", path, default="0") == "1" for item in found], dtype=bool)
     names = [_text(item, "name", path) for item in found]
-    return Annotation(names, boxes.astype(np.float32), difficult, _size(document))
+    return Annotation(names, boxes, difficult, _size(document))
 
 
 def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
@@ -55,7 +55,7 @@ def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
 def _size(document: ElementTree.Element) -> tuple[int, int] | None:
     texts = [(document.findtext(f"size/{key}") or "").strip() for key in ("width", "height")]
     width, height = (int(text) if text.isascii() and text.isdigit() else 0 for text in texts)
-    return (width, height) if width and height else None  # some tools write 0 × 0
+    return stated(width, height)
 
 
 def _parse(path: Path) -> ElementTree.Element:

@@ -1,0 +1,76 @@
+"""What people's annotation files get wrong: judged by the photo, refused by name, never counted twice."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fovea.data.datasets.coco_folder import CocoFolder
+from fovea.data.datasets.voc_folder import VocFolder
+from fovea.data.datasets.yolo_folder import YoloFolder
+from helpers.formats_own_boxes import (
+    OBJECTS,
+    SIZE,
+    SPLITS,
+    photo,
+    state_size,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
+
+KINDS = {"voc": (VocFolder, write_voc), "yolo": (YoloFolder, write_yolo), "coco": (CocoFolder, write_coco)}
+of_each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@of_each_kind
+@pytest.mark.parametrize("size", [(30, 20), SIZE[::-1], (0, 0), (-1, 5), (99, 99)])
+def test_good_boxes_are_good_whatever_size_the_file_states(tmp_path, kind, size, caplog):
+    cls, write = KINDS[kind]
+    write(tmp_path, splits=SPLITS)
+    state_size(tmp_path, *size)
+    for policy in ("error", "drop", "clip"):
+        data = cls(root=tmp_path, split="train", bad_boxes=policy)
+        assert [len(data.load(i)["boxes"]) for i in range(3)] == [2, 0, 1]
+    assert "bad_boxes" not in caplog.text  # nothing was left out or cut
+    assert data.stated_size(0) == (None if kind == "yolo" or min(size) <= 0 else size)
+
+
+@of_each_kind
+def test_boxes_out_of_the_photo_are_named_before_it_is_opened(tmp_path, kind, caplog):
+    """Also where the file states a size that they lie in, or EXIF turns the photo."""
+    cls, write = KINDS[kind]
+    box = (10, 5, 20, 42) if kind == "yolo" else (10, 5, 45, 20)  # shares are of the upright photo
+    write(tmp_path, {"a": [("cat", box)], "b": [], "c": OBJECTS["c"]}, splits=SPLITS)
+    state_size(tmp_path, *SIZE)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = next(path for path in tmp_path.rglob("a.jpg") if "val" not in path.parts)
+    photo(path, exif=exif)
+    says = "" if kind == "yolo" else r" \(the file says 50×40\)"
+    with pytest.raises(ValueError, match=rf"has 1 box (?s:.*)a\.jpg of 40×50{says} has the box"):
+        cls(root=tmp_path, split="train")
+    with caplog.at_level(logging.WARNING):
+        data = cls(root=tmp_path, split="train", bad_boxes="drop")
+    assert "left out 1 box" in caplog.text and len(data.load(0)["boxes"]) == 0
+    assert len(cls(root=tmp_path, split="train", bad_boxes="clip").load(0)["boxes"]) == 1
+
+
+def test_a_share_is_out_of_the_photo_by_its_pixels(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 .95 .5 .112 .2")  # 0.006 beyond the right edge
+    assert YoloFolder(root=tmp_path, split="train").load(0)["boxes"][0, 2] == SIZE[0]
+    photo(tmp_path / "images" / "train" / "a.jpg", size=(1000, 40))
+    with pytest.raises(ValueError, match="of 1000×40 has the box 894, 16, 1006, 24"):
+        YoloFolder(root=tmp_path, split="train")
+
+
+def test_infinity_is_no_edge(tmp_path):
+    write_coco(tmp_path, {"a": [("cat", (5, 5, float("inf"), 20))], "b": [], "c": [("cat", (1, 1, 1e300, 9))]})
+    for policy in ("drop", "clip"):
+        data = CocoFolder(root=tmp_path, split="train", bad_boxes=policy)
+        assert not any(len(data.load(i)["boxes"]) for i in range(3))
+    with pytest.raises(ValueError, match=r"2 boxes(?s:.*)5, 5, inf, 20"):
+        CocoFolder(root=tmp_path, split="train")
+    assert np.isfinite(data.load(0)["boxes"]).all()
