@@ -59,7 +59,8 @@ def test_the_size_in_the_header_is_that_of_the_photo_as_it_is_read(tmp_path, suf
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        path = save(tmp_path / f"{orientation}{suffix}", PHOTO, **({} if suffix == ".gif" else {"exif": exif}))
+        options = {} if suffix == ".gif" else {"exif": exif}
+        path = save(tmp_path / f"{orientation}{suffix}", PHOTO, **options)
         assert read_size(path) == read_image(path).shape[1::-1]
     path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=rf"8{suffix} has no readable header"):

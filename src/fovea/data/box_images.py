@@ -84,10 +84,11 @@ class BoxImages(FileImages):
 
     def _bad(self, image: Annotated) -> list[str]:
         """Say of each bad box of an image what is wrong."""
-        return find_bad(
-            image.objects.boxes, photo=self.root / image.name, where=f"{image.file}: {image.name}",
+        found = find_bad(
+            image.objects.boxes, photo=self.root / image.name, name=image.name,
             stated=image.size, shares=self.shares,
         )  # fmt: skip
+        return [f"{image.file}: {text}" for _, text in found]
 
     def raw_boxes(self, index: int) -> np.ndarray:
         """Return the boxes (N, 4) as the file says, in pixels."""

@@ -67,7 +67,8 @@ def test_a_share_is_out_of_the_photo_by_its_pixels(tmp_path):
 
 
 def test_infinity_is_no_edge(tmp_path):
-    write_coco(tmp_path, {"a": [("cat", (5, 5, float("inf"), 20))], "b": [], "c": [("cat", (1, 1, 1e300, 9))]})
+    endless = {"a": [("cat", (5, 5, float("inf"), 20))], "b": [], "c": [("cat", (1, 1, 1e300, 9))]}
+    write_coco(tmp_path, endless)
     for policy in ("drop", "clip"):
         data = CocoFolder(root=tmp_path, split="train", bad_boxes=policy)
         assert not any(len(data.load(i)["boxes"]) for i in range(3))

@@ -96,7 +96,8 @@ def _read_once(path: Path, changed: int, size: int) -> _File:
         raise ValueError(f"{path} has a category name twice: rename one of {', '.join(categories.names)}")
     objects = read_coco_objects(document, categories, path=path)
     ids = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
-    return _File(path, names, ids, [stated(row.get("width"), row.get("height")) for row in images], categories, objects)
+    sizes = [stated(row.get("width"), row.get("height")) for row in images]
+    return _File(path, names, ids, sizes, categories, objects)
 
 
 def _annotated(found: _File, folder: Path, root: Path, classes: Sequence[str]) -> list[Annotated]:

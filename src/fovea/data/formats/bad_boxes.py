@@ -20,11 +20,11 @@ def find_bad(
     boxes: np.ndarray,
     *,
     photo: Path,
-    where: str,
+    name: str,
     stated: tuple[int, int] | None = None,
     shares: bool = False,
-) -> list[str]:
-    """Say of each bad box (N, 4) of a photo what is wrong, by the size that the photo has.
+) -> list[tuple[int, str]]:
+    """Return which boxes (N, 4) of a photo are bad, by the size that it has, and what to say of each.
 
     It comes from the header, with EXIF's orientation; a size that the annotation states is but mentioned.
     With `shares` boxes are shares of the sides, otherwise pixels.
@@ -35,8 +35,8 @@ def find_bad(
     size = _size(photo)
     width, height = size or (np.inf, np.inf)
     pixels = boxes * np.array([width, height] * 2, dtype=np.float32) if shares and size else boxes
-    rows = bad_rows(pixels, width=width, height=height)
-    return [f"{where}{_said(size, stated)} has the box {shown(box)}" for box in pixels[rows]]
+    rows = np.flatnonzero(bad_rows(pixels, width=width, height=height))
+    return [(int(k), f"{name}{_said(size, stated)} has the box {shown(pixels[k])}") for k in rows]
 
 
 def report_bad(lines: Sequence[str], *, root: Path, policy: str) -> None:
