@@ -13,6 +13,7 @@ from helpers.formats_own_boxes import (
     OBJECTS,
     SIZE,
     SPLITS,
+    edit_json,
     photo,
     state_size,
     write_coco,
@@ -75,3 +76,76 @@ def test_infinity_is_no_edge(tmp_path):
     with pytest.raises(ValueError, match=r"2 boxes(?s:.*)5, 5, inf, 20"):
         CocoFolder(root=tmp_path, split="train")
     assert np.isfinite(data.load(0)["boxes"]).all()
+
+
+ODD = [
+    (lambda d: d["images"][0].update(width=10**30), r"a\.jpg states a width or height of 1000.*correct"),
+    (lambda d: d["annotations"][0].update(bbox=[]), r"bbox \[\], expected 4 numbers"),
+    (lambda d: [row.update(bbox=[]) for row in d["annotations"]], r"bbox \[\], expected 4 numbers"),
+    (lambda d: d["annotations"][0].update(bbox={"x": 1}), r"bbox \{'x': 1\}, expected 4 numbers"),
+    (lambda d: d["annotations"][0].update(bbox=[10**400, 1, 2, 3]), r"bbox \[1000.*\], expected 4 numbers"),
+    (lambda d: d["annotations"][0].update(bbox=None), "bbox None, expected 4 numbers"),
+    (lambda d: d["annotations"][0].update(category_id=3.7), r"category_id 3\.7, expected a whole number"),
+    (lambda d: d["annotations"][0].update(category_id=[3]), r"category_id \[3\], expected a whole number"),
+    (lambda d: d["annotations"][0].update(image_id="0.5"), r"image_id '0\.5', expected a whole number"),
+    (lambda d: d["annotations"][0].update(image_id=float("nan")), "image_id nan, expected a whole number"),
+    (lambda d: d["annotations"][0].update(image_id=10**30), r"image_id 1000.*, expected a whole number"),
+    (lambda d: d["images"][0].update(id=0.5), r"image id 0\.5, expected a whole number"),
+    (lambda d: d["images"][0].update(id=10**30), r"image id 1000.*, expected a whole number"),
+    (lambda d: [row.update(id=[]) for row in d["images"]], r"image id \[\], expected a whole number"),
+    (lambda d: d["categories"][0].update(id=True), "category id True, expected a whole number"),
+    (lambda d: d["annotations"][0].update(iscrowd="2"), "iscrowd '2', expected 0 or 1"),
+    (lambda d: d["annotations"][0].update(iscrowd=[0]), r"iscrowd \[0\], expected 0 or 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ODD)
+def test_coco_names_the_key_with_an_odd_value(tmp_path, change, message):
+    write_coco(tmp_path)
+    edit_json(tmp_path, change)
+    with pytest.raises(ValueError, match=rf"instances_train\.json.*{message}.*(correct|remove)"):
+        CocoFolder(root=tmp_path, split="train")
+
+
+def test_coco_takes_whole_numbers_and_flags_as_tools_write_them(tmp_path):
+    write_coco(tmp_path)
+    edit_json(
+        tmp_path, lambda d: [row.update(category_id=float(row["category_id"])) for row in d["annotations"]]
+    )
+    edit_json(tmp_path, lambda d: [row.update(id=str(row["id"])) for row in d["images"]])
+    for value, ignored in (("0", False), (0, False), (None, False), ("", False), ("1", True), (True, True)):
+        edit_json(tmp_path, lambda d, value=value: d["annotations"][0].update(iscrowd=value))
+        assert CocoFolder(root=tmp_path, split="train").load(0)["ignore"].tolist() == [ignored, False]
+
+
+def test_a_number_of_thousands_of_digits_is_named_by_its_file(tmp_path):
+    write_coco(tmp_path)
+    path = edit_json(tmp_path, lambda d: d["images"][0].update(width=123454321))
+    path.write_text(path.read_text().replace("123454321", "9" * 5000))
+    with pytest.raises(ValueError, match=r"instances_train\.json .*thousands of digits.*correct it"):
+        CocoFolder(root=tmp_path, split="train")
+
+
+@pytest.mark.parametrize("width", ["1" + "0" * 30, "9" * 5000])
+def test_voc_names_the_file_that_states_an_impossible_size(tmp_path, width):
+    write_voc(tmp_path)
+    state_size(tmp_path, width, 40)
+    with pytest.raises(ValueError, match=r"a\.xml states a width or height of [19]\d.*correct"):
+        VocFolder(root=tmp_path)
+
+
+def test_voc_flags(tmp_path):
+    write_voc(tmp_path)
+    path = tmp_path / "Annotations" / "c.xml"
+    text = path.read_text()
+    for value, ignored in (
+        ("<difficult>1</difficult>", True),
+        ("<difficult> 0 </difficult>", False),
+        ("<difficult/>", False),
+        ("", False),
+    ):
+        path.write_text(text.replace("<difficult>0</difficult>", value))
+        assert VocFolder(root=tmp_path).load(2)["ignore"].tolist() == [ignored]
+    path.write_text(text.replace("<difficult>0<", "<difficult>maybe<"))
+    with pytest.raises(ValueError, match=r"c\.xml .*<difficult> 'maybe', expected 0 or 1: correct it"):
+        VocFolder(root=tmp_path)

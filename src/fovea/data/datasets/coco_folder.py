@@ -95,8 +95,11 @@ def _read_once(path: Path, changed: int, size: int) -> _File:
     if len(set(categories.names)) != len(categories.names):
         raise ValueError(f"{path} has a category name twice: rename one of {', '.join(categories.names)}")
     objects = read_coco_objects(document, categories, path=path)
-    ids = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
-    sizes = [stated(row.get("width"), row.get("height")) for row in images]
+    ids = numbers(column(images, "id", path=path, what="images"), path=path, what="image id")
+    sizes = [
+        stated(row.get("width"), row.get("height"), where=f"{path}: {name}")
+        for name, row in zip(names, images, strict=True)
+    ]
     return _File(path, names, ids, sizes, categories, objects)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from fovea.page.formats import counted
 
 POLICIES = ("error", "drop", "clip")
+LARGEST = 2**31 - 1  # pixels of a side, in any format
 SLACK = 1.0  # pixels that a box may reach beyond its image, as rounding makes it
 
 
@@ -33,10 +35,29 @@ class Objects(NamedTuple):
         return Objects(self.boxes[rows], self.labels[rows], self.ignore[rows])
 
 
-def stated(width: object, height: object) -> tuple[int, int] | None:
-    """Return the size that an annotation states, None where it states none: some tools write 0 × 0."""
+def stated(width: object, height: object, *, where: object) -> tuple[int, int] | None:
+    """Return the size that an annotation states, None where it states none: some tools write 0 × 0.
+
+    ValueError names a side that no photo has.
+    """
     sides = [side for side in (width, height) if isinstance(side, int) and not isinstance(side, bool)]
+    for side in sides:
+        if abs(side) > LARGEST:
+            raise ValueError(
+                f"{where} states a width or height of {reprlib.repr(side)}, which no photo has: correct or "
+                "remove width and height"
+            )
     return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 0 else None
+
+
+def flag(value: object, *, key: str, where: object) -> bool:
+    """Return whether a flag is set: 0 or 1, false or true, also as text; nothing means no."""
+    word = str(value).strip().lower() if isinstance(value, str | int | float) else value
+    if word in (None, "", "0", "false", "no", "0.0", "unspecified"):
+        return False
+    if word in ("1", "true", "yes", "1.0"):
+        return True
+    raise ValueError(f"{where} has an object with {key} {reprlib.repr(value)}, expected 0 or 1: correct it")
 
 
 def check_policy(bad_boxes: str) -> str:
