@@ -1,6 +1,7 @@
 """What people's annotation files get wrong: judged by the photo, refused by name, never counted twice."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from fovea.data.datasets.coco_folder import CocoFolder
 from fovea.data.datasets.voc_folder import VocFolder
 from fovea.data.datasets.yolo_folder import YoloFolder
+from fovea.data.formats.named_files import find_twice
 from helpers.formats_own_boxes import (
     OBJECTS,
     SIZE,
@@ -149,3 +151,77 @@ def test_voc_flags(tmp_path):
     path.write_text(text.replace("<difficult>0<", "<difficult>maybe<"))
     with pytest.raises(ValueError, match=r"c\.xml .*<difficult> 'maybe', expected 0 or 1: correct it"):
         VocFolder(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../out/x.jpg", r"names the image \.\./\.\./out/x\.jpg, which leads out of .*data\.root"),
+        ("{out}/x.jpg", r"names the image /.*/x\.jpg, which leads out of .*data\.root"),
+        ("./c.jpg", r"lists the image c\.jpg twice, once as \./c\.jpg: remove one"),
+        ("sub/../c.jpg", r"lists the image c\.jpg twice, once as sub/\.\./c\.jpg: remove one"),
+        ("{root}/train/c.jpg", r"lists the image c\.jpg twice, once as /.*: remove one"),
+        ("c.jpg", r"lists the image c\.jpg twice: remove one"),
+        ("a\0.jpg", r"file_name 'a\\x00\.jpg', with a character that no name has: correct it"),
+        ("\ud800.jpg", r"file_name '\\ud800\.jpg', with a character"),
+        (None, "file_name None, expected a text: correct it"),
+        (["a.jpg"], r"file_name \['a\.jpg'\], expected a text: correct it"),
+    ],
+)
+def test_coco_names_lie_in_the_root_and_name_each_photo_once(tmp_path, name, message):
+    root, out = tmp_path / "root", tmp_path / "out"
+    write_coco(root)
+    (root / "train" / "sub").mkdir()
+    photo(out / "x.jpg")
+    name = name.format(root=root, out=out) if isinstance(name, str) else name
+    edit_json(root, lambda d: d["images"][0].update(file_name=name))
+    with pytest.raises(ValueError, match=rf"instances_train\.json.* {message}"):
+        CocoFolder(root=root, split="train")
+
+
+def test_coco_names_may_take_a_detour(tmp_path, caplog):
+    write_coco(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "train" / "b.jpg").rename(tmp_path / "elsewhere" / "b.jpg")
+    names = [f"{tmp_path}/train/a.jpg", "../elsewhere/b.jpg", "./c.jpg"]
+    edit_json(
+        tmp_path, lambda d: [row.update(file_name=n) for row, n in zip(d["images"], names, strict=True)]
+    )
+    data = CocoFolder(root=tmp_path, split="train")
+    assert list(data.ids) == ["train/a.jpg", "elsewhere/b.jpg", "train/c.jpg"]
+    assert len(data.load(0)["boxes"]) == 2 and "left out" not in caplog.text
+
+
+def test_one_file_in_two_letter_cases_is_found_where_the_system_says_so(tmp_path):
+    photo(tmp_path / "a.jpg")
+    os.link(tmp_path / "a.jpg", tmp_path / "A.JPG")  # as a file system does that ignores case
+    photo(tmp_path / "b.jpg")
+    photo(tmp_path / "B.jpg")  # two photos
+    names = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "A.JPG", "B.jpg", "é.jpg", "e\u0301.jpg")]
+    assert list(find_twice(names)) == [(0, 2)]
+
+
+def test_yolo_lists_name_each_photo_once_and_none_outside(tmp_path):
+    root = tmp_path / "root"
+    write_yolo(root)
+    (root / "train.txt").write_text("images/train/a.jpg\n./images/train/a.jpg\nimages/train/../train/a.jpg\n")
+    (root / "data.yaml").write_text("train: [train.txt, images/train, images]\nnames: [cat, dog]\n")
+    assert len(YoloFolder(root=root, split="train")) == 4  # a, b and c, and a of images/val
+    photo(tmp_path / "out" / "images" / "x.jpg")
+    for name in ("../out/images/x.jpg", f"{tmp_path}/out/images/x.jpg"):
+        (root / "train.txt").write_text(f"images/train/a.jpg\n{name}\n")
+        with pytest.raises(ValueError, match=r"train\.txt, line 2 names the image .*x\.jpg, which leads out"):
+            YoloFolder(root=root, split="train")
+    # `path` names the home of the data, which may be anywhere
+    (root / "data.yaml").write_text(f"path: {tmp_path}/out\ntrain: {root}/train.txt\nnames: [cat, dog]\n")
+    assert len(YoloFolder(root=root, split="train")) == 2
+
+
+def test_yolo_reads_its_own_photos_where_an_export_means_them(tmp_path):
+    root = tmp_path / "set"
+    photo(root / "train" / "images" / "a.jpg")
+    photo(tmp_path / "train" / "images" / "other.jpg")  # of a set beside it
+    (root / "train" / "labels").mkdir()
+    (root / "train" / "labels" / "a.txt").write_text("0 .5 .5 .2 .2")
+    (root / "data.yaml").write_text("train: ../train/images\nnames: [cat]")
+    assert list(YoloFolder(root=root, split="train").ids) == ["train/images/a.jpg"]

@@ -103,6 +103,15 @@ def test_several_boxes_of_one_image(tmp_path):
     assert data.load(1)["boxes"].shape == (0, 4) and data.load(2)["boxes"].tolist() == [[2, 2, 4, 4]]
 
 
+def test_one_image_in_two_spellings_is_refused(tmp_path):
+    write(tmp_path, BOXES)
+    (tmp_path / "lists").mkdir()  # paths are relative to the table or to the root
+    lines = ["../photos/a.jpg,dog,1,2,10,12", "photos/b.jpg,cat,1,1,9,9", "photos/a.jpg,cat,0,0,9,8"]
+    (tmp_path / "lists" / "t.csv").write_text("path,label,x1,y1,x2,y2\n" + "\n".join(lines))
+    with pytest.raises(ValueError, match=r"t\.csv, lines 2 and 4 name one image, as \.\./photos/a\.jpg and"):
+        TableImages(root=tmp_path, table="lists/t.csv")
+
+
 def test_images_of_one_class_have_a_label_beside_their_boxes(tmp_path):
     text = BOXES.replace("photos/b.jpg,,,,,", "photos/b.jpg,cat,1,1,2,2").replace("cat,0,0,30", "dog,0,0,24")
     write(tmp_path, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cache, partial
+from os.path import abspath
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from fovea.data.fetch.missing import not_found
 from fovea.data.formats.bad_boxes import find_bad, report_bad
 from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
+from fovea.data.formats.named_files import find_twice
 from fovea.data.formats.objects import Objects, check_policy, settle
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
 from fovea.data.formats.table_rows import Columns, MissingFiles, ParsedTable, WrongLines, read_table
@@ -90,6 +92,7 @@ class TableImages(FileImages):
         """Pack what the table says of the images of one split."""
         folders = [self._file.parent, root]
         images, names, masks = self._find(images, folders)
+        self._check_once(images, [abspath(folders[0] / name) for name in names])
         self.ids, self.paths = Strings(image.path for image in images), Paths(folders[0], names)
         self.labels = np.array([image.labels[0] for image in images]) if "label" in self.targets else None
         self._lines = np.array([image.line for image in images], dtype=np.int64)
@@ -103,6 +106,16 @@ class TableImages(FileImages):
         if not (self._skip and self.bad_boxes == "error"):  # then loading leaves out the image
             bad = [line for index, image in enumerate(images) for line in self._bad(index, image)]
             report_bad(bad, root=self._file, policy=self.bad_boxes)
+
+    def _check_once(self, images: list[Listed], paths: list[str]) -> None:
+        """Raise WrongLines where two spellings name one file, so that it would count twice."""
+        wrong = [
+            f"{self._file}, lines {images[first].line} and {images[again].line} name one image, as "
+            f"{images[first].path} and {images[again].path}: write it in one way"
+            for first, again in find_twice(paths)
+        ]
+        if wrong:
+            raise WrongLines(wrong)
 
     def _bad(self, index: int, image: Listed) -> list[str]:
         """Say of each bad box of an image what is wrong."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fovea.data.formats.coco_json import column, group, numbers, positions, table
+from fovea.data.formats.named_files import check_name
 from fovea.data.formats.objects import flag
 
 
@@ -35,7 +36,8 @@ def read_categories(document: Mapping[str, Any], *, path: Path) -> Categories:
     ids = numbers(column(rows, "id", path=path, what="categories"), path=path, what="category id")
     names = column(rows, "name", path=path, what="categories")
     order = np.argsort(ids, kind="stable")
-    return Categories(ids[order], [str(names[i]) for i in order])
+    texts = [str(name) if type(name) in (int, float) else name for name in names]
+    return Categories(ids[order], [check_name(texts[i], what="category name", where=path) for i in order])
 
 
 def read_coco_objects(document: Mapping[str, Any], categories: Categories, *, path: Path) -> CocoObjects:

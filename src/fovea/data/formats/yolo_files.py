@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os.path import normpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fovea.data.formats.listing import list_images
+from fovea.data.formats.named_files import check_name, find_twice, inside
 from fovea.data.formats.objects import Objects
 from fovea.page.formats import counted
 from fovea.reading import read_bytes, read_yaml
@@ -44,7 +46,7 @@ def read_data_yaml(path: Path) -> DataYaml:
         raise ValueError(
             f"{path} has no key 'train': name the folder of the training images, or a list of them"
         )
-    images = {split: _images(where, home, path, split) for split, where in given.items()}
+    images = {split: _once(_images(where, home, path, split)) for split, where in given.items()}
     return DataYaml(_names(document, path), images)
 
 
@@ -63,7 +65,7 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
         raise ValueError(f"{path} names a class twice in names: rename one")
     if document.get("nc") not in (None, len(names)):
         raise ValueError(f"{path} has nc={document['nc']!r} but {len(names)} names: correct one")
-    return [str(name) for name in names]
+    return [check_name(str(name), what="class name", where=path) for name in names]
 
 
 def _home(given: Any, beside: Path) -> Path:
@@ -76,37 +78,44 @@ def _images(where: Any, home: Path, path: Path, split: str) -> list[Path]:
     """Return the images of a split: of folders, of text files that list them, or of several of those."""
     found: list[Path] = []
     for text in where if isinstance(where, list) else [where]:
-        # some exports write ../train/images and mean train/images
-        places = [home / str(text), home / str(text).removeprefix("../")]
+        # some exports write ../train/images and mean train/images, not another set's beside this one
+        places = [home / str(text).removeprefix("../"), home / str(text)]
         place = next((p for p in places if p.exists()), None)
         if place is None:
             raise FileNotFoundError(
-                f"{path} has {split}: {text}, which is not there: looked for {places[0]}. Correct it"
+                f"{path} has {split}: {text}, which is not there: looked for {places[-1]}. Correct it"
             )
-        found += _below(place) if place.is_dir() else _listed(place, home)
+        found += _below(place) if place.is_dir() else _listed(place, [path.parent, home, place.parent])
     if not found:
         raise FileNotFoundError(f"{path} has {split}: {where}, which holds no image")
     return found
+
+
+def _once(images: list[Path]) -> list[Path]:
+    """Return each image once, however often and in whatever spelling it is given."""
+    again = {later for _, later in find_twice([normpath(image) for image in images])}
+    return [image for at, image in enumerate(images) if at not in again]
 
 
 def _below(folder: Path) -> list[Path]:
     return [folder / name for name in list_images(folder, root=folder)[0]]
 
 
-def _listed(file: Path, home: Path) -> list[Path]:
-    """Return the images that a text file lists, relative to it (./) or to the home, or absolute."""
+def _listed(file: Path, homes: Sequence[Path]) -> list[Path]:
+    """Return the images that a text file lists, relative to it (./) or to a home, or absolute, in a home."""
     text = read_bytes(file).decode("utf-8-sig", errors="surrogateescape")
-    found = []
+    found: list[Path] = []
     for line, word in enumerate(text.splitlines(), start=1):
         if not word.strip():
             continue
-        places = [file.parent / word.strip(), home / word.strip()]
-        place = next((p for p in places if p.is_file()), None)
-        if place is None:
-            raise FileNotFoundError(
-                f"{file}, line {line} lists {word.strip()}, which is not there: remove it"
-            )
-        found.append(place)
+        where, name = (
+            f"{file}, line {line}",
+            check_name(word.strip(), what="image", where=f"{file}, line {line}"),
+        )
+        folder = next((p for p in (file.parent, *homes) if (p / name).is_file()), None)
+        if folder is None:
+            raise FileNotFoundError(f"{where} lists {name}, which is not there: remove it")
+        found += map(Path, inside([name], folder, homes=homes, where=where))
     return found
 
 
