@@ -164,6 +164,7 @@ def test_voc_flags(tmp_path):
         ("c.jpg", r"lists the image c\.jpg twice: remove one"),
         ("a\0.jpg", r"file_name 'a\\x00\.jpg', with a character that no name has: correct it"),
         ("\ud800.jpg", r"file_name '\\ud800\.jpg', with a character"),
+        ("a" * 5000, r"file_name of 5,000 characters, 'aaaaaaaaaaaaaaaaaaaa'…: shorten it"),
         (None, "file_name None, expected a text: correct it"),
         (["a.jpg"], r"file_name \['a\.jpg'\], expected a text: correct it"),
     ],
@@ -225,3 +226,30 @@ def test_yolo_reads_its_own_photos_where_an_export_means_them(tmp_path):
     (root / "train" / "labels" / "a.txt").write_text("0 .5 .5 .2 .2")
     (root / "data.yaml").write_text("train: ../train/images\nnames: [cat]")
     assert list(YoloFolder(root=root, split="train").ids) == ["train/images/a.jpg"]
+
+
+def test_voc_files_that_are_no_annotations_are_no_negatives(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / "Annotations" / "b.xml").write_text("<html/>")
+    with pytest.raises(ValueError, match=r"b\.xml holds <html>, expected <annotation>: get it again"):
+        VocFolder(root=tmp_path)
+    (tmp_path / "Annotations" / "b.xml").write_text(f"<annotation>{'<a>' * 9999}{'</a>' * 9999}</annotation>")
+    assert len(VocFolder(root=tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('train: ""', "has the train '', expected a text: correct it"),
+        ('train: "a\\0"', r"has the train 'a\\x00', with a character"),
+        ("train: {a: 1}", r"has the train \{'a': 1\}, expected a text: correct it"),
+        ("train: images/none", "has train: images/none, which is not there"),
+        ("train: [images/train, null]", "has the train None, expected a text: correct it"),
+        ("train: labels", "has train: 'labels', which holds no image: correct it"),
+    ],
+)
+def test_yolo_names_the_key_of_a_split_that_names_no_images(tmp_path, text, message):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(f"{text}\nnames: [cat, dog]\n")
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"data\.yaml {message}"):
+        YoloFolder(root=tmp_path, split="train")

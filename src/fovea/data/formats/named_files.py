@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from reprlib import repr as short
 
+LONGEST = 1000  # characters of a name
 # control characters and halves of a pair; \udc80 to \udcff stand for the bytes of names that are no UTF-8
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]")
 
@@ -17,6 +18,8 @@ def check_name(name: object, *, what: str, where: object) -> str:
     """Return a name of a file or class, which can be shown and looked for; ValueError says what it lacks."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{where} has the {what} {short(name)}, expected a text: correct it")
+    if len(name) > LONGEST:
+        raise ValueError(f"{where} has a {what} of {len(name):,} characters, {name[:20]!r}…: shorten it")
     if _ODD.search(name):
         shown = ascii(name[:60])
         raise ValueError(f"{where} has the {what} {shown}, with a character that no name has: correct it")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fovea.data.formats.listing import ALIASES
+from fovea.data.formats.named_files import check_name
 from fovea.reading import read_bytes
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -178,6 +179,8 @@ def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, w
         raise ValueError(
             f"{where} ends a path or label that goes over several lines: a quote is not closed. Correct it"
         )
+    if label:
+        check_name(label, what=f"{columns.label} (column)", where=where)
     if label == "" and not (columns.boxes and box is None):
         raise ValueError(f"{where} has no label in the column {columns.label!r}: add it or remove the line")
     if label and columns.boxes and box is None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from fovea.data.formats.named_files import check_name
 from fovea.data.formats.objects import Objects, flag, stated
 from fovea.reading import read_bytes
 
@@ -44,7 +45,9 @@ def read_annotation(path: Path) -> Annotation:
     found = document.findall("object")
     boxes = np.array([_box(item, path) for item in found], dtype=np.float64).reshape(-1, 4) - FROM_ONE
     flags = [flag(item.findtext("difficult"), key="<difficult>", where=path) for item in found]
-    names = [_text(item, "name", path) for item in found]
+    if not found and document.tag != "annotation":
+        raise ValueError(f"{path} holds <{document.tag[:30]}>, expected <annotation>: get it again")
+    names = [check_name(_text(item, "name", path), what="<name>", where=path) for item in found]
     return Annotation(names, boxes, np.array(flags, dtype=bool), _size(document, path))
 
 

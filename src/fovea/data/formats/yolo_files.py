@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ def read_data_yaml(path: Path) -> DataYaml:
     """Read class names and the images of each split; ValueError names the file, the key and the remedy."""
     document = read_yaml(path)
     if not isinstance(document, dict):
-        raise ValueError(f"{path} must hold keys such as train, val and names")
+        raise ValueError(f"{path} must hold keys such as train, val and names: write them")
     home = _home(document.get("path"), path.parent)
     given = {s: document[key] for s, keys in SPLITS.items() for key in keys if document.get(key) is not None}
     if "train" not in given:
@@ -56,10 +57,10 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
         of = {str(key): name for key, name in names.items()}
         names = [of[str(k)] for k in range(len(of))] if all(str(k) in of for k in range(len(of))) else names
     if not isinstance(names, list) or not names:
-        raise ValueError(f"{path} has names={names!r}: list the class names, from class 0 on")
+        raise ValueError(f"{path} has names={short(names)}: list the class names, from class 0 on")
     if odd := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
         raise ValueError(
-            f"{path} has the class name {odd[0]!r} (true, false and null come of yes, no and ~): quote it"
+            f"{path} has the class name {short(odd[0])} (true, false, null come of yes, no, ~): quote it"
         )
     if len(set(map(str, names))) != len(names):
         raise ValueError(f"{path} names a class twice in names: rename one")
@@ -77,9 +78,10 @@ def _home(given: Any, beside: Path) -> Path:
 def _images(where: Any, home: Path, path: Path, split: str) -> list[Path]:
     """Return the images of a split: of folders, of text files that list them, or of several of those."""
     found: list[Path] = []
-    for text in where if isinstance(where, list) else [where]:
+    for given in where if isinstance(where, list) else [where]:
+        text = check_name(str(given) if type(given) is int else given, what=split, where=path)
         # some exports write ../train/images and mean train/images, not another set's beside this one
-        places = [home / str(text).removeprefix("../"), home / str(text)]
+        places = [home / text.removeprefix("../"), home / text]
         place = next((p for p in places if p.exists()), None)
         if place is None:
             raise FileNotFoundError(
@@ -87,7 +89,7 @@ def _images(where: Any, home: Path, path: Path, split: str) -> list[Path]:
             )
         found += _below(place) if place.is_dir() else _listed(place, [path.parent, home, place.parent])
     if not found:
-        raise FileNotFoundError(f"{path} has {split}: {where}, which holds no image")
+        raise FileNotFoundError(f"{path} has {split}: {short(where)}, which holds no image: correct it")
     return found
 
 
