@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.data.images import _decode_any, _is_ordinary, read_image
+from fovea.data.images import _decode_any, _is_ordinary, read_image, read_size
 from helpers.real_formats import images
 
 PHOTO = images(1, (37, 52), 3, seed=4)[0]
@@ -52,6 +52,19 @@ def test_photos_are_turned_upright(tmp_path, orientation, suffix):
     }.get(undo, lambda a: np.rot90(a, undo))(PHOTO)
     assert image.shape == upright.shape
     assert np.abs(image.astype(int) - upright).mean() < (3 if suffix == ".jpg" else 1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".avif", ".gif"])
+def test_the_size_in_the_header_is_that_of_the_photo_as_it_is_read(tmp_path, suffix):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = {} if suffix == ".gif" else {"exif": exif}
+        path = save(tmp_path / f"{orientation}{suffix}", PHOTO, **options)
+        assert read_size(path) == read_image(path).shape[1::-1]
+    path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=rf"8{suffix} has no readable header"):
+        read_size(path)
 
 
 def test_transparent_pixels_show_white(tmp_path):

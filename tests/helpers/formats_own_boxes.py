@@ -1,6 +1,7 @@
 """Write images with boxes of one's own in the three formats that people have."""
 
 import json
+import re
 
 from PIL import Image
 
@@ -80,6 +81,24 @@ def write_coco(root, objects=OBJECTS, *, splits=SPLITS):
             photo(root / split / f"{name}.jpg")
         document = coco_document({name: objects[name] for name in names})
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+
+
+def edit_json(root, change, split="train"):
+    """Change the JSON document that `write_coco` wrote."""
+    path = root / "annotations" / f"instances_{split}.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def state_size(root, width, height):
+    """Let every annotation of a root state another size than its photo has; YOLO's files state none."""
+    for path in root.glob("Annotations/*.xml"):
+        text = re.sub(r"<width>.*?</width>", f"<width>{width}</width>", path.read_text())
+        path.write_text(re.sub(r"<height>.*?</height>", f"<height>{height}</height>", text))
+    if (root / "annotations").is_dir():
+        edit_json(root, lambda d: [row.update(width=width, height=height) for row in d["images"]])
 
 
 MANY = {str(i): OBJECTS["ac"[i % 2]] for i in range(24)}  # enough for three splits

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fovea.data.formats.objects import Objects, bad_rows, check_policy, settle, shown
+from fovea.data.formats.bad_boxes import find_bad, report_bad
+from fovea.data.formats.objects import Objects, check_policy, settle
 from fovea.data.packed import Paths, Ragged, Strings
 from fovea.data.sources import FileImages, check_split
 from fovea.page.formats import counted
 from fovea.types import Sample
-
-log = logging.getLogger(__name__)
-SHOWN = 10  # bad boxes in a message
 
 
 class Annotated(NamedTuple):
@@ -83,12 +79,23 @@ class BoxImages(FileImages):
         self._ignore = Ragged([image.objects.ignore for image in images], dtype=bool)
         stated = [image.size or (0, 0) for image in images]
         self._stated = np.array(stated, dtype=np.int64).reshape(-1, 2)  # (N, 2), 0 where nothing is said
-        self._report(list(self._bad(images)))
+        bad = [line for image in images for line in self._bad(image)]
+        report_bad(bad, root=self.root, policy=self.bad_boxes)
+
+    def _bad(self, image: Annotated) -> list[str]:
+        """Say of each bad box of an image what is wrong."""
+        found = find_bad(
+            image.objects.boxes, photo=self.root / image.name, name=image.name,
+            stated=image.size, shares=self.shares,
+        )  # fmt: skip
+        return [f"{image.file}: {text}" for _, text in found]
 
     def raw_boxes(self, index: int) -> np.ndarray:
         """Return the boxes (N, 4) as the file says, in pixels."""
+        from fovea.data.images import read_size
+
         boxes = self._boxes[index]
-        return boxes * np.tile(_size_of(self.paths[index]), 2) if self.shares else boxes
+        return boxes * np.tile(read_size(self.paths[index]), 2) if self.shares else boxes
 
     def stated_size(self, index: int) -> tuple[int, int] | None:
         """Return the width and height that the annotation states, None where it says nothing."""
@@ -110,43 +117,6 @@ class BoxImages(FileImages):
             width=width, height=height, bad_boxes=self.bad_boxes, where=self._files[index],
         )  # fmt: skip
         return {"boxes": found.boxes, "labels": found.labels, "ignore": found.ignore}
-
-    def _bad(self, images: Iterable[Annotated]) -> Iterable[str]:
-        """Say of each box that is known to be bad, without reading an image, what is wrong."""
-        for image in images:
-            boxes = image.objects.boxes
-            width, height = (1, 1) if self.shares else image.size or (np.inf, np.inf)
-            rows = bad_rows(boxes, width=width, height=height, **({"slack": 0.005} if self.shares else {}))
-            size = "" if self.shares or image.size is None else f" of {width}×{height}"
-            yield from (f"{image.file}: {image.name}{size} has the box {shown(box)}" for box in boxes[rows])
-
-    def _report(self, bad: Sequence[str]) -> None:
-        if not bad:
-            return
-        listed = "\n".join(f"  {line}" for line in bad[:SHOWN])
-        more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        count = counted(len(bad), "box")
-        if self.bad_boxes == "error":
-            raise ValueError(
-                f"{self.root} has {count} without area or out of the image:\n{listed}{more}\ncorrect them, "
-                "or set data.bad_boxes=drop to leave them out, data.bad_boxes=clip to keep what lies inside"
-            )
-        _say_bad(self.root, self.bad_boxes, f"{count} without area or out of the image:\n{listed}{more}")
-
-
-@cache
-def _say_bad(root: Path, policy: str, text: str) -> None:
-    done = "left out" if policy == "drop" else "cut to the image, or left out where nothing is inside,"
-    log.warning("%s: data.bad_boxes=%s has %s %s", root, policy, done, text)
-
-
-def _size_of(path: Path) -> tuple[int, int]:
-    """Return the width and height of a photo that stands upright, from its header."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF's orientation: lying on a side
-        return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def class_names(found: Iterable[str], *, classes: Sequence[str] | None, where: object) -> list[str]:

@@ -56,6 +56,27 @@ def read_image(path: str | Path, *, channels: int = 3, enough: int | None = None
     return to_channels(image, channels=channels)
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the width and height that `read_image` gives, from the header of a file alone.
+
+    ValueError names a file without one; whether its pixels can be read shows on decoding.
+    """
+    from PIL import Image
+
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is no regular file: replace or remove it")
+    try:
+        with Image.open(path) as file:
+            if file.format == "TIFF":  # which Pillow turns by itself
+                return file.size
+            exif = Image.Exif()  # file.getexif() would decode a whole PNG
+            exif.load(file.info.get("exif", b""))
+            lying = exif.get(0x0112) in (5, 6, 7, 8)  # EXIF's orientation: on a side
+            return (file.height, file.width) if lying else file.size
+    except Exception as error:  # Pillow's plugins fail in many ways on a damaged file
+        raise ValueError(f"{path} has no readable header of an image: replace or remove it") from error
+
+
 def to_channels(image: np.ndarray, *, channels: int) -> np.ndarray:
     """Convert uint8 (H, W, 1 or 3) between grey and RGB."""
     if image.shape[2] == channels:

@@ -254,6 +254,8 @@ def test_wrong_counts_are_refused(base, cls):
         (lambda d: d["images"].append(d["images"][0]), "image id 9 twice"),
         (lambda d: d["categories"].append(d["categories"][0]), "category id 90 twice"),
         (lambda d: d["images"][2].pop("file_name"), r"images\[2\] has no 'file_name'"),
+        (lambda d: d["images"][2].update(file_name="../../x.jpg"), r"x\.jpg, which leads out of"),
+        (lambda d: d["annotations"][3].update(category_id=1.5), "category_id 1.5, expected a whole"),
         (lambda d: d.pop("annotations"), "'annotations', only categories, images"),
     ],
 )

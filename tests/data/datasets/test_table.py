@@ -92,7 +92,7 @@ photos/c.jpg,dog,2,2,4,4
 
 def test_several_boxes_of_one_image(tmp_path):
     write(tmp_path, BOXES)
-    data = read(tmp_path)
+    data = read(tmp_path, bad_boxes="clip")
     assert data.targets == ("boxes", "labels") and data.labels is None and len(data) == 3
     sample = data.load(0)
     assert (
@@ -103,8 +103,17 @@ def test_several_boxes_of_one_image(tmp_path):
     assert data.load(1)["boxes"].shape == (0, 4) and data.load(2)["boxes"].tolist() == [[2, 2, 4, 4]]
 
 
+def test_one_image_in_two_spellings_is_refused(tmp_path):
+    write(tmp_path, BOXES)
+    (tmp_path / "lists").mkdir()  # paths are relative to the table or to the root
+    lines = ["../photos/a.jpg,dog,1,2,10,12", "photos/b.jpg,cat,1,1,9,9", "photos/a.jpg,cat,0,0,9,8"]
+    (tmp_path / "lists" / "t.csv").write_text("path,label,x1,y1,x2,y2\n" + "\n".join(lines))
+    with pytest.raises(ValueError, match=r"t\.csv, lines 2 and 4 name one image, as \.\./photos/a\.jpg and"):
+        TableImages(root=tmp_path, table="lists/t.csv")
+
+
 def test_images_of_one_class_have_a_label_beside_their_boxes(tmp_path):
-    text = BOXES.replace("photos/b.jpg,,,,,", "photos/b.jpg,cat,1,1,2,2").replace("cat,0,0", "dog,0,0")
+    text = BOXES.replace("photos/b.jpg,,,,,", "photos/b.jpg,cat,1,1,2,2").replace("cat,0,0,30", "dog,0,0,24")
     write(tmp_path, text)
     data = read(tmp_path)
     assert data.targets == ("label", "boxes", "labels") and data.labels.tolist() == [1, 0, 1]
@@ -117,10 +126,29 @@ def test_columns_can_be_left_unread(tmp_path):
     assert data.targets == ("label",) and data.labels.tolist() == [0, 1]
 
 
-def test_a_box_outside_of_its_image_is_named_by_its_line(tmp_path):
-    write(tmp_path, BOXES.replace("2,2,4,4", "30,2,40,4"))
-    with pytest.raises(ValueError, match=r"table\.csv, line 5 .*\[30"):
-        read(tmp_path).load(2)
+def test_bad_boxes_are_named_by_their_lines_and_left_out_or_cut_where_asked(tmp_path, caplog):
+    text = (
+        BOXES.replace("2,2,4,4", "30,2,40,4") + "photos/b2.jpg,cat,9,9,9,12\nphotos/b2.jpg,cat,1,1,24.5,9\n"
+    )
+    write(tmp_path, text.replace("b2", "d"))
+    with pytest.raises(ValueError, match=r"table\.csv, line 6 has the box 9, 9, 9, 12: x2 .*bad_boxes=drop"):
+        read(tmp_path)
+    with caplog.at_level("WARNING"):
+        data = read(tmp_path, bad_boxes="drop")
+    assert [data.load(i)["labels"].tolist() for i in range(4)] == [[1], [], [], [0]]
+    assert data.load(3)["boxes"].tolist() == [[1, 1, 24, 9]]  # half a pixel is rounding
+    for said in ("left out 3 boxes", "line 4: photos/a.jpg of 24×20 has the box 0, 0, 30, 8", "line 6"):
+        assert said in caplog.text
+    clipped = read(tmp_path, bad_boxes="clip").load(0)
+    assert clipped["boxes"].tolist() == [[1, 2, 10.5, 12], [0, 0, 24, 8]] and len(clipped["labels"]) == 2
+    write(tmp_path, BOXES)
+    with pytest.raises(ValueError, match=r"has 1 box (?s:.*)line 4: (?s:.*)data\.bad_boxes=clip"):
+        read(tmp_path)
+    skipping = read(tmp_path, on_error="skip")
+    with pytest.raises(ValueError, match="0, 0, 30, 8 in an image of 24×20"):  # the image is left out
+        skipping.load(0)
+    with pytest.raises(ValueError, match=r"data\.bad_boxes='keep' is unknown"):
+        read(tmp_path, bad_boxes="keep")
 
 
 def test_masks_need_the_names_of_their_values(tmp_path):

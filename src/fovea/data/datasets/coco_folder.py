@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from os.path import relpath
+from os.path import abspath, isfile, join, relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from fovea.data.fetch.missing import not_found
 from fovea.data.formats.coco_json import column, numbers, read_json, table
 from fovea.data.formats.coco_objects import Categories, CocoObjects, read_categories, read_coco_objects
 from fovea.data.formats.listing import FOLDERS, describe, list_images, split_named, visible_folders
-from fovea.data.formats.objects import Objects
+from fovea.data.formats.named_files import check_name, find_twice, inside
+from fovea.data.formats.objects import Objects, stated
 from fovea.page.formats import counted
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,10 @@ class CocoFolder(BoxImages):
         self.category_ids = np.array([ids.get(name, -1) for name in self.classes])  # -1: it has none
         found = _read(files[split])
         self.image_ids = found.ids
-        folder = _folder(found, files[split], root, split)
-        _say_unlisted(folder, found.file, _unlisted(folder, found.names))
-        return _annotated(found, folder, root, self.classes)
+        folder = _folder(found, root, split)
+        paths = _paths(found, folder, root)
+        _say_unlisted(folder, found.file, _unlisted(folder, paths))
+        return _annotated(found, paths, root, self.classes)
 
     @classmethod
     def find_splits(cls, *, root: str | Path, **options: object) -> tuple[str, ...]:
@@ -85,35 +86,31 @@ def _read(path: Path) -> _File:
 def _read_once(path: Path, changed: int, size: int) -> _File:
     document, _ = read_json(path)
     images = table(document, "images", path=path)
-    names = [str(name) for name in column(images, "file_name", path=path, what="images")]
+    names = column(images, "file_name", path=path, what="images")
+    names = [check_name(name, what="file_name", where=path) for name in names]
     if not names:
         raise ValueError(f"{path} lists no image: get it again")
-    if len(set(names)) != len(names):
-        (twice, _), *_ = Counter(names).most_common(1)
-        raise ValueError(f"{path} lists the image {twice} twice: remove one")
     categories = read_categories(document, path=path)
     if len(set(categories.names)) != len(categories.names):
         raise ValueError(f"{path} has a category name twice: rename one of {', '.join(categories.names)}")
     objects = read_coco_objects(document, categories, path=path)
-    ids = numbers(column(images, "id", path=path, what="images"), path=path, what="id")
-    return _File(path, names, ids, [_size(row) for row in images], categories, objects)
+    ids = numbers(column(images, "id", path=path, what="images"), path=path, what="image id")
+    sizes = [
+        stated(row.get("width"), row.get("height"), where=f"{path}: {name}")
+        for name, row in zip(names, images, strict=True)
+    ]
+    return _File(path, names, ids, sizes, categories, objects)
 
 
-def _size(row: dict[str, Any]) -> tuple[int, int] | None:
-    width, height = row.get("width"), row.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
-
-
-def _annotated(found: _File, folder: Path, root: Path, classes: Sequence[str]) -> list[Annotated]:
+def _annotated(found: _File, paths: Sequence[str], root: Path, classes: Sequence[str]) -> list[Annotated]:
     of = {name: number for number, name in enumerate(classes)}
     numbers = np.array([of.get(name, -1) for name in found.categories.names], dtype=np.int64)
     boxes, labels, crowd, _, start = found.objects
-    place = relpath(folder, root)
     images = []
-    for k, (name, size) in enumerate(zip(found.names, found.sizes, strict=True)):
+    for k, (path, size) in enumerate(zip(paths, found.sizes, strict=True)):
         rows = slice(start[k], start[k + 1])
         objects = Objects.of(boxes[rows], numbers[labels[rows]], crowd[rows])
-        images.append(Annotated(name if place == "." else f"{place}/{name}", objects, size, found.file))
+        images.append(Annotated(relpath(path, root), objects, size, found.file))
     return images
 
 
@@ -150,8 +147,9 @@ def _split_of(path: Path, root: Path) -> str:
     return named or (None if path.parent == root else split_named(path.parent.name)) or "all"
 
 
-def _folder(found: _File, path: Path, root: Path, split: str) -> Path:
-    """Return the folder in which the images of a file lie; FileNotFoundError names those that are lacking."""
+def _folder(found: _File, root: Path, split: str) -> Path:
+    """Return the folder in which the images of a file lie; FileNotFoundError says where it looked."""
+    path = found.file
     named = [
         folder
         for start in (root, root / "images")
@@ -160,24 +158,34 @@ def _folder(found: _File, path: Path, root: Path, split: str) -> Path:
         if split_named(name) == split
     ]
     places = [path.parent, *named, root / "images", root]
-    folder = next((place for place in places if (place / found.names[0]).is_file()), None)
-    if folder is None:
+    some = [place for place in places if isfile(join(place, found.names[0]))]
+    if not some:
         raise FileNotFoundError(
             f"{path} lists {found.names[0]}, which is not there: looked in "
             f"{', '.join(map(str, dict.fromkeys(places)))}. Expected {LAYOUT}"
         )
-    if absent := [name for name in found.names if not (folder / name).is_file()]:
+    return next((place for place in some if all(isfile(join(place, name)) for name in found.names)), some[0])
+
+
+def _paths(found: _File, folder: Path, root: Path) -> list[str]:
+    """Return the absolute paths of the images; errors name one out of the root, twice, or not there."""
+    names = found.names
+    paths = inside(names, folder, homes=[root], where=found.file)
+    if absent := [name for name, path in zip(names, paths, strict=True) if not isfile(path)]:
         raise FileNotFoundError(
-            f"{path} lists {counted(len(absent), 'image')} that {folder} has not, such as {absent[0]}: add "
-            "them, or remove them from the file"
+            f"{found.file} lists {counted(len(absent), 'image')} that {folder} has not, such as {absent[0]}: "
+            "add them, or remove them from the file"
         )
-    return folder
+    for first, again in find_twice(paths):
+        other = "" if names[first] == names[again] else f", once as {names[first]}"
+        raise ValueError(f"{found.file} lists the image {names[again]} twice{other}: remove one")
+    return paths
 
 
-def _unlisted(folder: Path, names: Sequence[str]) -> int:
+def _unlisted(folder: Path, paths: Sequence[str]) -> int:
     """Count the images of a folder, not of those in it, that no row lists."""
-    there = {name for name in list_images(folder, root=folder)[0] if "/" not in name}
-    return len(there - set(names))
+    there = {abspath(folder / name) for name in list_images(folder, root=folder)[0] if "/" not in name}
+    return len(there - set(paths))
 
 
 @cache

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cache, partial
+from os.path import abspath
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fovea.data.fetch.missing import not_found
+from fovea.data.formats.bad_boxes import find_bad, report_bad
 from fovea.data.formats.masks import check_meaning_of_255, read_mask, with_255
+from fovea.data.formats.named_files import find_twice
+from fovea.data.formats.objects import Objects, check_policy, settle
 from fovea.data.formats.table_images import Listed, collect, find_file, label_names
 from fovea.data.formats.table_rows import Columns, MissingFiles, ParsedTable, WrongLines, read_table
 from fovea.data.packed import Paths, Ragged, Strings
-from fovea.data.sources import FileImages, check_boxes, check_same_size, check_split
+from fovea.data.sources import FileImages, check_same_size, check_split
 from fovea.page.formats import counted
 from fovea.types import Sample
 
@@ -37,7 +41,8 @@ class TableImages(FileImages):
     ignored. An image without objects has a line with empty label and box. Splits: those of the column
     `split`, else `all`. Classes: the sorted labels, or `classes` in your order, which masks need:
     `classes[k]` names the value k, and of two classes `mask_255` says what 255 means: object or ignore.
-    Beside boxes the label of an image is given where all boxes of each image have one class.
+    Boxes that have no area or reach out of their image are dealt with as `bad_boxes` says (error, drop or
+    clip). Beside boxes the label of an image is given where all boxes of each image have one class.
     Counts, licence and citation are those of your images.
     """
 
@@ -57,14 +62,15 @@ class TableImages(FileImages):
         caption_columns: Sequence[str] | None = ("caption",),
         classes: Sequence[str] | None = None,
         mask_255: str | None = None,
+        bad_boxes: str = "error",
         channels: int = 3,
         on_error: str = "raise",
     ) -> None:
         boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
         columns = Columns(path_column, label_column, split_column, boxes, mask_column, captions)
-        rows, self.classes = _read(root, table, columns, classes)
+        rows, self.classes = _read(root, table, columns, classes, bad_boxes)
         check_split(split, _splits(rows))
-        self.channels, self._file = channels, rows.file
+        self.channels, self._file, self.bad_boxes = channels, rows.file, bad_boxes
         self.mask_255 = check_meaning_of_255(mask_255, classes=self.classes)
         listed, wrong = collect(rows, self.classes)
         self.left_out, self._skip = [*rows.wrong, *wrong], on_error == "skip"
@@ -86,16 +92,35 @@ class TableImages(FileImages):
         """Pack what the table says of the images of one split."""
         folders = [self._file.parent, root]
         images, names, masks = self._find(images, folders)
+        self._check_once(images, [abspath(folders[0] / name) for name in names])
         self.ids, self.paths = Strings(image.path for image in images), Paths(folders[0], names)
         self.labels = np.array([image.labels[0] for image in images]) if "label" in self.targets else None
         self._lines = np.array([image.line for image in images], dtype=np.int64)
-        self._boxes = Ragged([np.array(image.boxes).reshape(-1, 4) for image in images], shape=(4,))
+        self._boxes = Ragged([Objects.of(image.boxes, image.labels).boxes for image in images], shape=(4,))
         self._classes = Ragged([np.array(image.labels, dtype=np.int64) for image in images], dtype=np.int64)
         self._masks = Paths(folders[0], masks)
         self._captions = Strings(text for image in images for text in image.captions)
         self._start = np.concatenate(
             [[0], np.cumsum([len(image.captions) for image in images], dtype=np.int64)]
         )
+        if not (self._skip and self.bad_boxes == "error"):  # then loading leaves out the image
+            bad = [line for index, image in enumerate(images) for line in self._bad(index, image)]
+            report_bad(bad, root=self._file, policy=self.bad_boxes)
+
+    def _check_once(self, images: list[Listed], paths: list[str]) -> None:
+        """Raise WrongLines where two spellings name one file, so that it would count twice."""
+        wrong = [
+            f"{self._file}, lines {images[first].line} and {images[again].line} name one image, as "
+            f"{images[first].path} and {images[again].path}: write it in one way"
+            for first, again in find_twice(paths)
+        ]
+        if wrong:
+            raise WrongLines(wrong)
+
+    def _bad(self, index: int, image: Listed) -> list[str]:
+        """Say of each bad box of an image what is wrong."""
+        found = find_bad(self._boxes[index], photo=self.paths[index], name=image.path)
+        return [f"{self._file}, line {image.box_lines[row]}: {text}" for row, text in found]
 
     def _find(self, images: list[Listed], folders: list[Path]) -> tuple[list[Listed], list[str], list[str]]:
         """Return the images whose files are there, with their paths and those of their masks."""
@@ -115,12 +140,18 @@ class TableImages(FileImages):
     @classmethod
     def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
         """Return the splits that the table has; the options are those of the constructor."""
-        return _splits(_read(root, table, _columns(**options), options.get("classes"))[0])
+        return _splits(
+            _read(
+                root, table, _columns(**options), options.get("classes"), options.get("bad_boxes", "error")
+            )[0]
+        )
 
     @classmethod
     def find_classes(cls, *, root: str | Path, table: str | Path, **options: Any) -> list[str]:
         """List the class names, none for captions alone; the options are those of the constructor."""
-        return _read(root, table, _columns(**options), options.get("classes"))[1]
+        return _read(
+            root, table, _columns(**options), options.get("classes"), options.get("bad_boxes", "error")
+        )[1]
 
     def raw_boxes(self, index: int) -> np.ndarray:
         """Return the boxes (N, 4) as the table says."""
@@ -139,9 +170,12 @@ class TableImages(FileImages):
         """Return what the table says of one image beside its label."""
         sample: Sample = {}
         if "boxes" in self.targets:
-            place = Path(f"{self._file}, line {self._lines[index]}")
-            sample["boxes"] = check_boxes(self._boxes[index], image, path=place)
-            sample["labels"] = self._classes[index].copy()
+            height, width = image.shape[:2]
+            found = settle(
+                Objects.of(self._boxes[index], self._classes[index]), width=width, height=height,
+                bad_boxes=self.bad_boxes, where=f"{self._file}, line {self._lines[index]}",
+            )  # fmt: skip
+            sample |= {"boxes": found.boxes, "labels": found.labels}
         if "mask" in self.targets:
             path = self._masks[index]
             mask = with_255(
@@ -201,7 +235,7 @@ def _columns(
 
 
 def _read(
-    root: str | Path, table: str | Path, columns: Columns, classes: Sequence[str] | None
+    root: str | Path, table: str | Path, columns: Columns, classes: Sequence[str] | None, bad_boxes: str
 ) -> tuple[ParsedTable, list[str]]:
     """Return the lines of the table and the class names."""
     places = [Path(root) / table, Path(table)]
@@ -209,7 +243,7 @@ def _read(
     if file is None:
         page = "write the table, and name it by data.dataset.table=FILE"
         raise not_found(name="the table of images", path=places[0], page=page, layout=LAYOUT, download=False)
-    rows = read_table(file, columns)
+    rows = read_table(file, columns, flat=check_policy(bad_boxes) != "error")
     return rows, label_names(rows, classes)
 
 

@@ -12,6 +12,7 @@ from fovea.data.fetch.missing import FAILED, not_found
 from fovea.data.formats.home import find_home, plain
 from fovea.data.formats.listing import present
 from fovea.data.formats.masks import read_mask
+from fovea.data.formats.named_files import inside
 from fovea.data.formats.objects import Objects
 from fovea.data.formats.voc_files import ARCHIVES, FOLDERS, LAYOUT, LISTS, PAGE, listing, read_list
 from fovea.data.formats.voc_xml import read_objects
@@ -67,6 +68,7 @@ class VOC(PublishedImages):
         if not path.is_file():
             raise self.missing(path)
         names = [f"{name}.jpg" for name in read_list(path)]
+        inside(names, self.folder / "JPEGImages", homes=[self.folder], where=path)
         kept = present(names, self.folder / "JPEGImages", subset=subset, error=self.missing)
         self.ids = Strings(f"JPEGImages/{names[i]}" for i in kept)
         self.paths = Paths(self.folder, self.ids)

@@ -11,6 +11,7 @@ import numpy as np
 from fovea.data.fetch.download import install
 from fovea.data.formats.coco_json import column, read_json, table
 from fovea.data.formats.listing import present
+from fovea.data.formats.named_files import check_name, inside
 from fovea.data.sources import PublishedImages
 
 PAGE = "https://cocodataset.org/#download"
@@ -64,5 +65,8 @@ class CocoFiles(PublishedImages):
         if not self.file.is_file():
             raise self.missing(self.file)
         document, places = read_json(self.file)
-        names = column(table(document, "images", path=self.file), "file_name", path=self.file, what="images")
+        rows = table(document, "images", path=self.file)
+        names = column(rows, "file_name", path=self.file, what="images")
+        names = [check_name(name, what="file_name", where=self.file) for name in names]
+        inside(names, self.folder, homes=[home], where=self.file)
         return document, places, names, present(names, self.folder, subset=subset, error=self.missing)

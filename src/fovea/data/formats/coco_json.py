@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,25 @@ def read_json(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not readable as JSON ({error}): delete it and get it again") from error
+        raise ValueError(
+            f"{path} is not readable as JSON ({_why(error)}): correct it or get it again"
+        ) from error
     finally:
         if collecting:
             gc.enable()
     if not isinstance(document, dict):
         raise ValueError(
-            f"{path} holds a {type(document).__name__}, expected an object with images, annotations"
+            f"{path} holds a {type(document).__name__}, expected an object with images and annotations: get "
+            "it again, or move it away"
         )
     return document, np.array(places, dtype=np.int64).reshape(-1, 2)
+
+
+def _why(error: Exception) -> str:
+    """Return why a text is no JSON; of a long number Python only says how to allow it."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "a number has thousands of digits" if "integer string conversion" in str(error) else str(error)
 
 
 def column(rows: Sequence[Mapping[str, Any]], key: str, *, path: Path, what: str) -> list[Any]:
@@ -60,27 +71,48 @@ def table(document: Mapping[str, Any], name: str, *, path: Path) -> list[dict[st
     """Return a list of the document; ValueError says which lists there are."""
     rows = document.get(name)
     if not isinstance(rows, list):
-        raise ValueError(f"{path} has no list {name!r}, only {', '.join(sorted(document)) or 'nothing'}")
+        there = ", ".join(key[:30] for key in sorted(document)[:8] if key.isprintable()) or "nothing"
+        raise ValueError(f"{path} has no list {name!r}, only {there}: add it, or get the file again")
     return rows
 
 
 def numbers(values: Sequence[Any], *, path: Path, what: str, width: int = 1) -> np.ndarray:
     """Return int64 (N,), or for a width above 1 float64 (N, width); ValueError names the first misfit."""
     try:
-        found = np.array(values, dtype=np.int64 if width == 1 else np.float64)
-        if found.size and found.shape[1:] != ((width,) if width > 1 else ()):
-            raise ValueError
-        return found.reshape(-1, width) if width > 1 else found
+        return _array(values, width)
     except (ValueError, TypeError, OverflowError):
-        bad = next((v for v in values if not _fits(v, width)), None)
-        raise ValueError(
-            f"{path} has the {what} {str(bad)[:60]}, expected {width} number(s): correct it"
-        ) from None
+        at = next(k for k, value in enumerate(values) if not _fits(value, width))
+        kind = f"{width} numbers" if width > 1 else "a whole number below 2^63"
+        raise ValueError(f"{path} has the {what} {short(values[at])}, expected {kind}: correct it") from None
+
+
+def _array(values: Sequence[Any], width: int) -> np.ndarray:
+    if width == 1 and set(map(type, values)) != {int}:
+        values = [_whole(value) for value in values]
+    found = np.array(values, dtype=np.int64 if width == 1 else np.float64)
+    if len(values) and found.shape[1:] != ((width,) if width > 1 else ()):
+        raise ValueError
+    return found.reshape(-1, width) if width > 1 else found
+
+
+def _whole(value: Any) -> int:
+    """Return a number without a fraction, also one in quotes; int() would cut fractions off."""
+    if isinstance(value, bool) or int(value) != (int(value) if isinstance(value, str) else value):
+        raise ValueError
+    return int(value)
 
 
 def _fits(value: Any, width: int) -> bool:
-    items = value if width > 1 and isinstance(value, list) else [value]
-    return len(items) == width and all(isinstance(item, int | float) for item in items)
+    try:
+        _array([value], width)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def short(value: object) -> str:
+    """Write a value of a file that may be of any length and depth, in a few words."""
+    return reprlib.repr(value)
 
 
 def positions(found: np.ndarray, known: np.ndarray, *, path: Path, what: str) -> np.ndarray:
@@ -93,7 +125,8 @@ def positions(found: np.ndarray, known: np.ndarray, *, path: Path, what: str) ->
     lost = (at == len(ranked)) if not len(ranked) else ranked[np.minimum(at, len(ranked) - 1)] != found
     if lost.any():
         raise ValueError(
-            f"{path} has an annotation with the {what} {found[lost][0]}, which the file does not list"
+            f"{path} has an annotation with the {what} {found[lost][0]}, which the file does not list: "
+            "remove it, or add what it belongs to"
         )
     return order[at]
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fovea.data.formats.coco_json import column, group, numbers, positions, table
+from fovea.data.formats.named_files import check_name
+from fovea.data.formats.objects import flag
 
 
 class Categories(NamedTuple):
@@ -31,10 +33,11 @@ class CocoObjects(NamedTuple):
 def read_categories(document: Mapping[str, Any], *, path: Path) -> Categories:
     """Return the categories; ValueError names the file and what is wrong."""
     rows = table(document, "categories", path=path)
-    ids = numbers(column(rows, "id", path=path, what="categories"), path=path, what="id")
+    ids = numbers(column(rows, "id", path=path, what="categories"), path=path, what="category id")
     names = column(rows, "name", path=path, what="categories")
     order = np.argsort(ids, kind="stable")
-    return Categories(ids[order], [str(names[i]) for i in order])
+    texts = [str(name) if type(name) in (int, float) else name for name in names]
+    return Categories(ids[order], [check_name(texts[i], what="category name", where=path) for i in order])
 
 
 def read_coco_objects(document: Mapping[str, Any], categories: Categories, *, path: Path) -> CocoObjects:
@@ -45,13 +48,14 @@ def read_coco_objects(document: Mapping[str, Any], categories: Categories, *, pa
         key: column(rows, key, path=path, what="annotations") for key in ("image_id", "category_id", "bbox")
     }
     image_ids = numbers(values["image_id"], path=path, what="image_id")
-    owner = positions(image_ids, numbers(known, path=path, what="id"), path=path, what="image id")
+    owner = positions(image_ids, numbers(known, path=path, what="image id"), path=path, what="image id")
     category = numbers(values["category_id"], path=path, what="category_id")
     labels = positions(category, categories.ids, path=path, what="category id")
     xywh = numbers(values["bbox"], path=path, what="bbox", width=4)
-    crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool)
+    crowd = np.array([flag(row.get("iscrowd"), key="iscrowd", where=path) for row in rows], dtype=bool)
     order, start = group(owner, len(known))
-    boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # such boxes are bad ones
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
     return CocoObjects(boxes[order], labels[order], crowd[order], order, start)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from fovea.page.formats import counted
 
 POLICIES = ("error", "drop", "clip")
+LARGEST = 2**31 - 1  # pixels of a side, in any format
 SLACK = 1.0  # pixels that a box may reach beyond its image, as rounding makes it
 
 
@@ -22,7 +24,8 @@ class Objects(NamedTuple):
     @classmethod
     def of(cls, boxes: object, labels: object, ignore: object = None) -> Objects:
         """Build from anything array-like, also from empty lists."""
-        box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is out of any image, as infinity is
+            box = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).astype(np.float32)
         none = np.zeros(len(box), dtype=bool)
         flags = none if ignore is None else np.asarray(ignore, dtype=bool).reshape(-1)
         return cls(box, np.asarray(labels, dtype=np.int64).reshape(-1), flags)
@@ -30,6 +33,31 @@ class Objects(NamedTuple):
     def take(self, rows: np.ndarray) -> Objects:
         """Return some of the objects."""
         return Objects(self.boxes[rows], self.labels[rows], self.ignore[rows])
+
+
+def stated(width: object, height: object, *, where: object) -> tuple[int, int] | None:
+    """Return the size that an annotation states, None where it states none: some tools write 0 × 0.
+
+    ValueError names a side that no photo has.
+    """
+    sides = [side for side in (width, height) if isinstance(side, int) and not isinstance(side, bool)]
+    for side in sides:
+        if abs(side) > LARGEST:
+            raise ValueError(
+                f"{where} states a width or height of {reprlib.repr(side)}, which no photo has: correct or "
+                "remove width and height"
+            )
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 0 else None
+
+
+def flag(value: object, *, key: str, where: object) -> bool:
+    """Return whether a flag is set: 0 or 1, false or true, also as text; nothing means no."""
+    word = str(value).strip().lower() if isinstance(value, str | int | float) else value
+    if word in (None, "", "0", "false", "no", "0.0", "unspecified"):
+        return False
+    if word in ("1", "true", "yes", "1.0"):
+        return True
+    raise ValueError(f"{where} has an object with {key} {reprlib.repr(value)}, expected 0 or 1: correct it")
 
 
 def check_policy(bad_boxes: str) -> str:
@@ -44,7 +72,7 @@ def bad_rows(boxes: np.ndarray, *, width: float, height: float, slack: float = S
     inside = cut(boxes, width=width, height=height)
     with np.errstate(invalid="ignore"):
         outside = np.abs(boxes - inside).max(axis=1, initial=0) > slack
-    return outside | ~_usable(inside)
+    return outside | ~_usable(inside) | ~np.isfinite(boxes).all(axis=1)
 
 
 def cut(boxes: np.ndarray, *, width: float, height: float) -> np.ndarray:
@@ -67,7 +95,7 @@ def settle(objects: Objects, *, width: int, height: int, bad_boxes: str, where: 
             f"{where} has the box {shown(objects.boxes[bad][0])} in an image of {width}×{height}{more}: "
             "correct or remove it, or set data.bad_boxes=drop, or clip to keep what lies inside"
         )
-    kept = ~bad if bad_boxes == "drop" else _usable(inside)
+    kept = ~bad if bad_boxes == "drop" else _usable(inside) & np.isfinite(objects.boxes).all(axis=1)
     return objects._replace(boxes=inside).take(kept)
 
 

@@ -22,6 +22,7 @@ class Listed:
     mask: str | None
     labels: list[int] = field(default_factory=list)  # of the boxes, or of the image
     boxes: list[tuple[float, ...]] = field(default_factory=list)
+    box_lines: list[int] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
 
 
@@ -102,6 +103,7 @@ def _add(image: Listed, row: TableRow, table: ParsedTable, numbers: dict[str, in
     number = numbers[row.label]
     if row.box is not None:
         image.boxes.append(row.box)
+        image.box_lines.append(row.line)
     elif image.labels and image.labels[0] != number:
         raise ValueError(
             f"{table.file}, lines {image.line} and {row.line} give {row.path} different labels: correct one"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fovea.data.formats.listing import ALIASES
+from fovea.data.formats.named_files import check_name
 from fovea.reading import read_bytes
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -64,8 +65,11 @@ class MissingFiles(WrongLines, FileNotFoundError):
     """Lines of a table that name files which are not there."""
 
 
-def read_table(file: Path, columns: Columns) -> ParsedTable:
-    """Read a table: any of , ; tab and | between the cells, UTF-8 with or without BOM, any line ends."""
+def read_table(file: Path, columns: Columns, *, flat: bool = False) -> ParsedTable:
+    """Read a table: any of , ; tab and | between the cells, UTF-8 with or without BOM, any line ends.
+
+    A line with a box that has no area is wrong, unless `flat` ones are wanted.
+    """
     try:
         text = read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,7 +87,7 @@ def read_table(file: Path, columns: Columns) -> ParsedTable:
         raise ValueError(f"{file} has no line below the header: expected a header and one line per image")
     header = [name.strip() for name in lines[0][1]]
     used = _match(header, columns, file)
-    rows, wrong = _rows(lines[1:], header, used, file)
+    rows, wrong = _rows(lines[1:], header, used, file, flat)
     if not rows:
         raise WrongLines(wrong)
     _refuse_fractions(rows, file)
@@ -147,14 +151,17 @@ def _check_spelling(header: list[str], columns: Columns, file: Path) -> None:
 
 
 def _rows(
-    lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path
+    lines: Sequence[tuple[int, list[str]]], header: list[str], columns: Columns, file: Path, flat: bool
 ) -> tuple[list[TableRow], list[str]]:
     """Return the rows, and what is wrong with the lines that give none."""
     at = {name: number for number, name in enumerate(header)}
     rows, wrong = [], []
     for line, cells in lines:
         try:
-            rows.append(_row(line, [cell.strip() for cell in cells], at, columns, f"{file}, line {line}"))
+            row = _row(line, [cell.strip() for cell in cells], at, columns, f"{file}, line {line}")
+            if not flat:
+                _check_area(row.box, columns.boxes, f"{file}, line {line}")
+            rows.append(row)
         except ValueError as error:
             wrong.append(str(error))
     return rows, wrong
@@ -163,7 +170,7 @@ def _rows(
 def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, where: str) -> TableRow:
     if len(cells) != len(at):
         raise ValueError(f"{where} has {len(cells)} cells, the header {len(at)}: correct it")
-    box = _box([cells[at[name]] for name in columns.boxes], columns.boxes, where)
+    box = _box([cells[at[name]] for name in columns.boxes], where)
     label = cells[at[columns.label]] if columns.label else None
     path = cells[at[columns.path]]
     if not path or "\0" in path:
@@ -172,6 +179,8 @@ def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, w
         raise ValueError(
             f"{where} ends a path or label that goes over several lines: a quote is not closed. Correct it"
         )
+    if label:
+        check_name(label, what=f"{columns.label} (column)", where=where)
     if label == "" and not (columns.boxes and box is None):
         raise ValueError(f"{where} has no label in the column {columns.label!r}: add it or remove the line")
     if label and columns.boxes and box is None:
@@ -184,7 +193,7 @@ def _row(line: int, cells: list[str], at: Mapping[str, int], columns: Columns, w
 
 def _refuse_fractions(rows: Sequence[TableRow], file: Path) -> None:
     """Raise ValueError where no box reaches beyond the first pixel: they are shares of the sides."""
-    boxes = [row.box for row in rows if row.box is not None]
+    boxes = [row.box for row in rows if row.box is not None and all(map(math.isfinite, row.box))]
     if boxes and max(map(max, boxes)) <= 1:
         raise ValueError(
             f"{file} has boxes between 0 and 1 alone, as shares of the sides: expected pixels. Multiply left "
@@ -192,22 +201,27 @@ def _refuse_fractions(rows: Sequence[TableRow], file: Path) -> None:
         )
 
 
-def _box(cells: list[str], names: tuple[str, ...], where: str) -> tuple[float, ...] | None:
+def _box(cells: list[str], where: str) -> tuple[float, ...] | None:
     if not any(cells):
         return None
     try:
-        box = tuple(float(cell) for cell in cells)
+        return tuple(float(cell) for cell in cells)
     except ValueError:
         raise ValueError(
             f"{where} has the box {', '.join(cells)!r}, expected 4 numbers: correct it"
         ) from None
+
+
+def _check_area(box: tuple[float, ...] | None, names: tuple[str, ...], where: str) -> None:
+    if box is None:
+        return
     x1, y1, x2, y2 = box
     if not all(map(math.isfinite, box)) or x2 <= x1 or y2 <= y1:
         left, top, right, bottom = names
         raise ValueError(
-            f"{where} has the box {', '.join(cells)}: {right} must be above {left}, and {bottom} above {top}"
+            f"{where} has the box {', '.join(f'{value:g}' for value in box)}: {right} must be above {left}, "
+            f"and {bottom} above {top}. Correct it, or set data.bad_boxes=drop"
         )
-    return box
 
 
 def _split(cell: str, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from fovea.data.formats.objects import Objects
+from fovea.data.formats.named_files import check_name
+from fovea.data.formats.objects import Objects, flag, stated
 from fovea.reading import read_bytes
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -20,7 +22,7 @@ class Annotation(NamedTuple):
     """What one file says of its objects, uncut; their classes as names."""
 
     names: list[str]
-    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2
+    boxes: np.ndarray  # (N, 4) float64, x1 y1 x2 y2
     difficult: np.ndarray  # (N,) bool
     size: tuple[int, int] | None  # width and height, where the file states both
 
@@ -42,9 +44,11 @@ def read_annotation(path: Path) -> Annotation:
     document = _parse(path)
     found = document.findall("object")
     boxes = np.array([_box(item, path) for item in found], dtype=np.float64).reshape(-1, 4) - FROM_ONE
-    difficult = np.array([_text(item, "difficult", path, default="0") == "1" for item in found], dtype=bool)
-    names = [_text(item, "name", path) for item in found]
-    return Annotation(names, boxes.astype(np.float32), difficult, _size(document))
+    flags = [flag(item.findtext("difficult"), key="<difficult>", where=path) for item in found]
+    if not found and document.tag != "annotation":
+        raise ValueError(f"{path} holds <{document.tag[:30]}>, expected <annotation>: get it again")
+    names = [check_name(_text(item, "name", path), what="<name>", where=path) for item in found]
+    return Annotation(names, boxes, np.array(flags, dtype=bool), _size(document, path))
 
 
 def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
@@ -52,10 +56,11 @@ def read_objects(path: Path, *, classes: Mapping[str, int]) -> Objects:
     return read_annotation(path).objects(classes, path=path)
 
 
-def _size(document: ElementTree.Element) -> tuple[int, int] | None:
+def _size(document: ElementTree.Element, path: Path) -> tuple[int, int] | None:
     texts = [(document.findtext(f"size/{key}") or "").strip() for key in ("width", "height")]
-    width, height = (int(text) if text.isascii() and text.isdigit() else 0 for text in texts)
-    return (width, height) if width and height else None  # some tools write 0 × 0
+    # of thousands of digits int() makes no number: some are enough to see that no photo is that large
+    width, height = (int(text[:20]) if text.isascii() and text.isdigit() else 0 for text in texts)
+    return stated(width, height, where=path)
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -70,8 +75,8 @@ def _parse(path: Path) -> ElementTree.Element:
         raise ValueError(f"{path} is not readable as XML in UTF-8 ({error}): get it again") from error
 
 
-def _text(item: ElementTree.Element, key: str, path: Path, default: str | None = None) -> str:
-    text = item.findtext(key, default=default)  # the first child: parts with the same keys are nested deeper
+def _text(item: ElementTree.Element, key: str, path: Path) -> str:
+    text = item.findtext(key)  # the first child: parts with the same keys are nested deeper
     if text is None or not text.strip():
         raise ValueError(f"{path} has an object without <{key}>: correct the file or get it again")
     return text.strip()
@@ -82,4 +87,6 @@ def _box(item: ElementTree.Element, path: Path) -> list[float]:
     try:
         return [float(text) for text in texts]  # a few official files have fractions of pixels
     except ValueError:
-        raise ValueError(f"{path} has a <bndbox> of {texts}, expected 4 numbers: correct it") from None
+        raise ValueError(
+            f"{path} has a <bndbox> of {reprlib.repr(texts)}, expected 4 numbers: correct it"
+        ) from None

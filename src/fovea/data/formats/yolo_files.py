@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os.path import normpath
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fovea.data.formats.listing import list_images
+from fovea.data.formats.named_files import check_name, find_twice, inside
 from fovea.data.formats.objects import Objects
 from fovea.page.formats import counted
 from fovea.reading import read_bytes, read_yaml
@@ -37,14 +40,14 @@ def read_data_yaml(path: Path) -> DataYaml:
     """Read class names and the images of each split; ValueError names the file, the key and the remedy."""
     document = read_yaml(path)
     if not isinstance(document, dict):
-        raise ValueError(f"{path} must hold keys such as train, val and names")
+        raise ValueError(f"{path} must hold keys such as train, val and names: write them")
     home = _home(document.get("path"), path.parent)
     given = {s: document[key] for s, keys in SPLITS.items() for key in keys if document.get(key) is not None}
     if "train" not in given:
         raise ValueError(
             f"{path} has no key 'train': name the folder of the training images, or a list of them"
         )
-    images = {split: _images(where, home, path, split) for split, where in given.items()}
+    images = {split: _once(_images(where, home, path, split)) for split, where in given.items()}
     return DataYaml(_names(document, path), images)
 
 
@@ -54,16 +57,16 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
         of = {str(key): name for key, name in names.items()}
         names = [of[str(k)] for k in range(len(of))] if all(str(k) in of for k in range(len(of))) else names
     if not isinstance(names, list) or not names:
-        raise ValueError(f"{path} has names={names!r}: list the class names, from class 0 on")
+        raise ValueError(f"{path} has names={short(names)}: list the class names, from class 0 on")
     if odd := [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]:
         raise ValueError(
-            f"{path} has the class name {odd[0]!r} (true, false and null come of yes, no and ~): quote it"
+            f"{path} has the class name {short(odd[0])} (true, false, null come of yes, no, ~): quote it"
         )
     if len(set(map(str, names))) != len(names):
         raise ValueError(f"{path} names a class twice in names: rename one")
     if document.get("nc") not in (None, len(names)):
         raise ValueError(f"{path} has nc={document['nc']!r} but {len(names)} names: correct one")
-    return [str(name) for name in names]
+    return [check_name(str(name), what="class name", where=path) for name in names]
 
 
 def _home(given: Any, beside: Path) -> Path:
@@ -75,38 +78,46 @@ def _home(given: Any, beside: Path) -> Path:
 def _images(where: Any, home: Path, path: Path, split: str) -> list[Path]:
     """Return the images of a split: of folders, of text files that list them, or of several of those."""
     found: list[Path] = []
-    for text in where if isinstance(where, list) else [where]:
-        # some exports write ../train/images and mean train/images
-        places = [home / str(text), home / str(text).removeprefix("../")]
+    for given in where if isinstance(where, list) else [where]:
+        text = check_name(str(given) if type(given) is int else given, what=split, where=path)
+        # some exports write ../train/images and mean train/images, not another set's beside this one
+        places = [home / text.removeprefix("../"), home / text]
         place = next((p for p in places if p.exists()), None)
         if place is None:
             raise FileNotFoundError(
-                f"{path} has {split}: {text}, which is not there: looked for {places[0]}. Correct it"
+                f"{path} has {split}: {text}, which is not there: looked for {places[-1]}. Correct it"
             )
-        found += _below(place) if place.is_dir() else _listed(place, home)
+        found += _below(place) if place.is_dir() else _listed(place, [path.parent, home, place.parent])
     if not found:
-        raise FileNotFoundError(f"{path} has {split}: {where}, which holds no image")
+        raise FileNotFoundError(f"{path} has {split}: {short(where)}, which holds no image: correct it")
     return found
+
+
+def _once(images: list[Path]) -> list[Path]:
+    """Return each image once, however often and in whatever spelling it is given."""
+    again = {later for _, later in find_twice([normpath(image) for image in images])}
+    return [image for at, image in enumerate(images) if at not in again]
 
 
 def _below(folder: Path) -> list[Path]:
     return [folder / name for name in list_images(folder, root=folder)[0]]
 
 
-def _listed(file: Path, home: Path) -> list[Path]:
-    """Return the images that a text file lists, relative to it (./) or to the home, or absolute."""
+def _listed(file: Path, homes: Sequence[Path]) -> list[Path]:
+    """Return the images that a text file lists, relative to it (./) or to a home, or absolute, in a home."""
     text = read_bytes(file).decode("utf-8-sig", errors="surrogateescape")
-    found = []
+    found: list[Path] = []
     for line, word in enumerate(text.splitlines(), start=1):
         if not word.strip():
             continue
-        places = [file.parent / word.strip(), home / word.strip()]
-        place = next((p for p in places if p.is_file()), None)
-        if place is None:
-            raise FileNotFoundError(
-                f"{file}, line {line} lists {word.strip()}, which is not there: remove it"
-            )
-        found.append(place)
+        where, name = (
+            f"{file}, line {line}",
+            check_name(word.strip(), what="image", where=f"{file}, line {line}"),
+        )
+        folder = next((p for p in (file.parent, *homes) if (p / name).is_file()), None)
+        if folder is None:
+            raise FileNotFoundError(f"{where} lists {name}, which is not there: remove it")
+        found += map(Path, inside([name], folder, homes=homes, where=where))
     return found
 
 
