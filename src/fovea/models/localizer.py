@@ -19,12 +19,15 @@ class Localizer(nn.Module):
 
     The output is (B, K + 4): K logits, then x1 y1 x2 y2 as shares of the width and the height, by a sigmoid.
     The head of the box is Linear–ReLU–Linear–ReLU–Linear. It sees the last feature map, since the mean over
-    positions that most classifiers take no longer says where things are.
+    positions that most classifiers take no longer says where things are; a wide map is brought to fewer
+    channels first, or the first steps of an optimizer such as Adam change the sum over all of its numbers so
+    much that the head's units never recover.
 
     Args:
         backbone: a classifier of this suite or of timm, with its head for `num_classes`.
         hidden: units of the hidden layers of the box head.
         grid: the map is averaged to grid × grid positions for the box head.
+        channels: the map is brought to, if it has more.
         image_size: of the images, to find the size of the map.
     """
 
@@ -38,6 +41,7 @@ class Localizer(nn.Module):
         in_channels: int = 3,
         hidden: Sequence[int] = (128, 64),
         grid: int = 4,
+        channels: int = 64,
         image_size: int | Sequence[int] = 224,
     ) -> None:
         super().__init__()
@@ -49,8 +53,10 @@ class Localizer(nn.Module):
         self.net: Classifier = backbone  # type: ignore[assignment]
         self.num_classes = num_classes
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
-        widths = [_channels(self.net, in_channels, height_width(image_size)) * grid**2, *hidden]
-        layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(grid), nn.Flatten()]
+        found = _channels(self.net, in_channels, height_width(image_size))
+        layers: list[nn.Module] = [nn.Conv2d(found, channels, 1)] if found > channels else []
+        layers += [nn.AdaptiveAvgPool2d(grid), nn.Flatten()]
+        widths = [min(found, channels) * grid**2, *hidden]
         for i, o in itertools.pairwise(widths):
             layers += [nn.Linear(i, o), nn.ReLU()]
         self.box_head = nn.Sequential(*layers, nn.Linear(widths[-1], 4), nn.Sigmoid())
