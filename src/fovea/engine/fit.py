@@ -69,11 +69,13 @@ class Session:
 
         config = self.config
         seed_all(config.seed)
-        net = self._network()
-        preprocessing = build.preprocessing(config, net)
         weights = initial.read(config) if self.ckpt_path is None else None
+        net = self._network(weights)
+        preprocessing = build.preprocessing(config, net)
         if weights is not None:
             preprocessing = weights.adapt(preprocessing)
+        elif self.ckpt_path is not None:
+            preprocessing = resume.normalised(self.ckpt_path, preprocessing)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
             self.datamodule.recorded = resume.data_of(self.ckpt_path, config)
@@ -113,7 +115,9 @@ class Session:
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
-    def _network(self) -> nn.Module:
+    def _network(self, initial: Initial | None) -> nn.Module:
+        if initial is not None:
+            initial.adopt(self.config)  # first: some nets undo the normalisation of the data
         if self.ckpt_path is None:
             return build.network(self.config)
         from fovea.engine import checkpoint
