@@ -32,8 +32,8 @@ SPLITTING = (
 NORMALISED = ("data.mean", "data.std")
 # what the state of the checkpoint decides, whatever the config says
 SETTLED = (
-    "seed", *NORMALISED, "optimizer", "scheduler", "finetune", "metrics.monitor", "metrics.mode", "checkpoint.monitor",
-    "checkpoint.mode", "checkpoint.tie_break",
+    "seed", *NORMALISED, "optimizer", "scheduler", "finetune", "metrics.monitor", "metrics.mode",
+    "checkpoint.monitor", "checkpoint.mode", "checkpoint.tie_break",
 )  # fmt: skip
 NOT_SAVED = ("sweep_name", "sweep_dir")
 
@@ -239,9 +239,9 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
 
 
 def replace_value(config: DictConfig, key: str, value: Any) -> None:
-    """Replace a value, and what followed it when the config was resolved, as `data.dataset.root` did `data.root`.
+    """Replace a value, and what followed it when the config was resolved.
 
-    A net's own `mean` and `std` follow those of the data, whose normalisation it undoes.
+    Such as `data.dataset.root` after `data.root`. A net's own `mean` and `std` follow those of the data, whose normalisation it undoes.
     """
     before = OmegaConf.select(config, key)
     OmegaConf.update(config, key, value, merge=False)
