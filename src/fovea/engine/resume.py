@@ -241,7 +241,8 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
 def replace_value(config: DictConfig, key: str, value: Any) -> None:
     """Replace a value, and what followed it when the config was resolved.
 
-    Such as `data.dataset.root` after `data.root`. A net's own `mean` and `std` follow those of the data, whose normalisation it undoes.
+    Such as `data.dataset.root` after `data.root`. A net's own `mean` and `std` follow those of the data,
+    whose normalisation it undoes.
     """
     before = OmegaConf.select(config, key)
     OmegaConf.update(config, key, value, merge=False)

@@ -18,7 +18,8 @@ STRIDES = (8, 16, 32)
 class StridedMaps(nn.Module):
     """Map images (B, C, H, W) to maps at strides 8, 16 and 32, the last of net `name` at each.
 
-    `channels` has their widths by stride. H and W are multiples of 32.
+    `channels` has their widths by stride. H and W are multiples of 32; `size` has them for a net that takes
+    images of one size only, else None.
 
     Args:
         name: as `fovea.models.timm.create` takes it.
@@ -50,6 +51,7 @@ class StridedMaps(nn.Module):
             **({"img_size": size} if size else {}),  # type: ignore[arg-type]
         )
         self.net = net
+        self.size = size or fixed_size(name, whole.pretrained_cfg["input_size"][1:])  # type: ignore[index]
         self.channels = dict(zip(STRIDES, net.feature_info.channels(), strict=True))
         self.pretrained_cfg = whole.pretrained_cfg
         copy_values(whole, net)
