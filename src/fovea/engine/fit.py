@@ -16,6 +16,7 @@ from fovea.config import build
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
+from fovea.engine.sizes import check_sizes
 from fovea.engine.start_weights import order_head
 from fovea.engine.summary import Summary
 from fovea.errors import UsageError
@@ -128,6 +129,8 @@ class Session:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        given = self.datamodule.augment_batch, self.datamodule.preprocessing
+        check_sizes(net, augment_batch=given[0], preprocessing=given[1])
         weights = self.config.model.get("checkpoint")
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)

@@ -64,7 +64,15 @@ class StridedMaps(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return (B, channels[s], H / s, W / s) for s = 8, 16, 32."""
-        maps = self.net(x)
+        try:
+            maps = self.net(x)
+        except (AssertionError, RuntimeError) as error:
+            if self.size in (None, tuple(x.shape[2:])) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(
+                f"this backbone is built for images of {list(self.size)} pixels and got {list(x.shape[2:])}: "  # type: ignore[arg-type]
+                f"set data.image_size to multiples of {STRIDES[-1]}, or choose another, such as resnet18"
+            ) from error
         last = getattr(self.net, "output_fmt", None) == "NHWC"
         return [m.permute(0, 3, 1, 2) for m in maps] if last else list(maps)
 

@@ -19,3 +19,9 @@ def test_a_grid_is_laid_on_maps_of_whatever_size_the_net_is_built_for(size, buil
     net = YOLOv1(backbone=maps, num_classes=3, stride=16)
     raw = net.raw(torch.randn(1, 3, *built))
     assert raw.confidence.shape[2:] == (built[0] // 16, built[1] // 16)
+
+
+def test_images_of_another_size_are_refused_with_the_remedy():
+    maps = StridedMaps(name=NAME, image_size=90)
+    with pytest.raises(ValueError, match=r"built for images of \[96, 96\].*got \[90, 90\].*data\.image_size"):
+        maps(torch.randn(1, 3, 90, 90))
