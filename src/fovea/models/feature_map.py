@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -38,8 +39,9 @@ class FeatureMap(nn.Module):
         for module in skip:
             _remove(self.net, module, name=name)
         self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
-        self.pretrained_cfg = self.net.pretrained_cfg
-        drop_unused(self, size=height_width(image_size or self.pretrained_cfg["input_size"][1:]))
+        known: Any = self.net.pretrained_cfg
+        self.pretrained_cfg = known
+        drop_unused(self, size=height_width(image_size or known["input_size"][1:]))
 
     def group_matcher(self, coarse: bool = False) -> Numbering:
         """Number the layer of each parameter as the net itself does."""

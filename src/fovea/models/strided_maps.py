@@ -70,7 +70,7 @@ class StridedMaps(nn.Module):
             if self.size in (None, tuple(x.shape[2:])) or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(
-                f"this backbone is built for images of {list(self.size)} pixels and got {list(x.shape[2:])}: "  # type: ignore[arg-type]
+                f"this backbone is built for images of {list(self.size)} pixels and got {list(x.shape[2:])}: "
                 f"set data.image_size to multiples of {STRIDES[-1]}, or choose another, such as resnet18"
             ) from error
         last = getattr(self.net, "output_fmt", None) == "NHWC"
