@@ -51,7 +51,7 @@ class StridedMaps(nn.Module):
             **({"img_size": size} if size else {}),  # type: ignore[arg-type]
         )
         self.net = net
-        self.size = size or fixed_size(name, whole.pretrained_cfg["input_size"][1:])  # type: ignore[index]
+        self.size = size or fixed_size(name, whole.pretrained_cfg["input_size"][1:])  # type: ignore[index, arg-type]
         self.channels = dict(zip(STRIDES, net.feature_info.channels(), strict=True))
         self.pretrained_cfg = whole.pretrained_cfg
         copy_values(whole, net)
