@@ -9,7 +9,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from fovea.engine import initial
+from fovea.engine.trained import open_run
 from fovea.errors import UsageError
+from fovea.models.adapt_input import normalisation
+from helpers import runs
 
 CLASSES = ["ant", "bee", "cow"]
 
@@ -94,3 +97,34 @@ def test_inputs_are_scaled_as_the_weights_are_used_to(tmp_path):
     assert found == {**given, "mean": own["mean"], "std": own["std"]}
     grey = {**given, "mean": [0.5], "std": [0.5], "channels": 1}
     assert initial.Initial(tmp_path, {}, CLASSES, own).adapt(grey) == grey
+
+
+@pytest.mark.slow
+def test_a_net_that_undoes_the_normalisation_undoes_that_of_the_source(tmp_path):
+    small = [
+        "experiment=bilinear_cars20", "data=scenes", "finetune=none", "trainer=cpu", "model.pretrained=false",
+        "model.net.first.name=resnet10t", "model.net.first.skip=[]", "model.net.second=null",
+        "data.image_size=32", "data.batch_size=4", "data.num_workers=0", "data.dataset.num_train=8",
+        "data.dataset.num_val=4", "data.dataset.num_test=4", "trainer.max_epochs=1",
+    ]  # fmt: skip
+    source, run = tmp_path / "source", tmp_path / "run"
+    statistics = ["data.mean=[0.1,0.2,0.3]", "data.std=[0.5,0.6,0.7]"]
+    assert runs.train([*small, *statistics], run_dir=source) == 0, runs.output(source)
+    words = [*small, "data.mean=[0.4,0.4,0.4]", f"init.checkpoint={source}"]
+    assert runs.train(words, run_dir=run) == 0, runs.output(run)
+    assert runs.train(["resume=true", "trainer.max_epochs=2"], run_dir=run) == 0, runs.output(run)
+    for name, epochs in (("best", 1), ("last", 2)):
+        trained = open_run(str(run), name)
+        assert trained.checkpoint["epoch"] + 1 <= epochs
+        for found in (trained.preprocessing, trained.config.data, trained.config.model.net):
+            assert [*found["mean"], *found["std"]] == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7]
+    module = trained.datamodule()
+    raw = next(iter(module.test_dataloader()))
+    normalised = module.finish_batch(dict(raw), training=False)["image"]
+    adapt = trained.net.adapt[0]  # to what the backbone expects
+    own = normalisation(trained.net.nets[0])
+    mean, std = (torch.tensor(own[key]).view(-1, 1, 1) for key in ("own_mean", "own_std"))
+    torch.testing.assert_close(
+        (adapt(normalised) * std + mean) * 255, raw["image"].float(), atol=0.01, rtol=0
+    )
+    assert OmegaConf.load(run / "config.yaml").model.net.mean == [0.1, 0.2, 0.3]

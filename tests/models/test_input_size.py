@@ -29,7 +29,14 @@ def test_a_size_that_the_net_cannot_take_is_refused_with_those_it_can(name, size
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(RESNET, 8), ("vgg11", 32), ("swin_tiny_patch4_window7_224", 64), ("convnext_atto", [32, 96])],
+    [
+        (RESNET, 8),
+        ("vgg11", 32),
+        ("swin_tiny_patch4_window7_224", 64),
+        ("convnext_atto", [32, 96]),
+        ("pvt_v2_b0", 64),
+        ("pvt_v2_b0", [100, 32]),
+    ],
 )
 def test_sizes_other_than_the_usual_are_taken(name, size):
     net = create(name=name, num_classes=2, image_size=size).eval()

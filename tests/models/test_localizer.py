@@ -13,7 +13,13 @@ BACKBONES = {
     "vgg": lambda: VGG(num_classes=3, depths=[1, 1], widths=[8, 16], hidden=[20]),
     **{
         name: lambda name=name: timm.create(name=name, num_classes=3, image_size=64)
-        for name in ("resnet10t", "vit_tiny_patch16_224", "swin_s3_tiny_224", "mobilenetv3_small_050")
+        for name in (
+            "resnet10t",
+            "vit_tiny_patch16_224",
+            "swin_s3_tiny_224",
+            "mobilenetv3_small_050",
+            "xcit_nano_12_p16_224",
+        )
     },
 }
 

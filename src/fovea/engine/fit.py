@@ -16,6 +16,7 @@ from fovea.config import build
 from fovea.engine import distributed, processes, resume, rundir
 from fovea.engine.imports import import_torchmetrics_fast
 from fovea.engine.processes import ChildProcesses
+from fovea.engine.sizes import check_sizes
 from fovea.engine.start_weights import order_head
 from fovea.engine.summary import Summary
 from fovea.errors import UsageError
@@ -69,11 +70,13 @@ class Session:
 
         config = self.config
         seed_all(config.seed)
-        net = self._network()
-        preprocessing = build.preprocessing(config, net)
         weights = initial.read(config) if self.ckpt_path is None else None
+        net = self._network(weights)
+        preprocessing = build.preprocessing(config, net)
         if weights is not None:
             preprocessing = weights.adapt(preprocessing)
+        elif self.ckpt_path is not None:
+            preprocessing = resume.normalised(self.ckpt_path, preprocessing)
         self.datamodule = build.datamodule(config, preprocessing)
         if self.ckpt_path is not None:
             self.datamodule.recorded = resume.data_of(self.ckpt_path, config)
@@ -113,7 +116,9 @@ class Session:
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
-    def _network(self) -> nn.Module:
+    def _network(self, initial: Initial | None) -> nn.Module:
+        if initial is not None:
+            initial.adopt(self.config)  # first: some nets undo the normalisation of the data
         if self.ckpt_path is None:
             return build.network(self.config)
         from fovea.engine import checkpoint
@@ -124,6 +129,8 @@ class Session:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        given = self.datamodule.augment_batch, self.datamodule.preprocessing
+        check_sizes(net, augment_batch=given[0], preprocessing=given[1])
         weights = self.config.model.get("checkpoint")
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from fovea.engine import checkpoint
+from fovea.engine import checkpoint, resume
 from fovea.engine.start_weights import classes_of
 from fovea.engine.trained import find_checkpoint
 from fovea.errors import UsageError
@@ -64,6 +64,16 @@ class Initial:
         if own is None or len(own["mean"]) != preprocessing["channels"]:
             return preprocessing
         return {**preprocessing, "mean": own["mean"], "std": own["std"]}
+
+    def adopt(self, config: DictConfig) -> None:
+        """Make that mean and deviation those of the data, for nets that undo the normalisation of images."""
+        own = self.preprocessing
+        if own is None or len(own["mean"]) != config.data.channels:
+            return
+        if (own["mean"], own["std"]) != (list(config.data.mean), list(config.data.std)):
+            log.info("images are normalised as those of %s: %s, %s", self.path, own["mean"], own["std"])
+        resume.replace_value(config, "data.mean", own["mean"])
+        resume.replace_value(config, "data.std", own["std"])
 
     def load(self, net: nn.Module, *, classes: Sequence[str], skip: Sequence[str] = ()) -> list[Line]:
         """Copy what fits into the net, and return what became of every tensor.

@@ -21,6 +21,7 @@ from fovea.errors import UsageError
 
 if TYPE_CHECKING:
     from fovea.data.recorded import Recorded
+    from fovea.types import Preprocessing
 
 log = logging.getLogger(__name__)
 FREE = ("run_dir", "resume")
@@ -28,10 +29,11 @@ FREE = ("run_dir", "resume")
 SPLITTING = (
     "val_fraction", "test_fraction", "split_seed", "train_fraction", "limit_per_class", "fold", "num_folds",
 )  # fmt: skip
+NORMALISED = ("data.mean", "data.std")
 # what the state of the checkpoint decides, whatever the config says
 SETTLED = (
-    "seed", "optimizer", "scheduler", "finetune", "metrics.monitor", "metrics.mode", "checkpoint.monitor",
-    "checkpoint.mode", "checkpoint.tie_break",
+    "seed", *NORMALISED, "optimizer", "scheduler", "finetune", "metrics.monitor", "metrics.mode",
+    "checkpoint.monitor", "checkpoint.mode", "checkpoint.tie_break",
 )  # fmt: skip
 NOT_SAVED = ("sweep_name", "sweep_dir")
 
@@ -128,7 +130,7 @@ def _without_repeated(given: list[str], run_dir: Path, found: dict[str, Any]) ->
         first = shlex.split(command) if isinstance(command, str) else []
     except ValueError:  # a quote that nothing closes
         first = []
-    settled = {*groups(), *found}
+    settled = {*groups(), *found, *NORMALISED}  # init.checkpoint brings its own normalisation
     return [
         str(one.input_line)
         for one in parse([g for g in given if g.split("=")[0] not in FREE]).overrides
@@ -167,6 +169,14 @@ def data_of(ckpt_path: Path, config: DictConfig) -> Recorded:
                 f"would be measured; start a new run with data.{key}={config.data.get(key)}"
             )
     return Recorded.read(about)
+
+
+def normalised(ckpt_path: Path, preprocessing: Preprocessing) -> Preprocessing:
+    """Return the preprocessing with the mean and deviation that images had in the steps before."""
+    from fovea.engine import checkpoint
+
+    before = checkpoint.load(ckpt_path)["fovea"]["preprocessing"]
+    return {**preprocessing, "mean": before["mean"], "std": before["std"]}
 
 
 def confirmed(saved: DictConfig, config: DictConfig, given: list[str], *, anew: bool) -> DictConfig:
@@ -221,25 +231,30 @@ def _overridden(saved: DictConfig, given: list[str]) -> DictConfig:
             raise UsageError(
                 f"unknown key {key!r} in the resumed run" + (f"; nearest: {near}" if near else "")
             )
-        before, value = OmegaConf.select(saved, key), override.value()
-        OmegaConf.update(saved, key, value, merge=False)
-        _follow(saved, key, before, value)
+        replace_value(saved, key, override.value())
     if not any(word.startswith("name=") for word in given):
         saved.name = renamed(str(saved.name), given)
     OmegaConf.set_struct(saved, False)
     return saved
 
 
-def _follow(saved: DictConfig, key: str, before: Any, value: Any) -> None:
-    """Change what followed a key when the config was resolved, as `data.dataset.root` did `data.root`."""
+def replace_value(config: DictConfig, key: str, value: Any) -> None:
+    """Replace a value, and what followed it when the config was resolved.
+
+    Such as `data.dataset.root` after `data.root`. A net's own `mean` and `std` follow those of the data,
+    whose normalisation it undoes.
+    """
+    before = OmegaConf.select(config, key)
+    OmegaConf.update(config, key, value, merge=False)
     group, _, name = key.partition(".")
     if key in ("data.root", "paths.data") and before is not None:
-        data = OmegaConf.to_container(saved.data)
-        saved.data = OmegaConf.create(rundir.replaced(data, str(before), str(value)))
+        data = OmegaConf.to_container(config.data)
+        config.data = OmegaConf.create(rundir.replaced(data, str(before), str(value)))
     elif name and "." not in name:
-        for node in _inside(saved[group]):
-            if name in node and node[name] == before:
-                node[name] = value
+        for part in (group, "model") if key in NORMALISED else (group,):
+            for node in _inside(config[part]):
+                if name in node and node[name] == before:
+                    node[name] = value
 
 
 def _inside(node: Any) -> Iterator[DictConfig]:

@@ -43,12 +43,15 @@ def drop_unused(net: nn.Module, *, size: tuple[int, int], in_channels: int = 3) 
     `net` maps images (1, in_channels, *size) to a tensor or a dict of tensors. It takes part in no batch
     statistics.
     """
-    names = [n for n, _ in net.named_parameters()]
-    meta = {n: v.detach().to("meta") for n, v in (*net.named_parameters(), *net.named_buffers())}
+    parts = [(f"{n}." if n else "", m) for n, m in net.named_modules()]  # a shared module once
+    parameters = {start + n: v for start, m in parts for n, v in m.named_parameters(recurse=False)}
+    known = parameters | {start + n: v for start, m in parts for n, v in m.named_buffers(recurse=False)}
+    copies = {id(v): v.detach().to("meta") for v in known.values()}
+    meta, names = {n: copies[id(v)] for n, v in known.items()}, list(parameters)
     for name in names:
         meta[name].requires_grad_()
-    training = net.training
-    found: Any = functional_call(net.eval(), meta, (torch.empty(1, in_channels, *size, device="meta"),))
+    training, image = net.training, torch.empty(1, in_channels, *size, device="meta")
+    found: Any = functional_call(net.eval(), meta, (image,), tie_weights=False)
     net.train(training)
     outputs = found.values() if isinstance(found, dict) else [found]
     total = torch.stack([output.sum() for output in outputs]).sum()

@@ -58,6 +58,8 @@ def _patch(net: nn.Module) -> Size:
     patch = getattr(embed, "patch_size", None)
     if patch is None or getattr(embed, "dynamic_img_pad", False):
         return 1, 1
+    if any(getattr(getattr(embed, "proj", None), "padding", ())):  # patches overlap, to beyond the border
+        return 1, 1
     return (patch, patch) if isinstance(patch, int) else (int(patch[0]), int(patch[1]))
 
 

@@ -72,13 +72,13 @@ class Localizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits and box (B, K + 4)."""
         features = self.net.forward_features(x)
-        box = self.box_head(as_map(features, self.net))
+        box = self.box_head(as_map(features, self.net, size=x.shape[-2:]))
         return torch.cat([self.net.forward_head(features), box], dim=1)
 
 
 def _channels(net: Classifier, in_channels: int, size: tuple[int, int]) -> int:
     training, image = net.training, torch.zeros(1, in_channels, *size)
     with torch.no_grad():
-        found = as_map(net.eval().forward_features(image), net)
+        found = as_map(net.eval().forward_features(image), net, size=size)
     net.train(training)
     return found.shape[1]

@@ -18,7 +18,8 @@ STRIDES = (8, 16, 32)
 class StridedMaps(nn.Module):
     """Map images (B, C, H, W) to maps at strides 8, 16 and 32, the last of net `name` at each.
 
-    `channels` has their widths by stride. H and W are multiples of 32.
+    `channels` has their widths by stride. H and W are multiples of 32; `size` has them for a net that takes
+    images of one size only, else None.
 
     Args:
         name: as `fovea.models.timm.create` takes it.
@@ -50,6 +51,7 @@ class StridedMaps(nn.Module):
             **({"img_size": size} if size else {}),  # type: ignore[arg-type]
         )
         self.net = net
+        self.size = size or fixed_size(name, whole.pretrained_cfg["input_size"][1:])  # type: ignore[index, arg-type]
         self.channels = dict(zip(STRIDES, net.feature_info.channels(), strict=True))
         self.pretrained_cfg = whole.pretrained_cfg
         copy_values(whole, net)
@@ -62,7 +64,15 @@ class StridedMaps(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return (B, channels[s], H / s, W / s) for s = 8, 16, 32."""
-        maps = self.net(x)
+        try:
+            maps = self.net(x)
+        except (AssertionError, RuntimeError) as error:
+            if self.size in (None, tuple(x.shape[2:])) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(
+                f"this backbone is built for images of {list(self.size)} pixels and got {list(x.shape[2:])}: "
+                f"set data.image_size to multiples of {STRIDES[-1]}, or choose another, such as resnet18"
+            ) from error
         last = getattr(self.net, "output_fmt", None) == "NHWC"
         return [m.permute(0, 3, 1, 2) for m in maps] if last else list(maps)
 

@@ -29,7 +29,7 @@ class MultiScale:
         key = rng.seed_for(seed, batch["epoch"], int(batch["index"][0]), stream=self.stream)
         factor = np.random.default_rng(key).uniform(1 - self.scale, 1 + self.scale)
         height, width = batch["image"].shape[-2:]
-        h, w = (max(1, round(factor * side / self.stride)) * self.stride for side in (height, width))
+        h, w = self._sides(factor, height, width)
         given: Any = batch  # whose keys are variables below
         image = given["image"].float()
         out = replaced(batch, image=F.interpolate(image, size=(h, w), mode="bilinear", antialias=True))
@@ -42,3 +42,11 @@ class MultiScale:
             if name in given:
                 out = replaced(out, **{name: given[name] * given[name].new_tensor(sides)})
         return out
+
+    def extremes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return the smallest and the largest (H, W) that batches of this size can get."""
+        return [self._sides(factor, height, width) for factor in (1 - self.scale, 1 + self.scale)]
+
+    def _sides(self, factor: float, height: int, width: int) -> tuple[int, int]:
+        h, w = (max(1, round(factor * side / self.stride)) * self.stride for side in (height, width))
+        return h, w

@@ -77,7 +77,8 @@ class GridDetector(Detector):
         if stride not in channels:
             raise ValueError(f"stride={stride}: the backbone has maps at {', '.join(map(str, channels))}")
         self.map = _Map(backbone, list(channels).index(stride))
-        drop_unused(self.map, size=(64, 64), in_channels=in_channels)  # the layers beyond the map
+        size = getattr(backbone, "size", None) or (64, 64)
+        drop_unused(self.map, size=size, in_channels=in_channels)  # the layers beyond the map
         self.classes, self.map_channels, self.stride = classes, channels[stride], stride
         self.negative_below, self.negative_weight = negative_below, negative_weight
         self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32), persistent=False)
