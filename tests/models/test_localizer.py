@@ -55,3 +55,31 @@ def test_the_head_that_trains_while_the_backbone_is_frozen_is_both_heads(name):
 def test_a_backbone_without_features_is_refused_by_its_key():
     with pytest.raises(ValueError, match=r"model\.net\.backbone.*forward_features"):
         Localizer(backbone=nn.Linear(3, 3), num_classes=3)
+
+
+class Wide(nn.Module):
+    """A classifier whose map is the image: as wide and as positive as that of a large net."""
+
+    num_features = 1280
+
+    def forward_features(self, x):
+        return x
+
+    def forward_head(self, features):
+        return features.mean((2, 3))[:, :3]
+
+    def get_classifier(self):
+        return nn.Identity()
+
+
+def test_the_head_of_a_wide_map_survives_the_first_steps():
+    torch.manual_seed(0)
+    images, boxes = torch.rand(8, 1280, 5, 5) * 2, torch.rand(8, 4)
+    net = Localizer(backbone=Wide(), num_classes=3, in_channels=1280, image_size=5)
+    steps = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    for _ in range(60):
+        loss = (net(images)[:, 3:] - boxes).square().mean()
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    assert float(loss) < 0.5 * float(boxes.var(dim=0).mean())  # better than one box for all
