@@ -13,6 +13,7 @@ from fovea.config import cli, resolvers
 from fovea.data import choose as data_samples
 from fovea.inspect import command as data
 from helpers import runs
+from helpers.formats_own_boxes import write_yolo
 
 SMALL_TRAINING = (
     "experiment=mlp_digits", "trainer=cpu", "trainer.max_epochs=1", "model.net.hidden=[6]", "augment=none",
@@ -150,6 +151,13 @@ def test_a_set_that_cannot_be_trained_on_is_still_checked(shell, folder):
     assert code == 1 and "cannot open" in err and "bird" in err
     kinds = {(f["kind"], f["split"]) for f in facts(root, "check")["findings"]}
     assert ("empty file", "val") in kinds and ("cannot open", "test") in kinds
+
+
+def test_a_set_that_cannot_be_opened_ends_as_a_wrong_command_does(tmp_path, shell):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text("train: {a: 1}\nnames: [cat, dog]")
+    code, _, err = shell("data=yolo_folder", f"data.root={tmp_path}", f"output={tmp_path}/o", "action=check")
+    assert code == 2 and re.match(r"error: .*data\.yaml has the train \{'a': 1\}.*correct it", err), err
 
 
 def test_missing_data_end_in_the_message_of_the_data_set(shell, tmp_path):
