@@ -114,6 +114,9 @@ def test_different_test_sets_are_refused_unless_asked_for(call, logs):
     found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
     assert len(found["rows"]) == 3 and found["tests"] == [] and found["table"] is None
     assert any("51 / 60" in note for note in found["notes"])
+    (other / "predictions" / "test.npz").write_bytes(b"")  # of other classes, say: no fault of the file's
+    found, _ = call(f"runs={logs}", "allow_different_tests=true", *QUIET)
+    assert not any("test.npz" in note for note in found["notes"])
 
 
 def test_runs_without_a_test_stage(call, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from fovea.compare.verdicts import different_tests, interval, paired_tests
 from fovea.metrics.significance import mcnemar, t_interval, wilson
 from fovea.runs.read import Run, read_run
 from fovea.types import Resampled
-from helpers.toy_comparison import TASK, groups_of, write_run
+from helpers.toy_comparison import CLASSES, TASK, groups_of, write_run
 
 
 def differ(*dirs):
@@ -37,6 +38,21 @@ def test_same_size_but_other_images_or_answers(tmp_path, key, said):
         arrays[key] = np.char.add(arrays[key], "x")
     np.savez(path, **arrays)
     assert said in differ(*dirs)
+
+
+def test_other_classes_or_another_protocol_are_no_like_test(tmp_path):
+    """The view that reads all runs has the classes and the protocol of the first."""
+    first = write_run(tmp_path, "a", metrics={"protocol": "coco"})
+    swapped, fewer = write_run(tmp_path, "b"), write_run(tmp_path, "c")
+    for path, classes in ((swapped, [CLASSES[0], *CLASSES[:0:-1]]), (fewer, CLASSES[:2])):
+        summary = json.loads((path / "summary.json").read_text())
+        summary["data"]["classes"] = classes
+        (path / "summary.json").write_text(json.dumps(summary))
+    assert differ(first, swapped).endswith(f"classes: number 1 is {CLASSES[1]!r} / {CLASSES[2]!r}")
+    assert differ(first, fewer).endswith("not tested on the same images: classes: 3 / 2")
+    other = write_run(tmp_path, "d", metrics={"protocol": "voc07"})
+    assert differ(first, other).endswith("not measured alike: metrics.protocol: coco / voc07")
+    assert differ(first, write_run(tmp_path, "e")) is None  # it does not tell
 
 
 def test_a_run_without_predictions_is_no_other_test_set(tmp_path):

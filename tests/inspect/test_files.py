@@ -71,6 +71,8 @@ def test_bytes_after_the_end_are_no_problem(put):
 
 def test_empty_missing_unlinked_and_foreign_files(put, tmp_path):
     assert kinds(put("a.jpg", b"")) == ["empty file"]
+    assert kinds(put("a.xml", b""), role="annotation") == ["empty file"]
+    assert kinds(put("a.txt", b""), role="annotation") == []  # of YOLO: no object
     assert kinds(tmp_path / "b.jpg") == ["missing image"]
     assert kinds(tmp_path / "b.png", role="mask") == ["missing mask"]
     assert kinds(tmp_path / "b.xml", role="annotation") == ["missing annotation"]

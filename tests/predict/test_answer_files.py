@@ -141,6 +141,18 @@ def test_yolo_files_are_read_by_the_data_set_of_that_format(tmp_path):
     assert not (folder / "labels").exists() and (folder / "images" / names[0]).is_file()
 
 
+def test_yolo_files_that_cannot_have_the_name_of_their_image_are_named(tmp_path, caplog):
+    names = ["d/x.jpg", "d/x.png", "d/X.jpg", "d/a b.jpg", "nl\nx.jpg"]
+    box = [[1, 1, 3, 3, 0.9, 0]]
+    folder = write(tmp_path / "a", names, [(4, 4)] * 5, [box] * 5, classes=["c"], form="yolo")
+    there = {str(p.relative_to(folder / "labels")) for p in folder.glob("labels/**/*.txt")}
+    assert there == {"d/x.txt", "d/x_2.txt", "d/X_3.txt", "d/a b.txt", "nl_x.txt"}
+    assert "3 files in labels/" in caplog.text and "(d/x.png: labels/d/x_2.txt)" in caplog.text
+    caplog.clear()
+    write(tmp_path / "b", names[:1], [(4, 4)], [box], classes=["c"], form="yolo")
+    assert not caplog.text
+
+
 def test_a_localiser_has_one_box_and_a_classifier_none():
     view = BoxView(classes=["a", "b"])
     answer = np.array([0.3, 0.7, 1.0, 2.0, 11.0, 22.0, 40.0, 30.0])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fovea.errors import UsageError
 from fovea.files import unique_names
 from fovea.page.label import annotate
 from fovea.predict.writer import PredictionWriter
@@ -80,7 +81,7 @@ def test_failures_are_for_answers_that_are_right_or_wrong(tmp_path):
         assert [row["path"] for row in csv.DictReader(file)] == [PATHS[1]]
     view = ClassView(classes=CLASSES)
     view.columns = ["colourfulness"]
-    with pytest.raises(ValueError, match="failures_only=true"):
+    with pytest.raises(UsageError, match="failures_only=true"):
         PredictionWriter(view, out_dir=tmp_path, paths=[], failures_only=True)
     assert (tmp_path / "predictions.csv").is_file()  # refused before the earlier ones are deleted
 

@@ -97,8 +97,12 @@ def _tested(config: DictConfig, words: Sequence[str]) -> tuple[Comparison, Paire
     runs, left_out = read(dirs, listed(config, "include"), listed(config, "tags"))
     metric, mode = choose_metric(runs, config.metric, config.mode)
     task = task_comparison(runs, metric)
-    scores, notes = read_scores(runs, task)
-    if unlike := different_tests(runs, scores):
+    scores: list[PerImageScores | None] = [None] * len(runs)
+    notes: list[str] = []
+    if not (unlike := different_tests(runs, scores)):  # the view has the classes of the first run
+        scores, notes = read_scores(runs, task)
+        unlike = different_tests(runs, scores)
+    if unlike:
         if not config.allow_different_tests:
             odd = [str(run.dir) for run in odd_ones(runs, scores)]
             fewer = "choose runs of one test set"

@@ -31,6 +31,7 @@ SHARES = (  # metrics that lie in 0…1
     "acc", "top5", "f1", "ece", "iou", "dice", "pixel_acc", "boundary_f1", "jaccard_65", "classifier_acc",
     "localized", "ap", "ap50", "ar", "image_f1",
 )  # fmt: skip
+PROTOCOL = "metrics.protocol"  # of the average precision
 CUT = ", cut to 0…1"  # said of an interval of a share that would leave what a share can be
 
 
@@ -38,6 +39,7 @@ def identity(run: Run, scores: PerImageScores | None) -> dict[str, Any]:
     """Return what identifies a test set; what a run does not tell is left out."""
     data = run.section("data")
     found = {"data set": data.get("name"), "source": data.get("source"), "test images": data.get("num_test")}
+    found |= {"classes": run.classes or None, PROTOCOL: (run.config.get("metrics") or {}).get("protocol")}
     if scores is not None:
         names, targets = scores.digests
         found |= {"test images": len(scores.ids), "names of the images": names, "ground truth": targets}
@@ -51,9 +53,20 @@ def different_tests(runs: Sequence[Run], scores: Sequence[PerImageScores | None]
         for key, value in identity(run, one).items():
             other, before = known.setdefault(key, (run, value))
             if before != value:
-                how = "differ" if key in ("names of the images", "ground truth") else f"{before} / {value}"
-                return f"{other.dir} and {run.dir} were not tested on the same images: {key}: {how}"
+                how = "differ" if key in ("names of the images", "ground truth") else _both(before, value)
+                unlike = "not measured alike" if key == PROTOCOL else "not tested on the same images"
+                return f"{other.dir} and {run.dir} were {unlike}: {key}: {how}"
     return None
+
+
+def _both(before: Any, value: Any) -> str:
+    """Write two values side by side, of two lists their lengths or the first entries that differ."""
+    if not isinstance(value, list):
+        return f"{before} / {value}"
+    if len(before) != len(value):
+        return f"{len(before)} / {len(value)}"
+    at = next(i for i, pair in enumerate(zip(before, value, strict=True)) if pair[0] != pair[1])
+    return f"number {at} is {before[at]!r} / {value[at]!r}"
 
 
 def odd_ones(runs: Sequence[Run], scores: Sequence[PerImageScores | None]) -> list[Run]:

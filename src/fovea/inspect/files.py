@@ -24,6 +24,7 @@ MAGIC = {
     b"\0\0\0\x0cjP  ": "JPEG 2000",
 }
 ORIENTATION = 0x0112  # the EXIF tag
+BARE = (".txt",)  # of annotations with a line for each object: without one there is no object
 PICTURES = ("image", "mask", "instances")  # roles of files that hold pixels
 
 
@@ -41,7 +42,7 @@ def check_file(path: Path, *, role: str, channels: int = 3) -> tuple[list[Proble
         return [("corrupt", f"the {role} cannot be read: {error.strerror}")], False
     except ValueError:
         return [("corrupt", f"the {role} is no regular file")], False
-    if not data:
+    if not data and not (role == "annotation" and path.suffix.lower() in BARE):
         return [("empty file", f"the {role} has 0 bytes")], False
     return _check_picture(data, path, role, channels) if is_picture(path, role) else ([], True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -14,9 +15,11 @@ import numpy as np
 
 from fovea.errors import UsageError
 from fovea.files import append, clean, printable, replacing_text, write_text
-from fovea.page.formats import no_formula
+from fovea.page.formats import counted, no_formula
 from fovea.predict.results import Results
 from fovea.types import TaskView, Truth
+
+log = logging.getLogger(__name__)
 
 
 class Named(NamedTuple):
@@ -126,6 +129,7 @@ class YoloFiles:
         import yaml
 
         self._about, self._taken = about, set[str]()
+        self._renamed: list[tuple[str, str]] = []
         names = list(about.names)
         text = yaml.safe_dump({"train": "images", "names": names}, allow_unicode=True, sort_keys=False)
         write_text(
@@ -146,18 +150,29 @@ class YoloFiles:
         write_text(self._about.results.own(f"labels/{self._place(image.place)}.txt"), "".join(lines))
 
     def finish(self) -> Path:
-        """Return the folder of the files."""
+        """Return the folder of the files; say which no reader finds by the name of their image."""
+        if self._renamed:
+            image, name = self._renamed[0]
+            log.warning(
+                "%s in labels/ under another name than the image, since names differ in the ending or in "
+                "capitals alone, or have signs that a name should not have: rename these images likewise, or "
+                "their boxes are not read (%s: labels/%s.txt)",
+                counted(len(self._renamed), "file"), printable(image), name,
+            )  # fmt: skip
         return self._about.results.folder / "labels"
 
     def _place(self, place: str) -> str:
         """Return the path without the suffix, as a file system takes it and as no other image has it."""
         parts = [part for part in PurePath(place).with_suffix("").parts if part not in ("/", "..")]
+        plain = "/".join(parts)
         parts = [part if printable(part) == part and "\n" not in part else clean(part) for part in parts]
         name, number = "/".join(parts), 1
         while name.casefold() in self._taken:
             number += 1
             name = f"{'/'.join(parts)}_{number}"
         self._taken.add(name.casefold())
+        if name != plain:
+            self._renamed.append((place, name))
         return name
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fovea.errors import UsageError
 from fovea.files import replacing, unique_names
 from fovea.page.formats import counted, middle
 from fovea.page.image_grid import sheet
@@ -38,7 +39,7 @@ class PredictionWriter:
         places, numbers: paths and ids of the images for those files; `paths` and 1, 2, … by default.
 
     Raises:
-        ValueError: `failures_only`, of a task whose answers are not right or wrong.
+        UsageError: `failures_only`, of a task whose answers are not right or wrong.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PredictionWriter:
     ) -> None:
         self.judged = "correct" in view.columns
         if failures_only and not self.judged:
-            raise ValueError("failures_only=true is for one class per image: no answer is wrong here")
+            raise UsageError("failures_only=true is for one class per image: no answer is wrong here")
         self.view, self.failures_only = view, failures_only
         self._most = len(paths) if pictures is None else pictures
         self._every = 1 if failures_only else math.ceil(len(paths) / max(self._most, 1))

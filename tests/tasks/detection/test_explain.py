@@ -5,6 +5,7 @@ import torch
 
 from fovea.explain.core.class_choice import by_layer
 from fovea.explain.core.targets import pin, take
+from fovea.explain.methods.cam import CAM
 from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.methods.saliency import Saliency
 from fovea.models.detectors.retinanet import RetinaNet
@@ -44,7 +45,7 @@ def test_boxes_are_chosen_by_rank_number_and_class(net, image):
             assert one.probability == pytest.approx(float(row[at, 4]))
             assert one.box == pytest.approx(row[at, :4].tolist())
     assert chosen("box-2")[0][0].label == 2  # a class that is called so
-    for target, words in (("true", "several classes"), ("box-0", "box-1"), ("dgo", "'dog'")):
+    for target, words in (("true", "several classes"), ("box-0", "box-1"), ("dgo", "'dog'.*box-2, top-3")):
         with pytest.raises(ValueError, match=words):
             BoxSelector(classes=CLASSES, target=target)
 
@@ -98,6 +99,8 @@ def test_images_without_a_box_say_so_and_what_needs_logits_is_refused(net, image
         nothing = selector.predicted(output)
         assert [(one.label, one.name, one.probability) for one in nothing] == [(-1, "nothing found", 0.0)] * 2
         assert selector.target(nothing)(output).shape == (2,)
+        with pytest.raises(ValueError, match="one map: name a layer"):
+            CAM()(explained, image, selector.target(nothing))
     finally:
         net.score_threshold = 0.0
     with pytest.raises(ValueError, match="takes a classifier"):

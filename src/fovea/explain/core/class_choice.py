@@ -119,8 +119,13 @@ def by_layer(selected: Sequence[SelectedClass]) -> list[list[int]]:
     return list(groups.values())
 
 
-def read_target(target: str | int, classes: list[str]) -> tuple[int, int | None]:
-    """Return how many of the most probable classes are selected, and the one class where it is named."""
+def read_target(
+    target: str | int, classes: list[str], *, others: str = "predicted, true, top-3"
+) -> tuple[int, int | None]:
+    """Return how many of the most probable classes are selected, and the one class where it is named.
+
+    An error names `others` beside the nearest classes.
+    """
     text = str(target).strip()
     if text in ("predicted", "true"):
         return 1, None
@@ -143,8 +148,8 @@ def read_target(target: str | int, classes: list[str]) -> tuple[int, int | None]
     alike = difflib.get_close_matches(lower, full, n=5, cutoff=0.0)
     near = inside[:5] or list(dict.fromkeys(full[synonym] for synonym in alike))
     raise ValueError(
-        f"target={text} is not a class; nearest: {', '.join(map(repr, near))}; other targets: predicted, "
-        "true, top-3, a class's index"
+        f"target={text} is not a class; nearest: {', '.join(map(repr, near))}; other targets: {others}, "
+        "a class's index"
     )
 
 

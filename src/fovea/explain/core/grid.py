@@ -20,8 +20,13 @@ def to_grid(net: nn.Module, features: Tensor, size: Sequence[int] | None = None)
     needed where a net takes images of any size and theirs are not square.
 
     Raises:
-        ValueError: tokens that no grid of the net explains.
+        ValueError: several maps instead of one, or tokens that no grid of the net explains.
     """
+    if not isinstance(features, Tensor):
+        raise ValueError(
+            f"{type(net).__name__} gives a {type(features).__name__} of maps, not one map: name a layer "
+            "with one by layer=, or use Grad-CAM, which reads the one that was decisive"
+        )
     sizes = [] if size is None else [(int(size[0]), int(size[1]))]
     if features.ndim == 4:
         return features.permute(0, 3, 1, 2) if _channels_last(net, features, sizes) else features

@@ -85,7 +85,8 @@ class BoxSelector:
         if number is not None and int(number[1]) < 1:
             raise ValueError(f"target={text}: boxes count from box-1, the most certain")
         self.first = 0 if number is None else int(number[1]) - 1
-        self.count, self.label = (1, None) if number else read_target(target, self.classes)
+        known = "predicted, box-2, top-3"
+        self.count, self.label = (1, None) if number else read_target(target, self.classes, others=known)
 
     def select(self, output: RawDetections, label: Tensor) -> list[list[SelectedClass]]:
         """Return the selected detections of each image: fewer where it has fewer."""
