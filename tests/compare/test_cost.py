@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 
 from fovea.compare import cost
 from fovea.compare.cost import TimedModel
+from fovea.compare.types import ModelGroup
 
 
 def test_every_round_gives_every_network_one_turn():
@@ -68,3 +70,14 @@ def test_percentiles():
     found = cost.times([i / 1000 for i in range(1, 102)], [0.5, 0.1, 0.4])
     assert found == pytest.approx({"latency_p50_ms": 51, "latency_p95_ms": 96, "images_per_s": 80})
     assert not any(map(math.isnan, found.values()))
+
+
+@pytest.mark.parametrize(("error", "said"), [(AssertionError(), "AssertionError"), (KeyError("net"), "'net'")])
+def test_a_network_that_cannot_be_rebuilt_is_named_with_the_reason(tmp_path, error, said):
+    def open_net(folder):
+        raise error
+
+    run = SimpleNamespace(dir=tmp_path, config={})
+    groups = [ModelGroup(name="old", runs=[run])]
+    found = cost.measure(groups, open_net=open_net, device=torch.device("cpu"), rounds=1, seconds=1)
+    assert found[:2] == ({}, []) and found[2][0].startswith("old is not timed: ") and said in found[2][0]

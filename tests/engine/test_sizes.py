@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -13,16 +15,18 @@ class Fixed(nn.Module):
         return x
 
 
-def test_a_net_for_one_size_is_refused_with_batches_of_others_before_it_trains():
+def data(*augment_batch):
     preprocessing = {"image_size": [64, 64], "channels": 3}
+    return SimpleNamespace(augment_batch=augment_batch, preprocessing=preprocessing)
+
+
+def test_a_net_for_one_size_is_refused_with_batches_of_others_before_it_trains():
     for scale in (0.4, 0.5):
         with pytest.raises(UsageError, match=r"takes \[64, 64\] only.*multi_scale"):
-            check_sizes(Fixed(), augment_batch=[MultiScale(scale=scale)], preprocessing=preprocessing)
-    check_sizes(Fixed(), augment_batch=[MultiScale(scale=0.0), abs], preprocessing=preprocessing)
-    check_sizes(nn.Conv2d(3, 1, 3), augment_batch=[MultiScale(scale=0.5)], preprocessing=preprocessing)
-    check_sizes(
-        nn.Linear(5, 1), augment_batch=[MultiScale(scale=0.5)], preprocessing=preprocessing
-    )  # says so itself
+            check_sizes(Fixed(), data(MultiScale(scale=scale)))
+    check_sizes(Fixed(), data(MultiScale(scale=0.0), abs))
+    check_sizes(nn.Conv2d(3, 1, 3), data(MultiScale(scale=0.5)))
+    check_sizes(nn.Linear(5, 1), data(MultiScale(scale=0.5)))  # says so itself
 
 
 def test_the_extremes_hold_every_size():

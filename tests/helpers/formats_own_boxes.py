@@ -3,8 +3,12 @@
 import json
 import re
 
+import pytest
 from PIL import Image
 
+from fovea.data.datasets.coco_folder import CocoFolder
+from fovea.data.datasets.voc_folder import VocFolder
+from fovea.data.datasets.yolo_folder import YoloFolder
 from helpers.formats_boxes import voc_xml
 
 CLASSES = ["cat", "dog"]
@@ -112,3 +116,6 @@ WRITERS = {
     "coco_folder": lambda root: write_coco(root, MANY, splits=SPLIT),
     "bccd": lambda root: write_voc(root / "bccd", CELLS, splits=SPLIT),
 }
+
+KINDS = {"voc": (VocFolder, write_voc), "yolo": (YoloFolder, write_yolo), "coco": (CocoFolder, write_coco)}
+of_each_kind = pytest.mark.parametrize("kind", KINDS)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fovea import errors
 from fovea.compare.types import ModelGroup
 from fovea.page.formats import counted, shorten
 
@@ -66,7 +67,7 @@ def _open(
         try:
             models[key] = _timed_model(group, open_net, device)
         except Exception as error:  # no checkpoint, or one of an architecture that has changed since
-            broken[group.name] = key, " ".join(str(error).split())
+            broken[group.name] = key, " ".join(errors.explain(error).split())
     mixed = [group.name for group in groups if len({_network(run.config) for run in group.runs}) > 1]
     notes = [f"The runs of {name} have different networks, of which one was measured." for name in mixed]
     notes += [f"{name} is not timed: {shorten(error, width=300)}" for name, (key, error) in broken.items()

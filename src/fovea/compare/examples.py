@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fovea import errors
 from fovea.compare.figures import own_figure
 from fovea.compare.types import ModelGroup, PerImageScores, Pictures, TaskTable
 from fovea.files import unique_names
@@ -152,7 +153,7 @@ def _read(pictures: Pictures, ids: list[str]) -> tuple[dict[str, np.ndarray], li
     try:
         images = pictures(ids) if ids else {}
     except Exception as error:  # data that are elsewhere, or that cannot be read
-        reason = " ".join(str(error).split())
+        reason = " ".join(errors.explain(error).split())
         return {}, [f"The pictures cannot be shown, since the data cannot be read: {reason}"]
     missing = len(ids) - len(images)
     return images, [f"{missing} pictures are not in the data set any more."] if missing else []

@@ -20,6 +20,7 @@ _HEIC = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 _GREY = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
 _GREY |= {8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _COLOUR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+ORIENTATION = 0x0112  # the tag of EXIF
 _SOF = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive JPEG
 
 
@@ -71,7 +72,7 @@ def read_size(path: Path) -> tuple[int, int]:
                 return file.size
             exif = Image.Exif()  # file.getexif() would decode a whole PNG
             exif.load(file.info.get("exif", b""))
-            lying = exif.get(0x0112) in (5, 6, 7, 8)  # EXIF's orientation: on a side
+            lying = exif.get(ORIENTATION) in (5, 6, 7, 8)  # on a side
             return (file.height, file.width) if lying else file.size
     except Exception as error:  # Pillow's plugins fail in many ways on a damaged file
         raise ValueError(f"{path} has no readable header of an image: replace or remove it") from error

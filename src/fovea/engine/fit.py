@@ -71,7 +71,9 @@ class Session:
         config = self.config
         seed_all(config.seed)
         weights = initial.read(config) if self.ckpt_path is None else None
-        net = self._network(weights)
+        if weights is not None:
+            weights.adopt(config)  # first: some nets undo the normalisation of the data
+        net = self._network()
         preprocessing = build.preprocessing(config, net)
         if weights is not None:
             preprocessing = weights.adapt(preprocessing)
@@ -116,9 +118,7 @@ class Session:
             facts["environment"]["device"], self.run_dir,
         )  # fmt: skip
 
-    def _network(self, initial: Initial | None) -> nn.Module:
-        if initial is not None:
-            initial.adopt(self.config)  # first: some nets undo the normalisation of the data
+    def _network(self) -> nn.Module:
         if self.ckpt_path is None:
             return build.network(self.config)
         from fovea.engine import checkpoint
@@ -129,8 +129,7 @@ class Session:
         """Prepare the data and make every automatic choice before other processes start."""
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
-        given = self.datamodule.augment_batch, self.datamodule.preprocessing
-        check_sizes(net, augment_batch=given[0], preprocessing=given[1])
+        check_sizes(net, self.datamodule)
         weights = self.config.model.get("checkpoint")
         if weights is not None and self.ckpt_path is None:
             order_head(net, str(weights), self.datamodule.classes)

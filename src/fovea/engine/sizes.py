@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fovea.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from fovea.data.module import DataModule
 
-def check_sizes(net: nn.Module, *, augment_batch: list[Any], preprocessing: Any) -> None:
+
+def check_sizes(net: nn.Module, data: DataModule) -> None:
     """Raise where the net takes images of the data's size only, and batches are to have others."""
-    given = tuple(preprocessing["image_size"])
-    others = [size for one in augment_batch for size in getattr(one, "extremes", lambda *_: [])(*given)]
+    given, channels = tuple(data.preprocessing["image_size"]), int(data.preprocessing["channels"])
+    others = [size for one in data.augment_batch for size in getattr(one, "extremes", lambda *_: [])(*given)]
     for size in dict.fromkeys(others):
-        why = None if size == given else _failure(net, size, int(preprocessing["channels"]))
-        if why is not None and _failure(net, given, int(preprocessing["channels"])) is None:
+        why = None if size == given else _failure(net, size, channels)
+        if why is not None and _failure(net, given, channels) is None:
             raise UsageError(
                 f"augment gives batches sizes such as {list(size)}, but this net takes {list(given)} "
                 f"only ({why}): leave multi_scale out with ~augment.batch.multi_scale or augment=light, or "

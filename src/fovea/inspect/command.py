@@ -190,8 +190,10 @@ def open_parts(config: DictConfig) -> tuple[list[SplitPart], list[Finding]]:
         factory, root = build.make(config.data.dataset), Path(str(config.data.root))
         try:
             parts, findings = open_each(factory, channels=int(config.data.channels), root=root)
+        except FileNotFoundError:
+            raise
         except ValueError as why:  # nothing of it can be opened: no finding, but a set that will not do
-            raise why if isinstance(why, FileNotFoundError) else UsageError(str(why)) from why
+            raise UsageError(str(why)) from why
         if not findings:  # each split opens, but the set cannot be trained on
             findings = [Finding("cannot open", "all", "", " ".join(errors.explain(error).split()))]
     return [part.limited(config.limit, seed=config.seed) for part in parts], findings

@@ -23,7 +23,6 @@ MAGIC = {
     b"MM\0+": "TIFF",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
 }
-ORIENTATION = 0x0112  # the EXIF tag
 BARE = (".txt",)  # of annotations with a line for each object: without one there is no object
 PICTURES = ("image", "mask", "instances")  # roles of files that hold pixels
 
@@ -149,8 +148,12 @@ def check_turned(path: Path | None) -> list[Problem]:
     """Find a photo that its EXIF data turn on reading, so that masks and boxes may lie as it is stored."""
     from PIL import Image
 
+    from fovea.data.images import ORIENTATION
+
+    if path is None:
+        return []
     try:
-        with Image.open(path) as file:  # type: ignore[arg-type]
+        with Image.open(path) as file:
             turn = file.getexif().get(ORIENTATION, 1)
     except Exception:  # decoding will say so
         return []

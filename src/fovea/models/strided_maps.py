@@ -51,9 +51,10 @@ class StridedMaps(nn.Module):
             **({"img_size": size} if size else {}),  # type: ignore[arg-type]
         )
         self.net = net
-        self.size = size or fixed_size(name, whole.pretrained_cfg["input_size"][1:])  # type: ignore[index, arg-type]
+        known: Any = whole.pretrained_cfg
+        self.size = size or fixed_size(name, known["input_size"][1:])
         self.channels = dict(zip(STRIDES, net.feature_info.channels(), strict=True))
-        self.pretrained_cfg = whole.pretrained_cfg
+        self.pretrained_cfg = known
         copy_values(whole, net)
         self._numbers = numbers(whole, net)
 

@@ -12,19 +12,18 @@ from fovea.data.datasets.voc_folder import VocFolder
 from fovea.data.datasets.yolo_folder import YoloFolder
 from fovea.data.formats.named_files import find_twice
 from helpers.formats_own_boxes import (
+    KINDS,
     OBJECTS,
     SIZE,
     SPLITS,
     edit_json,
+    of_each_kind,
     photo,
     state_size,
     write_coco,
     write_voc,
     write_yolo,
 )
-
-KINDS = {"voc": (VocFolder, write_voc), "yolo": (YoloFolder, write_yolo), "coco": (CocoFolder, write_coco)}
-of_each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @of_each_kind

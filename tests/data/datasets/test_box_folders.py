@@ -14,10 +14,12 @@ from fovea.data.datasets.yolo_folder import YoloFolder
 from helpers.formats_boxes import voc_xml
 from helpers.formats_own_boxes import (
     CLASSES,
+    KINDS,
     OBJECTS,
     SIZE,
     SPLITS,
     coco_document,
+    of_each_kind,
     photo,
     write_coco,
     write_voc,
@@ -25,9 +27,6 @@ from helpers.formats_own_boxes import (
     yolo_lines,
 )
 from helpers.shared import shared_data
-
-KINDS = {"voc": (VocFolder, write_voc), "yolo": (YoloFolder, write_yolo), "coco": (CocoFolder, write_coco)}
-of_each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @of_each_kind

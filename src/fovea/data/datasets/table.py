@@ -140,18 +140,12 @@ class TableImages(FileImages):
     @classmethod
     def find_splits(cls, *, root: str | Path, table: str | Path, **options: Any) -> tuple[str, ...]:
         """Return the splits that the table has; the options are those of the constructor."""
-        return _splits(
-            _read(
-                root, table, _columns(**options), options.get("classes"), options.get("bad_boxes", "error")
-            )[0]
-        )
+        return _splits(_asked(root, table, options)[0])
 
     @classmethod
     def find_classes(cls, *, root: str | Path, table: str | Path, **options: Any) -> list[str]:
         """List the class names, none for captions alone; the options are those of the constructor."""
-        return _read(
-            root, table, _columns(**options), options.get("classes"), options.get("bad_boxes", "error")
-        )[1]
+        return _asked(root, table, options)[1]
 
     def raw_boxes(self, index: int) -> np.ndarray:
         """Return the boxes (N, 4) as the table says."""
@@ -232,6 +226,12 @@ def _columns(
     """Pick the names of the columns out of the options of the constructor."""
     boxes, captions = tuple(box_columns or ()), tuple(caption_columns or ())
     return Columns(path_column, label_column, split_column, boxes, mask_column, captions)
+
+
+def _asked(root: str | Path, table: str | Path, options: dict[str, Any]) -> tuple[ParsedTable, list[str]]:
+    """Read the table with the options of the constructor."""
+    columns, bad_boxes = _columns(**options), options.get("bad_boxes", "error")
+    return _read(root, table, columns, options.get("classes"), bad_boxes)
 
 
 def _read(

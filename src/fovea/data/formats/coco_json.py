@@ -97,9 +97,10 @@ def _array(values: Sequence[Any], width: int) -> np.ndarray:
 
 def _whole(value: Any) -> int:
     """Return a number without a fraction, also one in quotes; int() would cut fractions off."""
-    if isinstance(value, bool) or int(value) != (int(value) if isinstance(value, str) else value):
+    number = int(value)
+    if isinstance(value, bool) or (number != value and not isinstance(value, str)):
         raise ValueError
-    return int(value)
+    return number
 
 
 def _fits(value: Any, width: int) -> bool:

@@ -110,10 +110,8 @@ def _listed(file: Path, homes: Sequence[Path]) -> list[Path]:
     for line, word in enumerate(text.splitlines(), start=1):
         if not word.strip():
             continue
-        where, name = (
-            f"{file}, line {line}",
-            check_name(word.strip(), what="image", where=f"{file}, line {line}"),
-        )
+        where = f"{file}, line {line}"
+        name = check_name(word.strip(), what="image", where=where)
         folder = next((p for p in (file.parent, *homes) if (p / name).is_file()), None)
         if folder is None:
             raise FileNotFoundError(f"{where} lists {name}, which is not there: remove it")
