@@ -72,7 +72,9 @@ def test_percentiles():
     assert not any(map(math.isnan, found.values()))
 
 
-@pytest.mark.parametrize(("error", "said"), [(AssertionError(), "AssertionError"), (KeyError("net"), "'net'")])
+@pytest.mark.parametrize(
+    ("error", "said"), [(AssertionError(), "AssertionError"), (KeyError("net"), "KeyError: 'net'")]
+)
 def test_a_network_that_cannot_be_rebuilt_is_named_with_the_reason(tmp_path, error, said):
     def open_net(folder):
         raise error
