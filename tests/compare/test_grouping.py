@@ -1,7 +1,9 @@
+import json
 import os
 
 import pytest
 
+from fovea.compare.command import missing
 from fovea.compare.grouping import choose, gather
 from fovea.runs.read import read_run
 from helpers.toy_comparison import write_run
@@ -89,3 +91,14 @@ def test_choose(tmp_path):
         choose(groups, "mlp")
     with pytest.raises(ValueError, match=r"baseline=vit .*: .*cnn"):
         choose(groups, "vit")
+
+
+def test_a_figure_that_is_no_number_is_told_from_one_that_was_not_measured(tmp_path):
+    dirs = [write_run(tmp_path, name, model=name) for name in ("whole", "none", "nan")]
+    for path, change in zip(dirs, ({}, None, {"test/acc": None}), strict=True):
+        summary = json.loads((path / "summary.json").read_text())
+        summary["metrics"] = {} if change is None else summary["metrics"] | change
+        (path / "summary.json").write_text(json.dumps(summary))
+    notes = " ".join(missing(groups_of(*dirs)[0], "test/acc"))
+    assert "none: without test/acc (no test stage?)" in notes
+    assert "nan: test/acc is not a number" in notes and "whole" not in notes

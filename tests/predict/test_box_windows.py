@@ -77,6 +77,15 @@ def test_other_shapes_of_windows_and_of_what_training_does_with_aspects():
         np.testing.assert_allclose(found[np.argsort(found[:, 0]), :4], [o[:4] for o in objects], atol=2)
 
 
+def test_very_many_windows_are_announced(caplog):
+    image = photo((110, 110), [(10, 5, 40, 30, 2, 180)])
+    with caplog.at_level("WARNING"):
+        found_in(image, window=(100, 100), overlap=0.9)
+        assert not caplog.text
+        found_in(image, window=(9, 9), overlap=0.99)
+    assert "10,404 windows in an image of 110 × 110 pixels" in caplog.text
+
+
 def rows(*found):
     """Return boxes in windows: each (box, score, class, window)."""
     return InWindows(*(np.array(values, dtype=float) for values in zip(*found, strict=True)))

@@ -237,9 +237,13 @@ def missing(groups: Sequence[ModelGroup], metric: str) -> list[str]:
     """Describe which runs lack the metric or their predictions."""
     notes = []
     for group in groups:
-        bare = [str(run.dir) for run in group.runs if run.section("metrics").get(metric) is None]
+        found = {str(run.dir): run.section("metrics") for run in group.runs}
+        bare = [name for name, metrics in found.items() if metric not in metrics]
         if bare:
             notes.append(f"{group.name}: without {metric} (no test stage?): {', '.join(bare)}.")
+        nan = [name for name, metrics in found.items() if metric in metrics and metrics[metric] is None]
+        if nan:
+            notes.append(f"{group.name}: {metric} is not a number (nothing to find?): {', '.join(nan)}.")
     some = "; ".join(group.name for group in groups if 0 < len(group.scores) < len(group.runs))
     if some:
         notes.append(f"Some runs kept no test predictions and are missing from the paired tests: {some}.")

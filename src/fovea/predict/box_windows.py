@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ from fovea.ops.sliding import starts
 
 Net = Callable[[Tensor], Tensor]  # (B, C, H, W) → (B, D, 6)
 BATCH = 8  # windows that the net sees at once
+MANY = 10_000  # windows of one image that may be a slip
+
+log = logging.getLogger(__name__)
 
 
 def in_whole(net: Net, image: Tensor, preprocess: Preprocess) -> np.ndarray:
@@ -61,6 +65,11 @@ def in_windows(
         starts(height, window[0], overlap, unit=1), starts(width, window[1], overlap, unit=1)
     )
     places = [(x, y, min(x + window[1], width), min(y + window[0], height)) for y, x in corners]
+    if len(places) > MANY:
+        log.warning(
+            "%s windows in an image of %d × %d pixels: a larger window= or a smaller overlap= takes fewer",
+            f"{len(places):,}", width, height,
+        )  # fmt: skip
     found += _of_each(net, image, preprocess, places)
     kept = [(rows[rows[:, 4] >= max(threshold, 1e-9)], box) for rows, box in found]
     rows = np.concatenate([rows for rows, _ in kept])

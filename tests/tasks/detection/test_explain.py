@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fovea.explain.core.class_choice import by_layer
-from fovea.explain.core.targets import pin, take
+from fovea.explain.core.targets import ClassScore, pin, take
 from fovea.explain.methods.cam import CAM
 from fovea.explain.methods.grad_cam import GradCAM
 from fovea.explain.methods.saliency import Saliency
@@ -48,6 +48,12 @@ def test_boxes_are_chosen_by_rank_number_and_class(net, image):
     for target, words in (("true", "several classes"), ("box-0", "box-1"), ("dgo", "'dog'.*box-2, top-3")):
         with pytest.raises(ValueError, match=words):
             BoxSelector(classes=CLASSES, target=target)
+
+
+def test_what_reads_logits_is_told_that_a_detector_has_none(net, image):
+    for use in (ClassScore(0), ClassScore().pin):
+        with pytest.raises(ValueError, match="a detector gives boxes, not one logit for each class"):
+            use(with_raw_output(net)(image))
 
 
 def test_the_score_is_the_logit_of_the_detection_also_where_it_is_gone(net, image):

@@ -52,12 +52,13 @@ def test_one_box_of_every_kind_is_explained(kind, trained, call, tmp_path):
 
 
 @pytest.mark.slow
-def test_boxes_that_are_not_there_and_targets_that_make_no_sense_are_said(trained, call, tmp_path):
+def test_boxes_that_are_not_there_and_targets_that_make_no_sense_are_said(trained, call, tmp_path, capsys):
     run = trained("yolo")
     for target, words in (("true", "several classes"), ("box-0", "box-1"), ("dgo", "nearest")):
         with pytest.raises(UsageError, match=words):
             call("explain", run=run, number=1, target=target, output=tmp_path / "no")
     call("explain", run=run, method=["saliency"], number=2, target="box-99", output=tmp_path / "out")
+    assert "no such box was found for 2 of 2 images" in "".join(capsys.readouterr())
     with (tmp_path / "out" / "explain.csv").open(newline="") as file:
         assert {line["problem"] for line in csv.DictReader(file)} == {"no such box was found"}
 

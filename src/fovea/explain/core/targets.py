@@ -49,7 +49,8 @@ class ClassScore:
 
     def _require_logits(self, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim != 2:
-            got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+            shape = getattr(output, "shape", None)  # what is no tensor may say itself why it has none
+            got = f"a {type(output).__name__}" if shape is None else tuple(shape)
             raise ValueError(
                 f"{type(self).__name__} takes logits (B, num_classes), and the net gives {got}: give a "
                 "target of your own, a function that makes one score an image of it"

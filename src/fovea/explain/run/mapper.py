@@ -38,6 +38,7 @@ class Mapper:
         every: Callable[[], Mapping[str, Method]] = dict,
     ) -> None:
         self.model, self.methods, self.every = model, list(methods), every
+        self.nothing: str = getattr(model.selector, "nothing", UNKNOWN)  # why an image has nothing to explain
         self.problems: dict[str, str] = {}
         self.worked: set[str] = set()
         self.unsaid: list[str] = []  # of the problems, those that `report` has not said
@@ -89,8 +90,7 @@ class Mapper:
                 some = image if len(rows) == len(image) else image[rows]
                 for i, one in zip(rows, self._maps(method, some, target), strict=True):
                     found[i].append(_attribution(method, selected[i][rank], one))
-        why = getattr(self.model.selector, "nothing", UNKNOWN)
-        return [row or [_attribution(method, None, problem=why)] for row in found]
+        return [row or [_attribution(method, None, problem=self.nothing)] for row in found]
 
     def _maps(self, method: LayerMethod, image: Tensor, target: Target | None) -> np.ndarray:
         """Run a method, and return its maps (B, H, W) as float32."""

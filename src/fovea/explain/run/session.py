@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fovea.data.find_images import read_chunks, unreadable
@@ -36,6 +37,7 @@ class ExplainSession:
         self.steps = len(images.ids) * sum(len(mapper.methods) for mapper in mappers)
         self.failed: list[str] = []  # images that cannot be read
         self.problems: list[str] = []  # analyses that cannot be made
+        self.blank: Counter[str] = Counter()  # images that have nothing to explain, by the reason
         self.shown = 0
 
     def run(self, folder: ResultFolder, page: ExplainPage) -> None:
@@ -69,8 +71,9 @@ class ExplainSession:
                 for line in (line for mapper in self.mappers for line in mapper.report()):
                     log.warning("%s", line)
                 for of_image in zip(*records, strict=True):
-                    for record in of_image:
+                    for record, mapper in zip(of_image, self.mappers, strict=True):
                         folder.add(record)
+                        self._note_blank(record, mapper)
                     page.add(of_image, name=folder.names[of_image[0].id])
                     self.shown += 1
 
@@ -117,7 +120,14 @@ class ExplainSession:
                     log.warning("%s", self.problems[-1])
                 page.analysis(analysis.title, model.name, blocks)
 
+    def _note_blank(self, record: ImageAttributions, mapper: Mapper) -> None:
+        why = mapper.nothing
+        if any(one.problem == why for one in record.attributions):
+            self.blank[f"{record.model}: {why}"] += 1
+
     def _say_failed(self) -> None:
+        for why, count in self.blank.items():
+            log.warning("%s for %d of %d images", why, count, self.shown)
         if self.failed:
             lines = "\n".join(f"  {line}" for line in self.failed)
             count = len(self.images.ids)
